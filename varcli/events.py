@@ -1,0 +1,115 @@
+"""What generators of the domains yield while they work.
+
+Plain frozen dataclasses: the progress display, the frame recorder and the tests all read the same ones.
+Levels and samples count from 0; `index`, `iteration` and `batch` count from 1, as people read them.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from varcli.pianoroll.roll import Roll
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStarted:
+    """Sample `sample` of `total` begins; `canvas` is its empty u8 canvas [P, T] (see PatchDone)."""
+
+    sample: int
+    total: int
+    canvas: "np.ndarray"
+
+
+@dataclass(frozen=True, slots=True)
+class LevelStarted:
+    """A level starts on one parent: `total` children to decide, by `kind` "ar" or "mar"."""
+
+    sample: int
+    level: int
+    kind: str
+    total: int
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True)
+class PatchDone:
+    """Children of a level are finished, all finer levels included.
+
+    `index` of `total` children of this parent are done. AR: one child at a time, `iteration` = `batch` = 0.
+    MAR: `batch` of `iteration` (of `iterations`) is done. `bounds` holds (pitch0, pitch1, step0, step1), half-open,
+    of each child just written. `canvas` is the sample's live u8 canvas [P, T] of cell codes, filled so far:
+    a view that changes later, so copy what you keep.
+    """
+
+    sample: int
+    level: int
+    kind: str
+    index: int
+    total: int
+    iteration: int
+    iterations: int
+    batch: int
+    bounds: tuple[tuple[int, int, int, int], ...]
+    canvas: "np.ndarray"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDone:
+    """Sample `sample` is complete."""
+
+    sample: int
+    total: int
+    roll: "Roll"
+
+
+@dataclass(frozen=True, slots=True)
+class FilesRead:
+    """`done` of `total` files of a corpus are read; `name` is the last one."""
+
+    done: int
+    total: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PieceScored:
+    """`done` of `total` pieces have their likelihood; `nats_per_frame` is the mean so far."""
+
+    done: int
+    total: int
+    nats_per_frame: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainStep:
+    """One optimiser step is done. `nats_per_frame` is the training NLL estimate of this step, `lr` the rate used."""
+
+    step: int
+    total: int
+    loss: float
+    nats_per_frame: float
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """The EMA weights were scored on validation data at `step`; `best` says whether it is the lowest so far."""
+
+    step: int
+    nats_per_frame: float
+    bits_per_level: tuple[float, ...]
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """`path` was written whole at `step`."""
+
+    step: int
+    path: str
+
+
+Event = SampleStarted | LevelStarted | PatchDone | SampleDone | FilesRead | PieceScored | TrainStep | Validated | CheckpointSaved

@@ -1,0 +1,1 @@
+"""Piano rolls: MIDI and canvases, fractal generators, likelihoods."""

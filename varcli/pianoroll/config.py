@@ -1,0 +1,131 @@
+"""Options of the piano-roll family, every one a sentence; importable without torch."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from varcli.train.config import TrainConfig
+
+ScanOrder = Literal["row_major", "column_major"]
+
+
+class Section(BaseModel):
+    """A table of the config file: unknown keys are refused, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def parse_shape(text: str) -> tuple[int, int]:
+    """Read a child shape "PITCHESxSTEPS", such as "16x16"; raises ValueError on anything else."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text.strip())
+    if not match or "0" in (match[1], match[2]):
+        raise ValueError(f"{text!r} is no shape; write PITCHESxSTEPS, such as 16x16")
+    return int(match[1]), int(match[2])
+
+
+class LevelConfig(Section):
+    """One level: how it divides its parent and the transformer that decides about the children."""
+
+    kind: Literal["ar", "mar"] = Field("ar", description="Autoregressive in scan order, or masked in random order.")
+    shape: str | None = Field(
+        None, description="Shape of one child, PITCHESxSTEPS; absent for the last level, which says a cell's value."
+    )
+    width: int = Field(256, ge=8, description="Width of the transformer.")
+    blocks: int = Field(4, ge=1, description="Number of transformer blocks.")
+    heads: int = Field(4, ge=1, description="Number of attention heads; divides the width.")
+    steps_before: int = Field(16, ge=0, description="Steps before the child that its window of known cells shows.")
+    steps_after: int = Field(0, ge=0, description="Steps after the child that its window of known cells shows.")
+    pitches_around: int = Field(16, ge=0, description="Pitches below and above the child that its window shows.")
+    lags: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="Steps back at which further small windows look, to see what a repeat would bring."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "LevelConfig":
+        if self.shape is not None:
+            parse_shape(self.shape)
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+class ModelConfig(Section):
+    """A fractal generator over 128 pitches and any number of steps."""
+
+    vocabulary: Literal["notes", "binary"] = Field("notes", description="Cells hold onset, held or silent; or just on and off.")
+    pitches: int = Field(128, ge=1, le=128, description="Rows of the canvas.")
+    velocity_bins: int = Field(16, ge=1, le=127, description="Velocity classes of an onset.")
+    steps_per_beat: int = Field(4, ge=1, le=96, description="Grid steps in a quarter note; 4 makes a 16th note one step.")
+    steps_per_bar: int = Field(16, ge=1, description="Steps of the metre that positions are counted in.")
+    scan_order: ScanOrder = Field("column_major", description="Order of AR children: by time first, or by pitch first.")
+    context_steps: int = Field(512, ge=1, description="Steps that attention of the first level looks back (AR) or around (MAR).")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the transformer blocks.")
+    levels: tuple[LevelConfig, ...] = Field(
+        (
+            LevelConfig(shape="16x16", width=256, blocks=8, heads=4),
+            LevelConfig(shape="4x4", width=256, blocks=4, heads=2),
+            LevelConfig(shape="1x1", width=128, blocks=2, heads=1),
+            LevelConfig(shape=None, width=64, blocks=1, heads=1),
+        ),
+        description="The levels, coarse to fine; the last shape is 1x1, then one level without a shape unless binary.",
+    )
+
+    @field_validator("levels")
+    @classmethod
+    def _nested(cls, levels: tuple[LevelConfig, ...]) -> tuple[LevelConfig, ...]:
+        shapes = [parse_shape(level.shape) for level in levels if level.shape is not None]
+        if not shapes or shapes[-1] != (1, 1):
+            raise ValueError("the last shape of levels must be 1x1")
+        for (h0, w0), (h1, w1) in zip(shapes, shapes[1:], strict=False):
+            if h0 % h1 or w0 % w1 or (h0, w0) == (h1, w1):
+                raise ValueError(f"a child {h1}x{w1} does not divide its parent {h0}x{w0}")
+        return levels
+
+    @model_validator(mode="after")
+    def _value_level(self) -> "ModelConfig":
+        shapes = [level.shape for level in self.levels]
+        if None in shapes[:-1]:
+            raise ValueError("only the last level may have no shape")
+        if self.vocabulary == "notes" and shapes[-1] is not None:
+            raise ValueError("vocabulary 'notes' needs a last level without a shape, for a cell's value")
+        if self.vocabulary == "binary" and shapes[-1] is None:
+            raise ValueError("vocabulary 'binary' has no level for a cell's value; drop the last level")
+        if self.pitches % parse_shape(str(shapes[0]))[0]:
+            raise ValueError(f"first shape {shapes[0]} does not divide {self.pitches} pitches")
+        return self
+
+
+class DataConfig(Section):
+    """What is read, and how it meets the grid."""
+
+    path: str | None = Field(None, description="Folder or zip of MIDI, a .mat or an .npz; --data says it too.")
+    drums: bool = Field(False, description="Keep drum tracks.")
+    max_off_grid: float | None = Field(
+        None, gt=0, le=0.5, description="Leave out a file whose onsets lie farther than this off the grid on average, in steps."
+    )
+    transpose_down: int = Field(0, ge=0, le=24, description="Largest downward transposition in training, semitones.")
+    transpose_up: int = Field(0, ge=0, le=24, description="Largest upward transposition in training, semitones.")
+    crop_steps: int = Field(256, ge=1, description="Steps in a training crop.")
+
+
+class SampleConfig(Section):
+    """Defaults of sampling, stored with the weights."""
+
+    num_iter_list: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None, description="MAR: iterations per level, coarse to fine; absent for AR."
+    )
+    batch_generate_size: int = Field(16, ge=1, description="MAR: patches of the first level written together.")
+    temperature: float = Field(1.0, gt=0, description="Divides the logits.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Keeps the likeliest values up to this probability.")
+
+
+class PianorollConfig(Section):
+    """The whole config of a piano-roll model: what a preset or config.toml holds."""
+
+    task: Literal["pianoroll"] = "pianoroll"
+    name: str = Field("fractal", description="What the run is called.")
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SampleConfig = SampleConfig()

@@ -1,0 +1,31 @@
+"""Options of the training loop; importable without torch."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainConfig(BaseModel):
+    """How a model is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(10_000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(8, ge=1, description="Crops per step and process.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    warmup_steps: int = Field(200, ge=0, description="Steps of linear warm-up before the cosine decay.")
+    final_lr_share: float = Field(0.02, ge=0, le=1, description="Share of the peak rate left at the end of the cosine.")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW weight decay, on matrices only.")
+    grad_clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="Decay of the averaged weights that are validated and shipped.")
+    seed: int = Field(0, ge=0, description="Seed of initialisation, crops and masks.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the matrix work in bfloat16.")
+    compile: bool = Field(False, description="Compile the model with torch.compile.")
+    parents_per_level: int = Field(
+        256, ge=1, description="Parents of the inner levels drawn per step; the loss is weighted to stay unbiased."
+    )
+    validate_every: int = Field(500, ge=1, description="Steps between validations.")
+    validation_crops: int = Field(64, ge=1, description="Crops scored at each validation.")
+    save_every: int = Field(500, ge=1, description="Steps between checkpoints.")
+    sample_every: int = Field(0, ge=0, description="Steps between sample pictures; 0 draws none.")
+    tensorboard: bool = Field(False, description="Also write TensorBoard events.")
