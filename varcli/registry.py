@@ -1,0 +1,117 @@
+"""Names of the models: what each is for, its preset, its builder and the weights that ship; needs no torch."""
+
+import difflib
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from varcli.errors import UsageError, VarError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from varcli.checkpoint import Header
+
+_PACKAGE = Path(__file__).parent
+BUILDERS = {"pianoroll": "varcli.pianoroll.fractal:build"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered model: `builder` is "module:function" from a config; `weights` is None where none ship."""
+
+    name: str
+    task: str
+    summary: str
+    preset: Path
+    builder: str
+    weights: Path | None
+
+
+_MODELS = (
+    ("fractal-ar", "pianoroll", "autoregressive at every level, exact likelihood; trained on POP909"),
+    ("fractal-mar", "pianoroll", "masked and faster, order-averaged likelihood; trained on POP909"),
+    ("fractal-ar-reference", "pianoroll", "autoregressive, sized for speed comparisons; no weights"),
+    ("fractal-mar-reference", "pianoroll", "masked, sized for speed comparisons; no weights"),
+)
+
+
+def names() -> tuple[str, ...]:
+    """The registered names, in the order they are shown."""
+    return tuple(name for name, _, _ in _MODELS)
+
+
+def entries() -> tuple[Entry, ...]:
+    """The registered models, in the order they are shown."""
+    return tuple(_entry(*model) for model in _MODELS)
+
+
+def get(name: str) -> Entry:
+    """The model registered as `name`; raises UsageError with the nearest name."""
+    for model in _MODELS:
+        if model[0] == name:
+            return _entry(*model)
+    raise UsageError(f"no model {name!r}", suggestion(name) or f"models: {', '.join(names())}")
+
+
+def suggestion(name: str) -> str | None:
+    """A hint with the registered name nearest to `name`, if one is near."""
+    near = difflib.get_close_matches(name, names(), n=1)
+    return f"did you mean {near[0]}?" if near else None
+
+
+def resolve_checkpoint(name_or_path: str | Path) -> Path:
+    """Find the file of a checkpoint: a registered name, a run folder (its best) or a file.
+
+    Raises UsageError when there is none.
+    """
+    text, path = str(name_or_path), Path(name_or_path)
+    if text in names():
+        weights = get(text).weights
+        if weights is None:
+            raise UsageError(f"no weights ship for {text}", f"train them: var train {text} --data FILES")
+        return weights
+    if path.is_dir():
+        best = path / "best.safetensors"
+        if not best.is_file():
+            raise UsageError(f"no best.safetensors in the folder {path}", "give a folder that `var train` wrote")
+        return best
+    if not path.exists():
+        raise UsageError(f"no checkpoint {text!r}", suggestion(text) or f"give a file, or one of {', '.join(names())}")
+    return path
+
+
+def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "pianoroll") -> "tuple[nn.Module, Header]":
+    """Rebuild a model from its checkpoint alone, in evaluation mode on `device`, and say where it came from.
+
+    Raises UsageError when the file is missing, VarError when it is damaged or of another task than `task`.
+    """
+    from varcli.checkpoint import load_checkpoint
+    from varcli.config import config_from_json
+
+    path = resolve_checkpoint(name_or_path)
+    header, tensors = load_checkpoint(path)
+    if header.task != task or header.task not in BUILDERS:
+        raise VarError(f"{path} is a model for {header.task!r}, not for {task!r}", "`var inspect` lists what ships")
+    config = config_from_json(header.config, str(path))
+    module, function = BUILDERS[header.task].split(":")
+    model: nn.Module = getattr(import_module(module), function)(config)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise VarError(f"{path}: the weights do not fit the config they came with: {reason}") from None
+    return model.to(device).eval(), header
+
+
+def _entry(name: str, task: str, summary: str) -> Entry:
+    weights = _PACKAGE / "weights" / f"{name}.safetensors"
+    return Entry(
+        name,
+        task,
+        summary,
+        _PACKAGE / "presets" / f"{name}.toml",
+        BUILDERS[task],
+        weights if weights.is_file() else None,
+    )
