@@ -1,0 +1,116 @@
+"""Beat annotations and grids: where the steps and bars of a piece lie.
+
+A grid puts times on steps. A MIDI file brings one in ticks (its time signatures say where bars begin); an annotation
+beside it, such as POP909's `beat_midi.txt`, brings a better one in seconds.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from varcli.errors import VarError
+
+_EDGE_BEATS = 4  # beats whose median length carries the grid on beyond its first and last beat
+
+
+@dataclass(frozen=True)
+class BeatGrid:
+    """Annotated beats: `seconds` f64 [N], increasing, and `downbeats`, the indices (i64) of those that start a bar."""
+
+    seconds: np.ndarray
+    downbeats: np.ndarray
+
+    @property
+    def beats_per_bar(self) -> int:
+        """The commonest distance of two downbeats, in beats; 4 where that is unknown."""
+        lengths = np.diff(self.downbeats)
+        return int(np.bincount(lengths).argmax()) if len(lengths) else 4
+
+    def beats_at(self, seconds: np.ndarray) -> np.ndarray:
+        """Position of times on the beat count, f64: linear between beats and beyond the first and last one."""
+        lengths = np.diff(self.seconds)
+        head, tail = np.median(lengths[:_EDGE_BEATS]), np.median(lengths[-_EDGE_BEATS:])
+        inside = np.interp(seconds, self.seconds, np.arange(len(self.seconds)))
+        before = np.minimum(seconds - self.seconds[0], 0) / head
+        after = np.maximum(seconds - self.seconds[-1], 0) / tail
+        return inside + before + after
+
+    def origin(self, first_beat: float) -> int:
+        """The last beat, on or before `first_beat`, that starts a bar; may be negative.
+
+        Bars of the usual length are put before the first annotated downbeat.
+        """
+        earlier = self.downbeats[self.downbeats <= first_beat]
+        if len(earlier):
+            return int(earlier[-1])
+        anchor = int(self.downbeats[0]) if len(self.downbeats) else 0
+        bar = self.beats_per_bar
+        return anchor + bar * int(np.floor((first_beat - anchor) / bar))
+
+    def bar_starts(self, first: int, last: int) -> np.ndarray:
+        """Beats that start a bar, i64, from the bar start `first` up to and without beat `last`.
+
+        Bars of the usual length stand before the first and after the last annotated downbeat.
+        """
+        bar = self.beats_per_bar
+        known = self.downbeats if len(self.downbeats) else np.array([0])
+        head = np.arange(known[0], first - 1, -bar)[:0:-1]
+        tail = np.arange(known[-1], max(last, known[-1] + 1), bar)[1:]
+        starts = np.concatenate([head, known, tail])
+        return starts[(starts >= first) & (starts < last)]
+
+
+def parse_beats(text: str, name: str) -> BeatGrid:
+    """Read an annotation: a line per beat, seconds first, the last of at least two columns not 0 where a bar starts.
+
+    Raises VarError for anything else; `name` says in it which file it was.
+    """
+    hint = "each line holds the seconds of a beat and a flag that is 1 where a bar starts"
+    try:
+        rows = [[float(word) for word in line.replace(",", " ").split()] for line in text.splitlines() if line.strip()]
+    except ValueError:
+        raise VarError(f"{name}: not a beat annotation", hint) from None
+    if len(rows) < 2 or len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
+        raise VarError(f"{name}: not a beat annotation of two beats or more", hint)
+    table = np.array(rows)
+    seconds = table[:, 0]
+    if not np.all(np.isfinite(table)) or np.any(np.diff(seconds) <= 0):
+        raise VarError(f"{name}: the beats do not follow one another in time", hint)
+    return BeatGrid(seconds, np.flatnonzero(table[:, -1] != 0))
+
+
+@dataclass(frozen=True)
+class TempoMap:
+    """Tempo changes of a MIDI file: from `ticks` (i64, first 0) on, a quarter note lasts `beat_us` microseconds."""
+
+    ticks: np.ndarray
+    beat_us: np.ndarray
+    ticks_per_beat: int
+
+    def seconds(self, ticks: np.ndarray) -> np.ndarray:
+        """Times of ticks, f64."""
+        per_tick = self.beat_us * 1e-6 / self.ticks_per_beat
+        starts = np.r_[0.0, np.cumsum(np.diff(self.ticks) * per_tick[:-1])]
+        at = np.searchsorted(self.ticks, ticks, side="right") - 1
+        return starts[at] + (ticks - self.ticks[at]) * per_tick[at]
+
+    def bpm(self, end_tick: int) -> float:
+        """Mean tempo up to `end_tick` in beats per minute, each tempo weighted by the time it lasts."""
+        end = max(end_tick, 1)
+        seconds = float(self.seconds(np.array([end]))[0])
+        return 60.0 * end / self.ticks_per_beat / seconds
+
+
+def signature_bars(signatures: list[tuple[int, int, int]], ticks_per_beat: int, end_tick: int) -> np.ndarray:
+    """Ticks (f64) of bar starts before `end_tick`, from (tick, numerator, denominator) of the time signatures.
+
+    4/4 holds until the first signature; a signature starts a bar where it stands.
+    """
+    by_tick = {0: (4, 4)} | {tick: (top, bottom) for tick, top, bottom in signatures if top > 0}
+    changes = sorted(by_tick.items())
+    ends = [tick for tick, _ in changes[1:]] + [end_tick]
+    bars = []
+    for (tick, (top, bottom)), stop in zip(changes, ends, strict=True):
+        length = max(4 * ticks_per_beat * top / bottom, ticks_per_beat / 4)
+        bars.append(np.arange(tick, min(stop, end_tick), length))
+    return np.concatenate(bars)
