@@ -1,0 +1,146 @@
+"""Transformer blocks with rotary positions and a key/value cache.
+
+Shapes: B sequences, L query tokens, K key tokens, H heads, D width, F = D / H features of a head.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass
+class KeyValueCache:
+    """Keys and values [blocks, B, H, K, F] of one transformer, filled from the left as tokens are decided."""
+
+    keys: Tensor
+    values: Tensor
+
+    @classmethod
+    def empty(cls, stack: "Transformer", batch: int, length: int) -> "KeyValueCache":
+        """An empty cache for `batch` sequences of up to `length` tokens, on the device and of the type of `stack`."""
+        weight = stack.blocks[0].attention.qkv.weight
+        shape = (len(stack.blocks), batch, stack.heads, length, stack.width // stack.heads)
+        return cls(weight.new_zeros(shape), weight.new_zeros(shape))
+
+
+@dataclass(frozen=True)
+class CacheSlots:
+    """Where new tokens stand: rows [B] of the cache (None: all of them, in order) and the first column of each, `starts` [B].
+
+    With `rows` None and a single start shared by all, the write is a plain slice.
+    """
+
+    cache: KeyValueCache
+    starts: Tensor | int
+    rows: Tensor | None = None
+
+
+def rotary_tables(positions_L: Tensor, features: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [..., L, F] for rotary position embedding (Su et al. 2021, arXiv:2104.09864), half-split layout."""
+    half = torch.arange(0, features, 2, device=positions_L.device, dtype=torch.float32)
+    angles = positions_L.float()[..., None] * base ** (-half / features)
+    return torch.cat([angles.cos()] * 2, -1), torch.cat([angles.sin()] * 2, -1)
+
+
+def rotate(x_BHLF: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn queries or keys by their positions."""
+    cos, sin = (t.to(x_BHLF.dtype) for t in tables)
+    left, right = x_BHLF.chunk(2, -1)
+    return x_BHLF * cos + torch.cat([-right, left], -1) * sin
+
+
+class Attention(nn.Module):
+    """Multi-head attention through PyTorch's scaled_dot_product_attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        *,
+        causal: bool,
+        mask: Tensor | None = None,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        slots: CacheSlots | None = None,
+        block: int = 0,
+    ) -> Tensor:
+        B, L, D = x_BLD.shape
+        q, k, v = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        if rotary is not None:
+            q, k = rotate(q, rotary), rotate(k, rotary)
+        if slots is not None:
+            k, v = _store(slots, block, k, v)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None and L > 1)
+        return self.out(y.transpose(1, 2).reshape(B, L, D))
+
+
+def _store(slots: CacheSlots, block: int, k_BHLF: Tensor, v_BHLF: Tensor) -> tuple[Tensor, Tensor]:
+    """Write new keys and values into the cache and return all up to the last written column."""
+    keys, values = slots.cache.keys[block], slots.cache.values[block]
+    L = k_BHLF.shape[2]
+    if isinstance(slots.starts, int):
+        stop = slots.starts + L
+        keys[:, :, slots.starts : stop] = k_BHLF
+        values[:, :, slots.starts : stop] = v_BHLF
+        return keys[:, :, :stop], values[:, :, :stop]
+    rows = torch.arange(len(k_BHLF), device=k_BHLF.device) if slots.rows is None else slots.rows
+    columns = slots.starts[:, None] + torch.arange(L, device=k_BHLF.device)
+    stop = int(slots.starts.max()) + L
+    keys[rows[:, None], :, columns] = k_BHLF.transpose(1, 2)
+    values[rows[:, None], :, columns] = v_BHLF.transpose(1, 2)
+    return keys[rows, :, :stop], values[rows, :, :stop]
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: attention, then a GELU MLP four times as wide."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BLD: Tensor, **attention: object) -> Tensor:
+        x_BLD = x_BLD + self.dropout(self.attention(self.norm1(x_BLD), **attention))
+        return x_BLD + self.dropout(self.down(F.gelu(self.up(self.norm2(x_BLD)), approximate="tanh")))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks and a final norm."""
+
+    def __init__(self, width: int, heads: int, blocks: int, dropout: float) -> None:
+        super().__init__()
+        self.width, self.heads = width, heads
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        for block in self.blocks:
+            # Residual branches start small, so that depth does not blow up the sum (GPT-2's rule).
+            for last in (block.attention.out, block.down):
+                nn.init.normal_(last.weight, 0, 0.02 / (2 * blocks) ** 0.5)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        *,
+        causal: bool,
+        mask: Tensor | None = None,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        slots: CacheSlots | None = None,
+    ) -> Tensor:
+        """Run x [B, L, D]; `mask` is boolean [B|1, 1, L, K], True where a query may look; with `slots`, K counts cached keys.
+
+        Without a mask, `causal` is only right for sequences that start at their first token; a cached continuation of
+        more than one token needs a mask.
+        """
+        for index, block in enumerate(self.blocks):
+            x_BLD = block(x_BLD, causal=causal, mask=mask, rotary=rotary, slots=slots, block=index)
+        return self.norm(x_BLD)

@@ -1,0 +1,161 @@
+"""The network of one level: what it sees of the canvas, its transformer, and its decisions.
+
+Shapes: N parents (or whole canvases for level 0), n children of one parent, W cells of a window, C channels of a cell,
+D width of this level, V vocabulary of cell values.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varcli.nn.attention import CacheSlots, Transformer, rotary_tables
+from varcli.pianoroll.config import LevelConfig, ModelConfig
+from varcli.pianoroll.tree import Tree, Window
+
+UNKNOWN = 255
+"""Code of a cell that a node may not see or that does not exist yet."""
+
+STATE_START, STATE_EMPTY, STATE_OCCUPIED, STATE_MASKED = range(4)
+START_COLUMNS = 32
+
+
+def cell_channels(config: ModelConfig) -> Tensor:
+    """What a code looks like to the network: f32 [256, C] (sounding, onset, its velocity; and "known" if a level is MAR)."""
+    table = torch.zeros(256, 3)
+    if config.vocabulary == "binary":
+        table[1] = torch.tensor([1.0, 0.0, 0.0])
+        table = table[:, :1]
+    else:
+        bins = config.velocity_bins
+        table[1, 0] = 1
+        table[2 : 2 + bins, :2] = 1
+        table[2 : 2 + bins, 2] = torch.linspace(0, 1, bins) if bins > 1 else 0.5
+    if any(level.kind == "mar" for level in config.levels):
+        known = torch.zeros(256, 1)
+        known[: config.velocity_bins + 2 if config.vocabulary == "notes" else 2] = 1
+        table = torch.cat([table, known], 1)
+    return table
+
+
+class LevelModel(nn.Module):
+    """One level: embeds its nodes, runs its transformer, and says whether each child is occupied.
+
+    A node's token is the sum of its window of known cells, its place (pitch row, place in the bar, place in the
+    parent), the state of its neighbour in the order (AR) or of itself (MAR), and the parent's hidden vector.
+    The value level has one node per occupied cell and says its code instead.
+    """
+
+    def __init__(self, level: int, config: ModelConfig, tree: Tree, parent_width: int) -> None:
+        super().__init__()
+        options: LevelConfig = config.levels[level]
+        self.level, self.kind, self.width = level, options.kind, options.width
+        self.is_value = level == tree.depth
+        self.child_pitches, self.child_steps = tree.shapes[min(level, tree.depth - 1)]
+        self.steps_per_bar = config.steps_per_bar
+        self.context_columns = max(1, config.context_steps // tree.shapes[0][1])
+        window: Window = tree.window(level, options)
+        self.register_buffer("offsets", torch.from_numpy(window.offsets), persistent=False)
+        self.register_buffer("precedes", torch.from_numpy(window.precedes), persistent=False)
+        self.register_buffer("differs", torch.from_numpy(window.differs), persistent=False)
+        self.register_buffer("channels", cell_channels(config), persistent=False)
+
+        rows = config.pitches // self.child_pitches
+        inputs = window.offsets.shape[0] * self.channels.shape[1]
+        D = options.width
+        self.see = nn.Linear(inputs, D)
+        self.pitch = nn.Embedding(rows, D)
+        self.bar = nn.Embedding(config.steps_per_bar, D)
+        self.state = nn.Embedding(4, D)
+        if level == 0:
+            self.start = nn.Embedding(START_COLUMNS, D)
+        else:
+            self.siblings = 1 if self.is_value else len(tree.children[level])
+            self.place = nn.Embedding(self.siblings, D)
+            self.inherit = nn.Linear(parent_width, self.siblings * D)
+        self.transformer = Transformer(D, options.heads, options.blocks, config.dropout)
+        outputs = config.velocity_bins + 1 if self.is_value else 1
+        self.head = nn.Linear(D, outputs)
+        self.row_bias = nn.Embedding(rows, outputs)
+        if not self.is_value:
+            # Every pitch row may read the hidden vector in its own way; on tonal data this is worth a lot.
+            self.row_head = nn.Embedding(rows, D)
+        self._initialise(window)
+
+    def _initialise(self, window: Window) -> None:
+        # Cells far away in time start with less weight: most of what decides a note is near.
+        lag = torch.from_numpy(window.offsets[:, 1]).abs().float().sub(1).clamp(min=0)
+        scale = (1 + lag).pow(-0.5).repeat_interleave(self.channels.shape[1])
+        with torch.no_grad():
+            self.see.weight.normal_(0, 0.08).mul_(scale)
+        for table in (self.pitch, self.bar, self.state, *((self.start,) if self.level == 0 else (self.place,))):
+            nn.init.normal_(table.weight, 0, 0.1)
+        nn.init.zeros_(self.row_bias.weight)
+        if not self.is_value:
+            nn.init.zeros_(self.row_head.weight)
+        nn.init.normal_(self.head.weight, 0, 0.02)
+        with torch.no_grad():
+            # Most children are empty; starting there saves the first few hundred steps.
+            self.head.bias.fill_(0.0 if self.is_value or self.level == 0 else -1.5)
+
+    def look(self, codes_NnW: Tensor) -> Tensor:
+        """Embed windows of cell codes u8 [N, n, W] (UNKNOWN where hidden) to [N, n, D]."""
+        return self.see(_lookup(codes_NnW, self.channels).flatten(-2))
+
+    def inherited(self, parent_ND: Tensor) -> Tensor:
+        """What each child takes from its parent's hidden vector, [N, n, D]."""
+        return self.inherit(parent_ND).view(len(parent_ND), self.siblings, self.width) + self.place.weight
+
+    def embed(self, codes_NnW: Tensor, p_Nn: Tensor, t_Nn: Tensor, state_Nn: Tensor, from_parent_NnD: Tensor | None) -> Tensor:
+        """Tokens [N, n, D] of nodes at pitch `p`, step `t`."""
+        x = self.look(codes_NnW) + self.pitch(p_Nn // self.child_pitches) + self.bar(t_Nn % self.steps_per_bar)
+        x = x + self.state(state_Nn)
+        if from_parent_NnD is None:
+            return x + self.start((t_Nn // self.child_steps).clamp(max=START_COLUMNS - 1))
+        return x + from_parent_NnD
+
+    def attend(self, x_NnD: Tensor, t_Nn: Tensor, slots: CacheSlots | None = None, mask: Tensor | None = None) -> Tensor:
+        """Run the transformer over tokens; level 0 turns them by their column and looks only `context_steps` far."""
+        rotary = None
+        if self.level == 0:
+            columns = (t_Nn // self.child_steps)[:, None]
+            rotary = rotary_tables(columns, self.width // self.transformer.heads)
+            if mask is None and slots is None:
+                mask = self.top_mask(columns)
+        return self.transformer(x_NnD, causal=self.kind == "ar", mask=mask, rotary=rotary, slots=slots)
+
+    def top_mask(self, columns_N1n: Tensor) -> Tensor | None:
+        """Who may look at whom on level 0, or None where plain causal or full attention says the same."""
+        n = columns_N1n.shape[-1]
+        if int(columns_N1n.max()) < self.context_columns:
+            return None
+        distance = columns_N1n[..., :, None] - columns_N1n[..., None, :]
+        mask = distance.abs() < self.context_columns
+        if self.kind == "ar":
+            mask = mask & torch.ones(n, n, dtype=torch.bool, device=mask.device).tril()
+        return mask
+
+    def decide(self, h_NnD: Tensor, p_Nn: Tensor) -> Tensor:
+        """Logits: of being occupied [N, n], or of the value [N, n, V - 1] for (held, onset bins...)."""
+        row = p_Nn // self.child_pitches
+        logits = self.head(h_NnD) + self.row_bias(row)
+        return logits if self.is_value else logits.squeeze(-1) + (self.row_head(row) * h_NnD).sum(-1)
+
+
+def _lookup(codes: Tensor, channels_VC: Tensor) -> Tensor:
+    """Channels [..., C] of cell codes u8 [...]; in bfloat16 under autocast.
+
+    Four bfloat16 channels are as wide as one int64, and a gather of int64 is five times faster than one of rows.
+    """
+    if not torch.is_autocast_enabled(codes.device.type):
+        return F.embedding(codes.int(), channels_VC)
+    C = channels_VC.shape[1]
+    packed = F.pad(channels_VC, (0, 4 - C)).to(torch.bfloat16).view(torch.int64).squeeze(1)
+    wide = packed.index_select(0, codes.reshape(-1).int()).view(torch.bfloat16)
+    return wide.view(*codes.shape, 4)[..., :C]
+
+
+def level_parameters(model: nn.Module) -> int:
+    """Number of trained values of a module."""
+    return sum(math.prod(p.shape) for p in model.parameters())

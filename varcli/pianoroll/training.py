@@ -1,0 +1,137 @@
+"""What the training loop needs to know about piano rolls: batches of crops, the loss, and the validation figure.
+
+Shapes: B crops, P pitches, T steps.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from varcli.errors import UsageError
+from varcli.events import FilesRead
+from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.corpus import Corpus, Piece, read_corpus
+from varcli.pianoroll.fractal import Draw, FractalModel
+from varcli.pianoroll.roll import Vocabulary, crop
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    """Crops u8 [B, P, T], padded with silence at the right, and how many steps of each count [B]."""
+
+    codes: Tensor
+    steps: Tensor
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """The loss to descend, the NLL estimate of the batch in nats per frame, and its part of each level."""
+
+    loss: Tensor
+    nats_per_frame: float
+    nats_per_level: tuple[float, ...]
+
+
+class PianorollTask:
+    """Crops of a corpus, transposed at random, priced by the model's own walk."""
+
+    def __init__(self, config: PianorollConfig, corpus: Corpus) -> None:
+        self.config = config
+        self.vocabulary = corpus.vocabulary
+        self.pieces = corpus.split("train")
+        self.valid = corpus.split("valid")
+        for name, pieces in (("training", self.pieces), ("validation", self.valid)):
+            if not pieces:
+                raise UsageError(f"the corpus has no {name} pieces", "files are split by song number; give more files")
+        steps = np.array([piece.cells.shape[1] for piece in self.pieces], np.float64)
+        self._share = steps / steps.sum()
+        self.provenance: dict[str, Any] = {
+            "corpus": corpus.digest,
+            "pieces": len(self.pieces),
+            "steps": int(steps.sum()),
+            "skipped": len(corpus.skipped),
+        }
+
+    @classmethod
+    def read(cls, config: PianorollConfig, data: Path) -> "Iterator[FilesRead | PianorollTask]":
+        """Read the corpus a config asks for, with an event per file; the last item is the task."""
+        binary = config.model.vocabulary == "binary"
+        vocabulary = Vocabulary(binary=True) if binary else Vocabulary(config.model.velocity_bins)
+        for item in read_corpus(
+            data,
+            steps_per_beat=config.model.steps_per_beat,
+            vocabulary=vocabulary,
+            drums=config.data.drums,
+            max_off_grid=config.data.max_off_grid,
+        ):
+            yield cls(config, item) if isinstance(item, Corpus) else item
+
+    def batch(self, step: int, rank: int, size: int) -> CropBatch:
+        """The crops of one step: a function of seed, step and rank alone, so that resuming needs no state."""
+        rng = np.random.default_rng([self.config.train.seed, step, rank])
+        down, up = self.config.data.transpose_down, self.config.data.transpose_up
+        pieces = rng.choice(len(self.pieces), size, p=self._share)
+        return self._collate([self._crop(self.pieces[index], rng, int(rng.integers(-down, up + 1))) for index in pieces])
+
+    def validation_batches(self, size: int) -> Iterator[CropBatch]:
+        """The same untransposed crops at every validation, spread over the validation pieces."""
+        rng = np.random.default_rng([self.config.train.seed, 10**9])
+        order = rng.permutation(len(self.valid))
+        count = self.config.train.validation_crops
+        crops = [self._crop(self.valid[order[i % len(order)]], rng, 0) for i in range(count)]
+        for start in range(0, count, size):
+            yield self._collate(crops[start : start + size])
+
+    def _crop(self, piece: Piece, rng: np.random.Generator, transpose: int) -> np.ndarray:
+        steps, want = piece.cells.shape[1], self.config.data.crop_steps
+        bars = piece.downbeats[piece.downbeats <= max(0, steps - want)]
+        if len(bars) == 0:
+            bars = np.arange(0, max(1, steps - want + 1), self.config.model.steps_per_bar)
+        start = int(rng.choice(bars))
+        return shift(crop(piece.cells, start, min(steps, start + want), self.vocabulary), transpose)
+
+    def _collate(self, crops: list[np.ndarray]) -> CropBatch:
+        steps = torch.tensor([part.shape[1] for part in crops])
+        codes = np.zeros((len(crops), self.config.model.pitches, int(steps.max())), np.uint8)
+        for row, part in zip(codes, crops, strict=True):
+            row[:, : part.shape[1]] = part
+        return CropBatch(torch.from_numpy(codes), steps)
+
+    def loss(self, model: FractalModel, batch: CropBatch, draw: Draw) -> StepLoss:
+        """Price a batch; every level weighs as much as it costs in nats per frame."""
+        frames = int(batch.steps.sum())
+        steps_B = batch.steps.to(model.device)
+        terms, nats = [], []
+        for decisions in model.walk(batch.codes.to(model.device), draw, steps_B=steps_B):
+            if len(decisions.nats) == 0:
+                nats.append(0.0)
+                continue
+            # The plain mean over drawn decisions has far less variance than the unbiased weighted sum (MAR).
+            terms.append(decisions.nats.mean() * (decisions.total / frames))
+            nats.append(float((decisions.nats.detach() * decisions.weight).sum()) / frames)
+        return StepLoss(torch.stack(terms).sum(), sum(nats), tuple(nats))
+
+    @torch.no_grad()
+    def validate(self, model: FractalModel, size: int) -> tuple[float, tuple[float, ...]]:
+        """NLL in nats per frame over the validation crops, and in bits per level; the same draws every time."""
+        total, frames = np.zeros(len(model.levels)), 0
+        for index, batch in enumerate(self.validation_batches(size)):
+            draw = Draw(torch.Generator().manual_seed(index), self.config.train.parents_per_level)
+            count = int(batch.steps.sum())
+            total += count * np.array(self.loss(model, batch, draw).nats_per_level)
+            frames += count
+        per_level = total / frames
+        return float(per_level.sum()), tuple(per_level / np.log(2))
+
+
+def shift(cells: np.ndarray, semitones: int) -> np.ndarray:
+    """Transpose a canvas u8 [P, T]; it is left alone if a note would leave the canvas."""
+    used = np.flatnonzero(cells.any(1))
+    if semitones == 0 or len(used) == 0 or used[0] + semitones < 0 or used[-1] + semitones >= len(cells):
+        return cells
+    return np.roll(cells, semitones, axis=0)
