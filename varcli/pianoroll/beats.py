@@ -5,11 +5,13 @@ beside it, such as POP909's `beat_midi.txt`, brings a better one in seconds.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from varcli.errors import VarError
 
+_SHORTEST_BEAT, _LONGEST = 1e-3, 1e6  # seconds
 _EDGE_BEATS = 4  # beats whose median length carries the grid on beyond its first and last beat
 
 
@@ -38,26 +40,27 @@ class BeatGrid:
     def origin(self, first_beat: float) -> int:
         """The last beat, on or before `first_beat`, that starts a bar; may be negative.
 
-        Bars of the usual length are put before the first annotated downbeat.
-        """
-        earlier = self.downbeats[self.downbeats <= first_beat]
-        if len(earlier):
-            return int(earlier[-1])
-        anchor = int(self.downbeats[0]) if len(self.downbeats) else 0
-        bar = self.beats_per_bar
-        return anchor + bar * int(np.floor((first_beat - anchor) / bar))
-
-    def bar_starts(self, first: int, last: int) -> np.ndarray:
-        """Beats that start a bar, i64, from the bar start `first` up to and without beat `last`.
-
         Bars of the usual length stand before the first and after the last annotated downbeat.
         """
-        bar = self.beats_per_bar
-        known = self.downbeats if len(self.downbeats) else np.array([0])
-        head = np.arange(known[0], first - 1, -bar)[:0:-1]
-        tail = np.arange(known[-1], max(last, known[-1] + 1), bar)[1:]
+        known = self._known
+        at = int(np.searchsorted(known, first_beat, side="right"))
+        if 0 < at < len(known):
+            return int(known[at - 1])
+        anchor = int(known[0] if at == 0 else known[-1])
+        return anchor + self.beats_per_bar * int(np.floor((first_beat - anchor) / self.beats_per_bar))
+
+    def bar_starts(self, first: int, last: int) -> np.ndarray:
+        """Beats that start a bar, i64, from the bar start `first` up to and without beat `last` (see `origin`)."""
+        bar, known = self.beats_per_bar, self._known
+        head = np.arange(known[0] - (known[0] - first) // bar * bar, min(int(known[0]), last), bar)
+        past = max(1, -((known[-1] - first) // bar))
+        tail = np.arange(known[-1] + past * bar, last, bar)
         starts = np.concatenate([head, known, tail])
         return starts[(starts >= first) & (starts < last)]
+
+    @property
+    def _known(self) -> np.ndarray:
+        return self.downbeats if len(self.downbeats) else np.array([0])
 
 
 def parse_beats(text: str, name: str) -> BeatGrid:
@@ -74,7 +77,7 @@ def parse_beats(text: str, name: str) -> BeatGrid:
         raise VarError(f"{name}: not a beat annotation of two beats or more", hint)
     table = np.array(rows)
     seconds = table[:, 0]
-    if not np.all(np.isfinite(table)) or np.any(np.diff(seconds) <= 0):
+    if not np.all(np.isfinite(table)) or np.any(np.diff(seconds) < _SHORTEST_BEAT) or np.ptp(seconds) > _LONGEST:
         raise VarError(f"{name}: the beats do not follow one another in time", hint)
     return BeatGrid(seconds, np.flatnonzero(table[:, -1] != 0))
 
@@ -102,15 +105,15 @@ class TempoMap:
 
 
 def signature_bars(signatures: list[tuple[int, int, int]], ticks_per_beat: int, end_tick: int) -> np.ndarray:
-    """Ticks (f64) of bar starts before `end_tick`, from (tick, numerator, denominator) of the time signatures.
+    """Ticks (f64) of bar starts up to the first one at or after `end_tick`.
 
-    4/4 holds until the first signature; a signature starts a bar where it stands.
+    `signatures` are (tick, numerator, denominator). 4/4 holds until the first one; each starts a bar where it stands.
+    Those with bars shorter than a 16th note are no music and do not count.
     """
-    by_tick = {0: (4, 4)} | {tick: (top, bottom) for tick, top, bottom in signatures if top > 0}
-    changes = sorted(by_tick.items())
-    ends = [tick for tick, _ in changes[1:]] + [end_tick]
-    bars = []
-    for (tick, (top, bottom)), stop in zip(changes, ends, strict=True):
-        length = max(4 * ticks_per_beat * top / bottom, ticks_per_beat / 4)
-        bars.append(np.arange(tick, min(stop, end_tick), length))
+    usable = {tick: 4 * top / bottom for tick, top, bottom in signatures if 16 * top >= bottom and tick < end_tick}
+    changes = sorted(({0: 4.0} | usable).items())
+    bars = [np.arange(tick, stop, beats * ticks_per_beat) for (tick, beats), (stop, _) in pairwise(changes)]
+    tick, beats = changes[-1]
+    length = beats * ticks_per_beat
+    bars.append(tick + length * np.arange(np.ceil((end_tick - tick) / length) + 1))
     return np.concatenate(bars)

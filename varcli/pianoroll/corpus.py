@@ -7,20 +7,19 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
 
 from varcli.errors import UsageError, VarError
 from varcli.events import FilesRead
-from varcli.pianoroll.arrays import read_mat, read_npz
+from varcli.pianoroll.arrays import Split, read_mat, read_npz
 from varcli.pianoroll.cache import load_parsed, save_parsed
 from varcli.pianoroll.midi import LossReport
 from varcli.pianoroll.parse import Parsed, Settings, Unread, parse_all
 from varcli.pianoroll.roll import Vocabulary
-from varcli.pianoroll.sources import open_sources
+from varcli.pianoroll.sources import is_midi, open_sources
 
-Split = Literal["train", "valid", "test"]
+_SPLIT_OF_LAST_DIGIT: dict[int, Split] = {0: "test", 1: "valid"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,8 @@ def read_corpus(
     suffix = path.suffix.lower()
     if suffix in {".mat", ".npz"} and path.is_file():
         yield from _read_arrays(path, suffix, steps_per_beat, vocabulary)
+    elif path.is_file() and is_midi(path.name):
+        raise UsageError(f"{path}: a single MIDI file, not a corpus", "give the folder that it lies in")
     else:
         settings = Settings(steps_per_beat, vocabulary, drums)
         yield from _read_midi_files(path, settings, max_off_grid, cache_dir or default_cache_dir(), workers)
@@ -91,14 +92,14 @@ def default_cache_dir() -> Path:
 
 
 def split_of(name: str) -> Split:
-    """The split a file belongs to, once and for all, by the last integer in its stem: test if it ends in 0, valid if in 1.
+    """The split a file belongs to, once and for all: test if the last integer in its stem ends in 0, valid if in 1.
 
     A hash of the stem takes the integer's place where there is none.
     """
     stem = PurePosixPath(name).stem
     digits = re.findall(r"\d+", stem)
     number = int(digits[-1]) if digits else int(hashlib.sha256(stem.encode()).hexdigest(), 16)
-    return {0: "test", 1: "valid"}.get(number % 10, "train")
+    return _SPLIT_OF_LAST_DIGIT.get(number % 10, "train")
 
 
 def _read_arrays(path: Path, suffix: str, steps_per_beat: int, vocabulary: Vocabulary) -> Iterator[FilesRead | Corpus]:

@@ -70,7 +70,8 @@ def parse_all(sources: Sources, settings: Settings, workers: int | None) -> Iter
     try:
         yield from _in_order(pool, jobs, settings, processes * _IN_FLIGHT)
     except BrokenProcessPool:
-        raise VarError("a process that parses MIDI died, out of memory perhaps", "read a smaller corpus") from None
+        hint = "out of memory? in a script of your own, call it below `if __name__ == '__main__':`, or with workers=1"
+        raise VarError("a process that parses MIDI died", hint) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from varcli.errors import VarError
-from varcli.pianoroll.midi import MAX_BYTES
+from varcli.pianoroll.score import MAX_BYTES
 
 ANNOTATION_NAME = "beat_midi.txt"
 _MIDI_SUFFIXES = {".mid", ".midi", ".kar"}
