@@ -64,6 +64,15 @@ class Layout:
     data_start: int
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A file whose bytes match its digest: all of them, where the tensors lie, and the JSON fields it carries."""
+
+    blob: bytes
+    layout: Layout
+    fields: dict[str, Any]
+
+
 def save_checkpoint(
     path: Path | str,
     tensors: "Mapping[str, torch.Tensor]",
@@ -90,19 +99,26 @@ def load_checkpoint(path: Path | str) -> "tuple[Header, dict[str, torch.Tensor]]
 
     Raises UsageError when the file is missing, VarError when it is no checkpoint, truncated, edited or newer.
     """
-    blob, fields = _read_sealed(path)
-    return _header(fields, path), _tensors(blob)
+    checked = read_checked(path)
+    return header_of(checked.fields, path), _tensors(checked, path)
 
 
 def read_header(path: Path | str) -> Header:
     """Read what a checkpoint says about itself, without torch and without its tensors; raises like load_checkpoint."""
-    return _header(_fields(read_layout(path), path), path)
+    return header_of(_fields(read_layout(path), path), path)
 
 
-def verify(path: Path | str) -> Header:
-    """Check every byte of a checkpoint against its digest, without torch; raises like load_checkpoint."""
-    _, fields = _read_sealed(path)
-    return _header(fields, path)
+def read_checked(path: Path | str) -> Checked:
+    """Read a checkpoint or a state whole, every byte checked against its digest, without torch.
+
+    Raises like load_checkpoint.
+    """
+    blob = _existing(path).read_bytes()
+    layout = _parse(blob, path)
+    fields = _fields(layout, path)
+    if fields.get("digest") != _digest(blob, layout):
+        raise VarError(f"{path} was altered: its tensors do not match its digest", "copy or download it again")
+    return Checked(blob, layout, fields)
 
 
 def save_state(path: Path | str, tensors: "Mapping[str, torch.Tensor]", numbers: dict[str, Any]) -> None:
@@ -114,10 +130,10 @@ def save_state(path: Path | str, tensors: "Mapping[str, torch.Tensor]", numbers:
 
 def load_state(path: Path | str) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
     """Read what save_state wrote: CPU tensors and numbers; raises like load_checkpoint."""
-    blob, fields = _read_sealed(path)
-    if "state" not in fields:
+    checked = read_checked(path)
+    if "state" not in checked.fields:
         raise VarError(f"{path} is a checkpoint, not the training state beside it", "give the *.state.safetensors file")
-    return _tensors(blob), fields["state"]
+    return _tensors(checked, path), checked.fields["state"]
 
 
 def read_layout(path: Path | str) -> Layout:
@@ -222,16 +238,8 @@ def _fields(layout: Layout, path: Path | str) -> dict[str, Any]:
     return fields
 
 
-def _read_sealed(path: Path | str) -> tuple[bytes, dict[str, Any]]:
-    blob = _existing(path).read_bytes()
-    layout = _parse(blob, path)
-    fields = _fields(layout, path)
-    if fields["digest"] != _digest(blob, layout):
-        raise VarError(f"{path} was altered: its tensors do not match its digest", "copy or download it again")
-    return blob, fields
-
-
-def _header(fields: dict[str, Any], path: Path | str) -> Header:
+def header_of(fields: dict[str, Any], path: Path | str) -> Header:
+    """The header in the fields of a checkpoint; raises VarError for a training state or missing fields."""
     if "state" in fields:
         raise VarError(f"{path} is training state for --resume, not a model", "give best.safetensors beside it")
     names = Header.__dataclass_fields__
@@ -249,7 +257,11 @@ def _serialize(tensors: "Mapping[str, torch.Tensor]", metadata: dict[str, str]) 
     return save(copies, metadata=metadata or None)
 
 
-def _tensors(blob: bytes) -> "dict[str, torch.Tensor]":
+def _tensors(checked: Checked, path: Path | str) -> "dict[str, torch.Tensor]":
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
-    return load(blob)
+    try:
+        return load(checked.blob)
+    except SafetensorError as error:
+        raise VarError(f"{path} has a damaged safetensors header: {error}", "copy or download it again") from None

@@ -1,0 +1,41 @@
+# One command each: the venv is made and filled on the first, and again when the dependencies change.
+#   make demo    sample from the shipped weights into outputs/: a .mid, a .png and a _process.gif
+#   make test    run the tests
+#   make check   formatting, lint, types and tests, as CI runs them
+#   make clean   remove the venv, the caches and the demo's files
+# Without a GPU, PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" makes the install much smaller.
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_FLAGS ?=
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check clean
+.DELETE_ON_ERROR:
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "varcli needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(INSTALLED): pyproject.toml constraints.txt $(VENV)/.made
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/var sample --mode unconditional --gif --output-dir outputs --overwrite
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+	rm -f outputs/unconditional_000.mid outputs/unconditional_000.png outputs/unconditional_000_process.gif
+	find varcli tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,162 @@
+"""`var evaluate`: figures that say how good a model is."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from varcli.cli.options import Device, DeviceOption, JsonOption, OverwriteOption, complete_checkpoint, pick_device
+from varcli.cli.output import emit, table
+from varcli.cli.progress import Display
+from varcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from varcli.pianoroll.config import PianorollConfig
+    from varcli.pianoroll.corpus import Corpus, Piece
+    from varcli.pianoroll.likelihood import LikelihoodReport, PieceLikelihood
+
+app = typer.Typer(no_args_is_help=True, help="Measure a model.")
+
+
+class Split(StrEnum):
+    """Which pieces are scored."""
+
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
+@app.callback()
+def evaluate() -> None:
+    """Measure a model on held-out music."""
+
+
+@app.command("likelihood")
+def likelihood(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(help="A model's name, a .safetensors file or a run folder.", autocompletion=complete_checkpoint),
+    ],
+    data: Annotated[Path, typer.Argument(help="Folder or zip of MIDI, a .mat or an .npz.")],
+    split: Annotated[Split, typer.Option("--split", help="Which pieces to score.")] = Split.test,
+    surprise_map: Annotated[
+        Path | None, typer.Option("--surprise-map", metavar="DIR", help="Draw where each piece surprised the model.")
+    ] = None,
+    passes: Annotated[int, typer.Option("--passes", min=1, help="Random orders averaged, for masked levels.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of those orders.")] = 0,
+    device: DeviceOption = Device.auto,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The likelihood of held-out pieces under a model, in nats per frame (a frame is one step of the grid).
+
+    Exact for autoregressive models; for masked ones an upper bound, averaged over random orders. Padding is never
+    scored. JSON keys: checkpoint, data, split, nats_per_frame, nats_per_frame_from_2 (without the first frame of each
+    piece; null where frames are not visited one by one), frames, bits_per_level, exact, passes, skipped, pieces
+    [{name, frames, nats_per_frame, surprise_map}].
+    """
+    from varcli import registry
+
+    if not data.exists():
+        raise UsageError(f"no data at {data}", "give a folder or zip of MIDI, a .mat or an .npz")
+    registry.resolve_checkpoint(checkpoint)
+    if surprise_map is not None:
+        from varcli.files import ensure_output_dir
+
+        ensure_output_dir(surprise_map)
+    model, header = registry.load_model(checkpoint, pick_device(device))
+    from varcli.config import config_from_json
+    from varcli.pianoroll.likelihood import score
+
+    config = config_from_json(header.config)
+    with Display() as display:
+        corpus = _read(display, data, config)
+        pieces = corpus.split(split.value)
+        if not pieces:
+            raise UsageError(f"{data}: no pieces in the split {split.value!r}", "choose another --split")
+        for name, reason in corpus.skipped:
+            display.warn(f"{name} is left out: {reason}")
+        maps = _maps(surprise_map, pieces, overwrite)
+        *_, report = display.follow(score(model, pieces, passes=passes, seed=seed))
+        for path, piece in zip(maps, report.pieces, strict=bool(maps)):
+            _draw(path, piece, config)
+    document = {"checkpoint": checkpoint, "data": str(data), "split": split.value, "passes": passes}
+    document |= _figures(report, maps) | {"skipped": [list(skipped) for skipped in corpus.skipped]}
+    shown = (
+        "checkpoint",
+        "data",
+        "split",
+        "frames",
+        "nats_per_frame",
+        "nats_per_frame_from_2",
+        "bits_per_level",
+        "exact",
+    )
+    lines = table(
+        [*((key, document[key]) for key in shown), ("pieces", len(report.pieces)), ("surprise maps", surprise_map)]
+    )
+    emit(document, lines, as_json)
+
+
+def _read(display: Display, data: Path, config: "PianorollConfig") -> "Corpus":
+    """Read the data onto the grid and vocabulary that the model knows."""
+    from varcli.pianoroll.corpus import Corpus, read_corpus
+    from varcli.pianoroll.roll import Vocabulary
+
+    vocabulary = Vocabulary(config.model.velocity_bins, binary=config.model.vocabulary == "binary")
+    events = read_corpus(
+        data,
+        steps_per_beat=config.model.steps_per_beat,
+        vocabulary=vocabulary,
+        drums=config.data.drums,
+        max_off_grid=config.data.max_off_grid,
+    )
+    corpus = None
+    for event in display.follow(events):
+        corpus = event if isinstance(event, Corpus) else corpus
+    assert corpus is not None
+    return corpus
+
+
+def _maps(folder: Path | None, pieces: "Iterable[Piece]", overwrite: bool) -> list[Path]:
+    """Where the surprise map of each piece goes: its name with slashes made safe."""
+    from varcli.files import refuse_existing
+
+    if folder is None:
+        return []
+    paths = [folder / f"{piece.name.replace('/', '_').replace(chr(92), '_')}_surprise.png" for piece in pieces]
+    refuse_existing(paths, overwrite)
+    return paths
+
+
+def _draw(path: Path, piece: "PieceLikelihood", config: "PianorollConfig") -> None:
+    from varcli.files import write_bytes
+    from varcli.pianoroll.picture import png_bytes
+    from varcli.pianoroll.surprise import draw_surprise
+
+    image = draw_surprise(
+        piece.cells_nats,
+        title=f"Surprise in {piece.name}",
+        steps_per_beat=config.model.steps_per_beat,
+        steps_per_bar=config.model.steps_per_bar,
+    )
+    write_bytes(path, png_bytes(image))
+
+
+def _figures(report: "LikelihoodReport", maps: list[Path]) -> dict[str, Any]:
+    pieces = [
+        {"name": piece.name, "frames": piece.frames, "nats_per_frame": piece.nats / piece.frames}
+        for piece in report.pieces
+    ]
+    for piece, path in zip(pieces, maps, strict=bool(maps)):
+        piece["surprise_map"] = str(path)
+    return {
+        "nats_per_frame": report.nats_per_frame,
+        "nats_per_frame_from_2": report.nats_per_frame_from_2,
+        "frames": report.frames,
+        "bits_per_level": dict(report.bits_per_level),
+        "exact": report.exact,
+        "pieces": pieces,
+    }

@@ -1,0 +1,62 @@
+"""`var inspect`: what a file is, its numbers and its health."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from varcli.cli.options import JsonOption, complete_preset
+from varcli.cli.output import emit, table
+
+
+def inspect(
+    path: Annotated[
+        str | None,
+        typer.Argument(
+            help="A checkpoint, run folder, preset, config.toml, frames.npz or .mid; absent: what is registered.",
+            autocompletion=complete_preset,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a checkpoint, preset, config, recording or MIDI file is, its numbers and its health.
+
+    Without PATH: the registered models and presets. JSON keys: kind, path, health {ok, problems} and those of the kind;
+    without PATH: models [{name, task, summary, preset, weights}].
+    """
+    if path is None:
+        _list_models(as_json)
+        return
+    from varcli.describe import describe
+
+    document = describe(path)
+    emit(document, _lines(document), as_json)
+
+
+def _list_models(as_json: bool) -> None:
+    from varcli import registry
+
+    models = [
+        {
+            "name": entry.name,
+            "task": entry.task,
+            "summary": entry.summary,
+            "preset": str(entry.preset),
+            "weights": str(entry.weights) if entry.weights else None,
+        }
+        for entry in registry.entries()
+    ]
+    lines = table((f"{model['name']}{'' if model['weights'] else ' (preset)'}", model["summary"]) for model in models)
+    emit({"kind": "registry", "models": models}, lines, as_json)
+
+
+def _lines(document: dict[str, Any]) -> Iterator[str]:
+    """The document for people: one aligned row per key, long ones left to --json."""
+    health = document["health"]
+    shown = {key: value for key, value in document.items() if key not in {"config", "health"}}
+    if document["kind"] in {"checkpoint", "config"}:
+        shown["levels"] = [f"{at['child']} {at['kind']} {at['width']}x{at['blocks']}" for at in document["levels"]]
+    if document["kind"] == "frames":
+        shown["labels"] = f"{document['labels'][0]} ... {document['labels'][-1]}"
+    shown["health"] = "good" if health["ok"] else "; ".join(health["problems"])
+    yield from table((key, value) for key, value in shown.items() if value not in ("", {}, []))

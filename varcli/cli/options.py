@@ -1,0 +1,87 @@
+"""Options that several commands share, their completions and how their text is read; importable without torch."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from varcli import registry
+from varcli.errors import UsageError
+
+
+class Device(StrEnum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+def complete_checkpoint(incomplete: str) -> list[tuple[str, str]]:
+    """Names of the models whose weights ship; files complete where none fits."""
+    return [
+        (entry.name, entry.summary)
+        for entry in registry.entries()
+        if entry.weights is not None and entry.name.startswith(incomplete)
+    ]
+
+
+def complete_preset(incomplete: str) -> list[tuple[str, str]]:
+    """Names of the presets; files complete where none fits."""
+    return [(entry.name, entry.summary) for entry in registry.entries() if entry.name.startswith(incomplete)]
+
+
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="Where the model runs; auto takes a GPU if there is one.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed; equal seeds give equal bytes.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one config value, as TOML; may be repeated."),
+]
+OutputDirOption = Annotated[Path, typer.Option("--output-dir", help="Folder for the outputs, made if missing.")]
+
+
+def pick_device(device: Device) -> str:
+    """The torch device to run on; raises UsageError for one that this machine does not have."""
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device is Device.auto:
+        return next(name for name, is_there in there.items() if is_there)
+    if not there[device.value]:
+        raise UsageError(f"--device {device.value}: this machine has none", "--device auto takes what there is")
+    return device.value
+
+
+def parse_counts(text: str | None, option: str) -> tuple[int, ...] | None:
+    """Read whole numbers from 1, separated by spaces or commas; None stays None; raises UsageError."""
+    return None if text is None else _numbers(text, option, least=1)
+
+
+def parse_levels(text: str, option: str) -> frozenset[int]:
+    """Read level numbers from 0, separated by spaces or commas; raises UsageError."""
+    return frozenset(_numbers(text, option, least=0))
+
+
+def parse_every(text: str, option: str) -> int | None:
+    """Read "auto" (None) or a whole number from 1; raises UsageError."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{option} {text!r}: not a whole number from 1", f"for example {option} auto, or {option} 4")
+    return int(text)
+
+
+def _numbers(text: str, option: str, least: int) -> tuple[int, ...]:
+    parts = [part for part in re.split(r"[\s,]+", text.strip()) if part]
+    if not parts or not all(part.isdecimal() and int(part) >= least for part in parts):
+        raise UsageError(
+            f"{option} {text!r}: not whole numbers from {least}", f'for example {option} "{least} {least + 1}"'
+        )
+    return tuple(int(part) for part in parts)

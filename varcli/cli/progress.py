@@ -1,0 +1,229 @@
+"""Progress on stderr that mirrors the events: nested bars on a terminal, a plain line every few seconds elsewhere.
+
+Events may come tens of thousands of times a second, so each is only kept; drawing happens by the clock.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+from varcli.events import (
+    FilesRead,
+    LevelStarted,
+    PatchDone,
+    PieceScored,
+    SampleDone,
+    SampleStarted,
+    TrainStep,
+    Validated,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+E = TypeVar("E")
+
+SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_DRAWS = 0.1
+# A slow terminal is drawn to less often, so that drawing never takes more than this share of the time.
+_DRAWING_SHARE = 0.03
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bar: `done` of `total`, the words before it, and the numbers behind it."""
+
+    label: str
+    done: float
+    total: float
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.note}".rstrip()
+
+
+@dataclass
+class Status:
+    """The latest of each kind of event, and the rows that say it."""
+
+    latest: dict[type, object] = field(default_factory=dict)
+    levels: dict[int, LevelStarted | PatchDone] = field(default_factory=dict)
+    active: dict[int, float] = field(default_factory=dict)
+    samples_done: int = 0
+
+    def absorb(self, event: object) -> None:
+        """Keep what a row may say of `event`; cheap, for it is called for every event."""
+        if isinstance(event, PatchDone):
+            self.levels[event.level] = event
+            if event.level == 0:
+                self.active[event.sample] = event.index / event.total
+        elif isinstance(event, LevelStarted):
+            self.levels[event.level] = event
+        else:
+            self.latest[type(event)] = event
+            if isinstance(event, SampleStarted):
+                self.active[event.sample] = 0.0
+                self.levels.clear()
+            elif isinstance(event, SampleDone):
+                self.active.pop(event.sample, None)
+                self.samples_done += 1
+
+    def rows(self) -> list[Row]:
+        """The bars to show now, coarse to fine."""
+        return [
+            *(_read(event) for event in self._all(FilesRead)),
+            *self._sampling(),
+            *(_scored(event) for event in self._all(PieceScored)),
+            *(_training(event) for event in self._all(TrainStep)),
+            *(_validated(event) for event in self._all(Validated)),
+        ]
+
+    def finished(self) -> str:
+        """What to say at the end, in a few words; empty if nothing happened."""
+        for event in self._all(SampleStarted):
+            return f"{self.samples_done} of {event.total} sample{'s' if event.total != 1 else ''} done"
+        return " · ".join(map(str, self.rows()))
+
+    def _all(self, kind: type[E]) -> Iterator[E]:
+        event = self.latest.get(kind)
+        if isinstance(event, kind):
+            yield event
+
+    def _sampling(self) -> Iterator[Row]:
+        started = self.latest.get(SampleStarted)
+        if not isinstance(started, SampleStarted):
+            return
+        numbers = sorted(self.active) or [started.sample]
+        label = f"sample {numbers[0] + 1}" + (f"-{numbers[-1] + 1}" if len(numbers) > 1 else "")
+        done = self.samples_done + sum(self.active.values())
+        yield Row(f"{label}/{started.total}", done, started.total)
+        yield from (_level(self.levels[level]) for level in sorted(self.levels))
+
+
+def _level(event: LevelStarted | PatchDone) -> Row:
+    label = f"{'  ' * event.level}level {event.level}"
+    index, iteration = (event.index, event.iteration) if isinstance(event, PatchDone) else (0, 0)
+    note = f"iteration {iteration}/{event.iterations}" if event.kind == "mar" else f"patch {index}/{event.total}"
+    if event.kind == "mar" and isinstance(event, PatchDone):
+        note += f" · batch {event.batch}"
+    return Row(label, index, event.total, note)
+
+
+def _read(event: FilesRead) -> Row:
+    return Row("files", event.done, event.total, f"{event.done}/{event.total} · {event.name}")
+
+
+def _training(event: TrainStep) -> Row:
+    note = f"{event.step}/{event.total} · loss {event.loss:.4g} · {event.nats_per_frame:.3f} nats/frame"
+    return Row("step", event.step, event.total, f"{note} · lr {event.lr:.2e} · {event.seconds:.3g} s/step")
+
+
+def _validated(event: Validated) -> Row:
+    best = ", the best so far" if event.best else ""
+    return Row("validated", 1, 1, f"at step {event.step}: {event.nats_per_frame:.3f} nats/frame{best}")
+
+
+def _scored(event: PieceScored) -> Row:
+    return Row("pieces", event.done, event.total, f"{event.done}/{event.total} · {event.nats_per_frame:.3f} nats/frame")
+
+
+class Display:
+    """Shows events while they pass; a context manager, so that the bars are taken down whatever happens."""
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._status = Status()
+        self._bars = _Bars(self._stream) if self._stream.isatty() else None
+        self._started = self._next = 0.0
+
+    def __enter__(self) -> "Display":
+        self._started = self._clock()
+        self._next = self._started + (0.0 if self._bars else SECONDS_BETWEEN_LINES)
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars:
+            self._bars.draw(self._status.rows())
+            self._bars.stop()
+        elif kind is None and (said := self._status.finished()):
+            self._say(said)
+
+    def follow(self, events: Iterable[E]) -> Iterator[E]:
+        """Pass `events` on, showing each."""
+        for event in events:
+            self.show(event)
+            yield event
+
+    def show(self, event: object) -> None:
+        """Take note of one event and draw if it is time."""
+        self._status.absorb(event)
+        now = self._clock()
+        if now < self._next:
+            return
+        if self._bars:
+            self._bars.draw(self._status.rows())
+            took = self._clock() - now
+            self._next = now + max(SECONDS_BETWEEN_DRAWS, took / _DRAWING_SHARE)
+        else:
+            self._say(" · ".join(str(row).strip() for row in self._status.rows()))
+            self._next = now + SECONDS_BETWEEN_LINES
+
+    def warn(self, message: str) -> None:
+        """Print a warning line, above the bars if there are any."""
+        if self._bars:
+            self._bars.print(f"warning: {message}")
+        else:
+            print(f"warning: {message}", file=self._stream, flush=True)
+
+    def _say(self, text: str) -> None:
+        print(f"{text} · {self._clock() - self._started:.0f} s", file=self._stream, flush=True)
+
+
+class _Bars:
+    """Rich bars, one per row; drawn only when told, so that no thread takes time from the model."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._progress: Progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._tasks: list[TaskID] = []
+
+    def start(self) -> None:
+        self._progress.start()
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+    def print(self, text: str) -> None:
+        self._progress.console.print(text)
+
+    def draw(self, rows: list[Row]) -> None:
+        while len(self._tasks) < len(rows):
+            self._tasks.append(self._progress.add_task("", note=""))
+        for task, row in zip(self._tasks, rows, strict=False):
+            self._progress.update(
+                task, description=row.label, completed=row.done, total=row.total, note=row.note, visible=True
+            )
+        for task in self._tasks[len(rows) :]:
+            self._progress.update(task, visible=False)
+        self._progress.refresh()
