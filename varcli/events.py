@@ -112,4 +112,23 @@ class CheckpointSaved:
     path: str
 
 
-Event = SampleStarted | LevelStarted | PatchDone | SampleDone | FilesRead | PieceScored | TrainStep | Validated | CheckpointSaved
+@dataclass(frozen=True, slots=True)
+class FrameDrawn:
+    """`done` of `total` frames of an animation are drawn."""
+
+    done: int
+    total: int
+
+
+Event = (
+    SampleStarted
+    | LevelStarted
+    | PatchDone
+    | SampleDone
+    | FilesRead
+    | PieceScored
+    | TrainStep
+    | Validated
+    | CheckpointSaved
+    | FrameDrawn
+)

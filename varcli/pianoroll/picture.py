@@ -1,0 +1,89 @@
+"""A roll as a picture to keep: title, colour scale and the roll itself."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from varcli.colours import Font, Theme, load_font, make_theme
+from varcli.pianoroll.painter import RollPainter, lay_out, marked_intensity, onsets_of
+from varcli.pianoroll.roll import Vocabulary
+
+
+def draw_roll(
+    cells: np.ndarray,
+    vocabulary: Vocabulary | None,
+    *,
+    title: str = "",
+    subtitle: str | None = None,
+    legend: tuple[str, str] = ("soft", "loud"),
+    tempo_bpm: float | None = None,
+    steps_per_beat: int = 4,
+    steps_per_bar: int = 16,
+    downbeats: Sequence[int] | None = None,
+    pixel_scale: int | None = None,
+    theme: Theme | None = None,
+) -> Image.Image:
+    """A picture of a canvas of cell codes u8 [P, T]: keys, octaves, bars, notes coloured by velocity, a title line.
+
+    Without a vocabulary, `cells` are intensities (0 empty, 1..255) painted as they are, such as a surprise map;
+    `legend` names the ends of the colour scale. The subtitle says bars, notes and tempo unless it is given.
+    A step is `pixel_scale` pixels wide; by default the picture is about 1300 pixels wide.
+    """
+    values = cells if vocabulary is None else marked_intensity(cells, vocabulary)
+    onsets = None if vocabulary is None else onsets_of(values, marked=True)
+    theme = theme or make_theme()
+    axes = lay_out(
+        values.max(axis=1) > 0,
+        values.shape[1],
+        steps_per_beat=steps_per_beat,
+        steps_per_bar=steps_per_bar,
+        downbeats=downbeats,
+        pixel_scale=pixel_scale,
+    )
+    roll = RollPainter(axes, theme, load_font(13)).paint(values, onsets)
+    if subtitle is None:
+        subtitle = _summary(len(axes.bars), onsets, tempo_bpm)
+    margin, heading, text = 18, load_font(19), load_font(14)
+    image = Image.new("RGB", (max(roll.width + 2 * margin, 480), roll.height + 62 + margin), theme.background)
+    draw = ImageDraw.Draw(image)
+    scale_px = _draw_legend(draw, image.width - margin, 31, theme, text, legend)
+    room = image.width - 2 * margin - scale_px - 24
+    title = heading.fit(title or "Piano roll", room)
+    draw.text((margin, 37), title, theme.mix(0.95), heading.face, "ls")
+    after = heading.width(title) + 16
+    draw.text((margin + after, 37), text.fit(subtitle, room - after), theme.mix(0.55), text.face, "ls")
+    image.paste(roll, (margin, 54))
+    return image
+
+
+def _summary(bars: int, onsets: np.ndarray | None, tempo_bpm: float | None) -> str:
+    parts = [f"{bars} bar{'s' * (bars != 1)}"]
+    if onsets is not None:
+        notes = int(np.count_nonzero(onsets))
+        parts.append(f"{notes} note{'s' * (notes != 1)}")
+    if tempo_bpm is not None:
+        parts.append(f"{tempo_bpm:g} BPM")
+    return " · ".join(parts)
+
+
+def _draw_legend(
+    draw: ImageDraw.ImageDraw, right: int, middle: int, theme: Theme, font: Font, names: tuple[str, str]
+) -> int:
+    """Draw a colour scale that ends at `right`; returns its width in pixels."""
+    scale, high_px = 96, font.width(names[1])
+    x0 = right - high_px - 8 - scale
+    for x in range(scale):
+        red, green, blue = map(int, theme.notes[x * 255 // (scale - 1)])
+        draw.line((x0 + x, middle - 4, x0 + x, middle + 3), fill=(red, green, blue))
+    draw.text((right, middle), names[1], theme.mix(0.6), font.face, "rm")
+    draw.text((x0 - 8, middle), names[0], theme.mix(0.6), font.face, "rm")
+    return scale + high_px + font.width(names[0]) + 16
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """The picture as PNG; the same picture gives the same bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=9)
+    return buffer.getvalue()
