@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import mido
 import numpy as np
@@ -22,6 +23,8 @@ MAX_STEPS = 1 << 17  # four and a half hours of 16th notes at 120 bpm
 _TICKS_PER_BEAT = 480
 _MIN_BPM, _MAX_BPM = 3.6, 60_000  # MIDI holds 1 to 2**24 - 1 microseconds per beat
 _RELEASE_VELOCITY = 64
+
+_Timed = tuple[int, Any]  # tick or step, and a mido message, whose attributes depend on its type
 
 
 @dataclass(frozen=True)
@@ -184,10 +187,11 @@ def write_midi(roll: Roll, path: Path | None, tempo_bpm: float | None = None) ->
         )
     per_step = max(1, round(_TICKS_PER_BEAT / roll.steps_per_beat))
     file = mido.MidiFile(type=1, ticks_per_beat=per_step * roll.steps_per_beat)
-    head = [(0, mido.MetaMessage("track_name", name=encode_text(roll.title)))] if roll.title else []
+    head: list[_Timed] = [(0, mido.MetaMessage("track_name", name=encode_text(roll.title)))] if roll.title else []
     head.append((0, mido.MetaMessage("set_tempo", tempo=round(60e6 / bpm))))
     head += [(step * per_step, mido.MetaMessage("time_signature", **fields)) for step, fields in _signatures(roll)]
-    events = [(0, mido.MetaMessage("track_name", name="Piano")), (0, mido.Message("program_change", program=0))]
+    events: list[_Timed] = [(0, mido.MetaMessage("track_name", name="Piano"))]
+    events.append((0, mido.Message("program_change", program=0)))
     events += [(step * per_step, message) for step, message in _note_events(roll)]
     for track in (head, events):
         file.tracks.append(_track(track, roll.steps * per_step))
@@ -198,7 +202,7 @@ def write_midi(roll: Roll, path: Path | None, tempo_bpm: float | None = None) ->
     return buffer.getvalue()
 
 
-def _track(events: Iterable[tuple[int, mido.Message | mido.MetaMessage]], end_tick: int) -> mido.MidiTrack:
+def _track(events: Iterable[_Timed], end_tick: int) -> mido.MidiTrack:
     track = mido.MidiTrack()
     now = 0
     for tick, message in events:
@@ -209,21 +213,22 @@ def _track(events: Iterable[tuple[int, mido.Message | mido.MetaMessage]], end_ti
     return track
 
 
-def _note_events(roll: Roll) -> list[tuple[int, mido.Message]]:
+def _note_events(roll: Roll) -> list[_Timed]:
     """(step, message) in the order of time, ends before starts."""
     notes = note_arrays(roll.cells, roll.vocabulary)
     starts = zip(notes.start.tolist(), notes.pitch.tolist(), notes.velocity.tolist(), strict=True)
     ends = zip(notes.end.tolist(), notes.pitch.tolist(), strict=True)
-    events = [(step, 1, pitch, velocity) for step, pitch, velocity in starts]
-    events += [(step, 0, pitch, _RELEASE_VELOCITY) for step, pitch in ends]
+    strikes = [(step, 1, pitch, velocity) for step, pitch, velocity in starts]
+    strikes += [(step, 0, pitch, _RELEASE_VELOCITY) for step, pitch in ends]
     kinds = ("note_off", "note_on")
-    return [(s, mido.Message(kinds[on], note=pitch, velocity=v)) for s, on, pitch, v in sorted(events)]
+    return [(s, mido.Message(kinds[on], note=pitch, velocity=v)) for s, on, pitch, v in sorted(strikes)]
 
 
-def _signatures(roll: Roll) -> Iterator[tuple[int, dict[str, int]]]:
+def _signatures(roll: Roll) -> Iterator[tuple[int, dict[str, Any]]]:
     """(step, fields) of the time signatures that put bar starts where the roll has them."""
     bars = sorted({0, *(roll.downbeats or ())})
-    lengths = [b - a for a, b in pairwise(bars)] + [roll.steps_per_bar]
+    rest_of_roll = roll.steps - bars[-1] if roll.downbeats else 0
+    lengths = [b - a for a, b in pairwise(bars)] + [max(rest_of_roll, roll.steps_per_bar)]
     before = None
     for bar, length in zip(bars, lengths, strict=True):
         for denominator in (4, 8, 16, 32, 64):

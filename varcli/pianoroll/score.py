@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mido
 import numpy as np
@@ -89,7 +90,8 @@ def parse_score(data: bytes, name: str, drums: bool) -> Score:
     return score
 
 
-def _read_track(track: Iterable[mido.Message | mido.MetaMessage], score: Score, drums: bool) -> None:
+def _read_track(track: Iterable[Any], score: Score, drums: bool) -> None:
+    # Any: the attributes of a mido message depend on its type.
     tick = 0
     keys: dict[tuple[int, int], list[_Strike]] = defaultdict(list)
     for message in track:
