@@ -321,7 +321,7 @@ def test_missing_file_and_folder_are_usage_errors(tmp_path: Path) -> None:
 def test_a_file_cut_anywhere_is_truncated() -> None:
     data = midi([meta(0, "set_tempo", tempo=500_000)], [on(0), off(480), on(480, 62), off(960, 62)])
     for length in range(len(data)):
-        with pytest.raises(VarError, match="truncated|not a MIDI file"):
+        with pytest.raises(VarError, match=r"truncated|not a MIDI file"):
             read_midi(data[:length])
 
 

@@ -72,9 +72,9 @@ def parse_beats(text: str, name: str) -> BeatGrid:
     try:
         rows = [[float(word) for word in line.replace(",", " ").split()] for line in text.splitlines() if line.strip()]
     except ValueError:
-        raise VarError(f"{name}: not a beat annotation", hint) from None
+        raise VarError(f"{name}: not lines of numbers", hint) from None
     if len(rows) < 2 or len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
-        raise VarError(f"{name}: not a beat annotation of two beats or more", hint)
+        raise VarError(f"{name}: fewer than two beats, or lines of unequal length", hint)
     table = np.array(rows)
     seconds = table[:, 0]
     if not np.all(np.isfinite(table)) or np.any(np.diff(seconds) < _SHORTEST_BEAT) or np.ptp(seconds) > _LONGEST:
