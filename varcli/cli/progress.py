@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from varcli.events import (
     FilesRead,
+    FrameDrawn,
     LevelStarted,
     PatchDone,
     PieceScored,
@@ -79,6 +80,7 @@ class Status:
             *(_scored(event) for event in self._all(PieceScored)),
             *(_training(event) for event in self._all(TrainStep)),
             *(_validated(event) for event in self._all(Validated)),
+            *(_drawn(event) for event in self._all(FrameDrawn) if event.done < event.total or not self.samples_done),
         ]
 
     def finished(self) -> str:
@@ -114,6 +116,10 @@ def _level(event: LevelStarted | PatchDone) -> Row:
 
 def _read(event: FilesRead) -> Row:
     return Row("files", event.done, event.total, f"{event.done}/{event.total} · {event.name}")
+
+
+def _drawn(event: FrameDrawn) -> Row:
+    return Row("frames", event.done, event.total, f"{event.done}/{event.total} drawn")
 
 
 def _training(event: TrainStep) -> Row:

@@ -145,9 +145,9 @@ def _run(outputs: Outputs, checkpoint: str, settings: "SampleSettings", device: 
     config = config_from_json(header.config)
     _check_levels(outputs, len(config.model.levels))
     vocabulary = Vocabulary(config.model.velocity_bins, binary=config.model.vocabulary == "binary")
-    writer = Writer(outputs, vocabulary, config.name, settings.seed)
     began = time.perf_counter()
     with Display() as display:
+        writer = Writer(outputs, vocabulary, config.name, settings.seed, display.show)
         for event in display.follow(generate(model, settings)):
             if isinstance(event, SampleStarted):
                 writer.start(event)

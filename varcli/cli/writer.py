@@ -1,7 +1,7 @@
 """The files of `var sample`: which there will be, and each written as soon as its sample is complete."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -59,12 +59,13 @@ class Outputs:
 
 @dataclass
 class Writer:
-    """Records samples while they are made and writes each as soon as it is complete."""
+    """Records samples while they are made and writes each as soon as it is complete; `show` is told of frames drawn."""
 
     outputs: Outputs
     vocabulary: "Vocabulary"
     model_name: str
     seed: int
+    show: Callable[[object], None]
     written: list[dict[str, Any]] = field(default_factory=list)
     _recorders: "dict[int, FrameRecorder]" = field(default_factory=dict)
     _began: dict[int, float] = field(default_factory=dict)
@@ -119,7 +120,7 @@ class Writer:
         return said
 
     def _write_recording(self, sample: int) -> None:
-        from varcli.animation import save_frames, write_animation
+        from varcli.animation import animate, save_frames
 
         recorder = self._recorders.pop(sample, None)
         if recorder is None:
@@ -128,7 +129,8 @@ class Writer:
         if path := self.outputs.frames(sample):
             save_frames(path, recording)
         if path := self.outputs.animation(sample):
-            write_animation([recording], path, self.outputs.fps)
+            for event in animate([recording], path, self.outputs.fps):
+                self.show(event)
 
     def _say(self, sample: int, roll: "Roll", seconds: float) -> dict[str, Any]:
         animation, frames = self.outputs.animation(sample), self.outputs.frames(sample)

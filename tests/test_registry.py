@@ -1,0 +1,72 @@
+"""The registry: names, presets, weights, and models rebuilt from their files alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from cli_support import save_tiny, tiny_config
+
+from varcli import registry
+from varcli.errors import UsageError, VarError
+from varcli.pianoroll.fractal import build
+
+
+def test_entries_are_whole() -> None:
+    names = [entry.name for entry in registry.entries()]
+    assert names == list(registry.names())
+    assert len(set(names)) == len(names)
+    for entry in registry.entries():
+        assert entry.preset.is_file()
+        assert entry.weights is None or entry.weights.is_file()
+        assert registry.get(entry.name) == entry
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UsageError) as raised:
+        registry.get("fractal-arr")
+    assert raised.value.hint == "did you mean fractal-ar?"
+
+
+def test_names_run_folders_and_files_resolve(tmp_path: Path) -> None:
+    file = save_tiny(tmp_path / "best.safetensors")
+    assert registry.resolve_checkpoint(file) == file
+    assert registry.resolve_checkpoint(str(tmp_path)) == file
+    for entry in registry.entries():
+        if entry.weights is None:
+            with pytest.raises(UsageError, match="no weights ship"):
+                registry.resolve_checkpoint(entry.name)
+        else:
+            assert registry.resolve_checkpoint(entry.name) == entry.weights
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    for bad in (tmp_path, tmp_path / "none.safetensors", "fractal-aar"):
+        with pytest.raises(UsageError):
+            registry.resolve_checkpoint(bad)
+
+
+def test_a_model_is_rebuilt_from_its_file_alone(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    model = build(tiny_config())
+    rebuilt, header = registry.load_model(save_tiny(tmp_path / "a.safetensors", model))
+    assert not rebuilt.training
+    assert header.config == tiny_config().model_dump(mode="json")
+    wanted = model.state_dict()
+    assert set(rebuilt.state_dict()) == set(wanted)
+    assert all(torch.equal(value, wanted[name]) for name, value in rebuilt.state_dict().items())
+
+
+@pytest.mark.parametrize("task", ["emitters", "pianoroll2"])
+def test_a_model_of_another_task_is_refused(tmp_path: Path, task: str) -> None:
+    path = save_tiny(tmp_path / "a.safetensors", task=task)
+    with pytest.raises(VarError, match=f"for '{task}', not for 'pianoroll'"):
+        registry.load_model(path)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    model = build(tiny_config())
+    narrow = tiny_config().model_dump(mode="json")
+    narrow["model"]["levels"][0]["width"] = 24
+    with pytest.raises(VarError, match="do not fit") as raised:
+        registry.load_model(save_tiny(tmp_path / "a.safetensors", model, config=narrow))
+    assert len(raised.value.message.splitlines()) == 1
