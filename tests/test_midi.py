@@ -299,7 +299,7 @@ def test_running_status_and_velocity_0_as_end() -> None:
         (raw(b"\x00\x90\xff\xff"), "broken|truncated"),
         (midi([on(0), off(480 * 40_000)]), "160000 steps long, more than"),
         (midi([on(0), off(2**27), off(2**28 - 1)], ticks=1), "steps long, more than"),
-        (b"MThd" + bytes(9 << 20), "larger than 8 MiB"),
+        (b"MThd" + bytes(9 << 20), "larger than 4 MiB"),
     ],
 )
 def test_bad_content_is_one_line(data: bytes, message: str, tmp_path: Path) -> None:

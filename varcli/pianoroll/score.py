@@ -16,7 +16,7 @@ import numpy as np
 from varcli.errors import UsageError, VarError
 from varcli.pianoroll.beats import TempoMap
 
-MAX_BYTES = 8 << 20
+MAX_BYTES = 4 << 20
 _DRUM_CHANNEL = 9
 _DEFAULT_BEAT_US = 500_000
 _NOT_MIDI_HINT = "give a standard MIDI file (.mid) of format 0 or 1"
