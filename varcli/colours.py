@@ -108,7 +108,9 @@ class Font:
 def load_font(size: float, path: Path | None = None) -> Font:
     """The bundled font, or the TrueType/OpenType font at `path`, `size` pixels high; raises UsageError."""
     try:
-        face = ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
+        # Basic layout, as the bundled font has it: the same text comes out the same with and without Raqm installed.
+        basic = ImageFont.Layout.BASIC
+        face = ImageFont.truetype(path, size, layout_engine=basic) if path else ImageFont.load_default(size)
     except OSError:
         what = "is not a font that can be read" if path and path.exists() else "does not exist"
         raise UsageError(f"font {path} {what}", "give the path of a .ttf or .otf file") from None

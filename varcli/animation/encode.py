@@ -57,7 +57,7 @@ def animate(
     for done, picture in enumerate(in_one_palette(film, options.colors), 1):
         reel.add(picture)
         yield FrameDrawn(done, len(film))
-    durations = _durations(reel.spans, fps, suffix)
+    durations = durations_of(reel.spans, fps, suffix)
     pictures = [picture for picture, length in zip(reel.pictures, durations, strict=True) if length]
     durations = [length for length in durations if length]
     if max(durations) > LONGEST_MS[suffix]:
@@ -107,7 +107,7 @@ class _Reel:
         self.spans.append(1)
 
 
-def _durations(spans: Sequence[int], fps: float, suffix: str) -> list[int]:
+def durations_of(spans: Sequence[int], fps: float, suffix: str) -> list[int]:
     """Milliseconds of every picture, in ticks of the format, that add up to the whole length; 0 leaves one out.
 
     Each picture ends at the tick nearest to its true end, so rounding never adds up. One that would be too short to be
@@ -181,13 +181,18 @@ def _shared_palette(pictures: Iterator[Image.Image], colors: int) -> np.ndarray:
     codes = np.array(sorted(counts), np.int32)
     if len(codes) <= colors:
         return _split(codes)
-    # Roots keep large plain areas from taking all the colours.
-    weights = np.sqrt([counts[int(code)] for code in codes])
+    # Roots keep large plain areas from taking all the colours; vivid ones, which mean something, count for more.
+    vividness = np.ptp(_split(codes), axis=1) / 255
+    weights = np.array([counts[int(code)] for code in codes]) ** 0.25 * (1 + 4 * vividness)
     repeats = np.ceil(weights * min(1.0, 200_000 / weights.sum())).astype(int)
     pixels = _split(np.repeat(codes, repeats)).astype(np.uint8)
     reduced = Image.fromarray(pixels[None]).quantize(colors, Image.Quantize.MEDIANCUT, kmeans=2)
-    found = np.array(reduced.getpalette(), np.int32).reshape(-1, 3)
-    return np.unique(found[: len(reduced.getcolors() or ())], axis=0)
+    found = np.array(reduced.getpalette(), np.int32).reshape(-1, 3)[: len(reduced.getcolors() or ())]
+    ground = _split(
+        codes[[np.argmax([counts[int(code)] for code in codes])]]
+    )  # the background stays what was asked for
+    found[np.square(found - ground).sum(axis=1).argmin()] = ground
+    return np.unique(found, axis=0)
 
 
 def refuse_existing_frames(folder: Path, overwrite: bool) -> None:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,9 @@ from varcli.files import atomic_write
 INIT_LEVEL = -1
 ROLL_ROWS = 128
 HINT = "give a frames.npz as `var sample --save-frames` writes it"
+
+# What zipfile, zlib and numpy raise for bytes that they cannot make arrays of.
+DAMAGED = (ValueError, OSError, EOFError, KeyError, RuntimeError, TokenError, zipfile.BadZipFile, zlib.error)
 
 Bounds = tuple[int, int, int, int]  # row0, row1, column0, column1, half-open
 
@@ -125,10 +129,13 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         if not zipfile.is_zipfile(path):
             raise VarError(f"{path} is not an npz file, or is cut short", HINT)
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in known if name in archive.files}
+            arrays = {name: archive[name] for name in known if name in archive.files}
+            if all(isinstance(array, np.ndarray) for array in arrays.values()):
+                return arrays
+            raise ValueError("an entry is no array")
     except PermissionError:
         raise VarError(f"{path} may not be read", "change its permissions") from None
-    except (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         what = "holds Python objects, which are never read" if "allow_pickle" in str(error) else "is damaged"
         raise VarError(f"{path} {what}", HINT) from None
     except MemoryError:
@@ -165,8 +172,8 @@ def _read_meta(path: Path, array: np.ndarray | None, shape: tuple[int, ...]) -> 
     for name in ("progress", "bounds", "fresh"):
         if len(getattr(meta, name)) not in (0, count):
             raise VarError(f"{path}: `meta` holds {len(getattr(meta, name))} {name} for {count} frames", HINT)
-    if not np.all((np.array(meta.progress) >= 0) & (np.array(meta.progress) <= 1)):
-        raise VarError(f"{path}: `meta` holds progress outside 0..1", HINT)
+    if not np.all(np.diff([0, *meta.progress, 1]) >= 0):
+        raise VarError(f"{path}: `meta` holds progress that does not grow from 0 to 1", HINT)
     for row0, row1, column0, column1 in (patch for part in (*meta.bounds, *meta.fresh) for patch in part):
         if not (0 <= row0 < row1 <= rows and 0 <= column0 < column1 <= columns):
             raise VarError(f"{path}: `meta` holds bounds outside the frames", HINT)

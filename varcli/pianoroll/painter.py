@@ -70,10 +70,10 @@ def visible_pitches(used: np.ndarray) -> tuple[int, int]:
     """Whole octaves (low, high), half-open, around the pitches where `used`, bool [P], is true, with a small margin."""
     rows = np.flatnonzero(used)
     first, last = (rows[0], rows[-1]) if len(rows) else (48, 71)
-    low, high = (int(first) - 1) // 12 * 12, -(-(int(last) + 2) // 12) * 12
+    low, high = max((int(first) - 1) // 12 * 12, 0), -(-(int(last) + 2) // 12) * 12
     if high - low < 24:
-        low, high = (low - 12, high) if first - low < high - last else (low, high + 12)
-    low, high = max(low, 0), min(high, len(used))
+        low, high = (low - 12, high) if first - low < high - last and low else (low, high + 12)
+    high = min(high, len(used))
     return (low, high) if low < high else (0, len(used))
 
 

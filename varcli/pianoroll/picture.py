@@ -2,13 +2,20 @@
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from varcli.colours import Font, Theme, load_font, make_theme
+from varcli.events import SampleDone
+from varcli.files import write_bytes
 from varcli.pianoroll.painter import RollPainter, lay_out, marked_intensity, onsets_of
-from varcli.pianoroll.roll import Vocabulary
+from varcli.pianoroll.roll import Roll, Vocabulary
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 
 def draw_roll(
@@ -87,3 +94,26 @@ def png_bytes(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=9)
     return buffer.getvalue()
+
+
+def save_picture(roll: Roll, path: Path | str, *, title: str = "") -> None:
+    """Write the picture of a roll as .png, whole or not at all; the roll's own title unless one is given."""
+    image = draw_roll(
+        roll.cells,
+        roll.vocabulary,
+        title=title or roll.title,
+        tempo_bpm=roll.tempo_bpm,
+        steps_per_beat=roll.steps_per_beat,
+        steps_per_bar=roll.steps_per_bar,
+        downbeats=roll.downbeats,
+    )
+    write_bytes(path, png_bytes(image))
+
+
+def save_sample_picture(model: "Module", path: Path, *, steps: int, seed: int) -> None:
+    """Let a model write one roll of `steps` steps from `seed`, and keep its picture as .png, whole or not at all."""
+    from varcli.pianoroll.generate import SampleSettings, generate
+
+    for event in generate(model, SampleSettings(target_width=steps, seed=seed)):
+        if isinstance(event, SampleDone):
+            save_picture(event.roll, path, title=path.stem)
