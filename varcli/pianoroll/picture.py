@@ -71,7 +71,7 @@ def _summary(bars: int, onsets: np.ndarray | None, tempo_bpm: float | None) -> s
         notes = int(np.count_nonzero(onsets))
         parts.append(f"{notes} note{'s' * (notes != 1)}")
     if tempo_bpm is not None:
-        parts.append(f"{tempo_bpm:g} BPM")
+        parts.append(f"{round(tempo_bpm, 1):g} BPM")
     return " · ".join(parts)
 
 
