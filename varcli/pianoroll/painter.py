@@ -68,13 +68,15 @@ class RollAxes:
 
 def visible_pitches(used: np.ndarray) -> tuple[int, int]:
     """Whole octaves (low, high), half-open, around the pitches where `used`, bool [P], is true, with a small margin."""
-    rows = np.flatnonzero(used)
-    first, last = (rows[0], rows[-1]) if len(rows) else (48, 71)
-    low, high = max((int(first) - 1) // 12 * 12, 0), -(-(int(last) + 2) // 12) * 12
-    if high - low < 24:
-        low, high = (low - 12, high) if first - low < high - last and low else (low, high + 12)
-    high = min(high, len(used))
-    return (low, high) if low < high else (0, len(used))
+    sounding, rows = np.flatnonzero(used), len(used)
+    first, last = map(int, (sounding[0], sounding[-1]) if len(sounding) else (48, 71))
+    low, high = max((first - 1) // 12 * 12, 0), min(-(-(last + 2) // 12) * 12, rows)
+    while high - low < 24 and (low, high) != (0, rows):  # two octaves at least, where there are so many
+        if low and (high == rows or first - low < high - last):
+            low -= 12
+        else:
+            high = min(high + 12, rows)
+    return low, high
 
 
 def lay_out(
