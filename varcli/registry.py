@@ -82,6 +82,20 @@ def resolve_checkpoint(name_or_path: str | Path) -> Path:
     return path
 
 
+def find_header(name_or_path: str | Path, task: str = "pianoroll") -> "tuple[Path, Header]":
+    """Find a checkpoint and read what it says about itself; quick, for it needs neither torch nor the tensors.
+
+    Raises UsageError when the file is missing, VarError when it is damaged or of another task than `task`.
+    """
+    from varcli.checkpoint import read_header
+
+    path = resolve_checkpoint(name_or_path)
+    header = read_header(path)
+    if header.task != task or header.task not in BUILDERS:
+        raise VarError(f"{path} is a model for {header.task!r}, not for {task!r}", "`var inspect` lists what ships")
+    return path, header
+
+
 def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "pianoroll") -> "tuple[nn.Module, Header]":
     """Rebuild a model from its checkpoint alone, in evaluation mode on `device`, and say where it came from.
 
@@ -90,10 +104,8 @@ def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "piano
     from varcli.checkpoint import load_checkpoint
     from varcli.config import config_from_json
 
-    path = resolve_checkpoint(name_or_path)
+    path, _ = find_header(name_or_path, task)
     header, tensors = load_checkpoint(path)
-    if header.task != task or header.task not in BUILDERS:
-        raise VarError(f"{path} is a model for {header.task!r}, not for {task!r}", "`var inspect` lists what ships")
     config = config_from_json(header.config, str(path))
     module, function = BUILDERS[header.task].split(":")
     model: nn.Module = getattr(import_module(module), function)(config)

@@ -2,12 +2,21 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from varcli.cli.options import Device, DeviceOption, JsonOption, OverwriteOption, complete_checkpoint, pick_device
+from varcli.cli.models import config_of, vocabulary_of
+from varcli.cli.options import (
+    Device,
+    DeviceOption,
+    JsonOption,
+    OverwriteOption,
+    SeedOption,
+    complete_checkpoint,
+    pick_device,
+)
 from varcli.cli.output import emit, table
 from varcli.cli.progress import Display
 from varcli.errors import UsageError
@@ -33,19 +42,25 @@ def evaluate() -> None:
     """Measure a model on held-out music."""
 
 
+CheckpointArgument = Annotated[
+    str, typer.Argument(help="A model's name, a .safetensors file or a run folder.", autocompletion=complete_checkpoint)
+]
+DataArgument = Annotated[Path, typer.Argument(help="Folder or zip of MIDI, a .mat or an .npz.")]
+SplitOption = Annotated[Split, typer.Option("--split", help="Which pieces to score.")]
+SurpriseMap = Annotated[
+    Path | None, typer.Option("--surprise-map", metavar="DIR", help="Draw where each piece surprised the model.")
+]
+Passes = Annotated[int, typer.Option("--passes", min=1, help="Random orders averaged, for masked levels.")]
+
+
 @app.command("likelihood")
 def likelihood(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(help="A model's name, a .safetensors file or a run folder.", autocompletion=complete_checkpoint),
-    ],
-    data: Annotated[Path, typer.Argument(help="Folder or zip of MIDI, a .mat or an .npz.")],
-    split: Annotated[Split, typer.Option("--split", help="Which pieces to score.")] = Split.test,
-    surprise_map: Annotated[
-        Path | None, typer.Option("--surprise-map", metavar="DIR", help="Draw where each piece surprised the model.")
-    ] = None,
-    passes: Annotated[int, typer.Option("--passes", min=1, help="Random orders averaged, for masked levels.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of those orders.")] = 0,
+    checkpoint: CheckpointArgument,
+    data: DataArgument,
+    split: SplitOption = Split.test,
+    surprise_map: SurpriseMap = None,
+    passes: Passes = 1,
+    seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -61,16 +76,14 @@ def likelihood(
 
     if not data.exists():
         raise UsageError(f"no data at {data}", "give a folder or zip of MIDI, a .mat or an .npz")
-    registry.resolve_checkpoint(checkpoint)
+    config = config_of(checkpoint)
     if surprise_map is not None:
         from varcli.files import ensure_output_dir
 
         ensure_output_dir(surprise_map)
-    model, header = registry.load_model(checkpoint, pick_device(device))
-    from varcli.config import config_from_json
+    model, _ = registry.load_model(checkpoint, pick_device(device))
     from varcli.pianoroll.likelihood import score
 
-    config = config_from_json(header.config)
     with Display() as display:
         corpus = _read(display, data, config)
         pieces = corpus.split(split.value)
@@ -80,36 +93,23 @@ def likelihood(
             display.warn(f"{name} is left out: {reason}")
         maps = _maps(surprise_map, pieces, overwrite)
         *_, report = display.follow(score(model, pieces, passes=passes, seed=seed))
-        for path, piece in zip(maps, report.pieces, strict=bool(maps)):
-            _draw(path, piece, config)
+        for path, piece, scored in zip(maps, pieces, report.pieces, strict=bool(maps)):
+            _draw(path, piece, scored, config)
     document = {"checkpoint": checkpoint, "data": str(data), "split": split.value, "passes": passes}
     document |= _figures(report, maps) | {"skipped": [list(skipped) for skipped in corpus.skipped]}
-    shown = (
-        "checkpoint",
-        "data",
-        "split",
-        "frames",
-        "nats_per_frame",
-        "nats_per_frame_from_2",
-        "bits_per_level",
-        "exact",
-    )
-    lines = table(
-        [*((key, document[key]) for key in shown), ("pieces", len(report.pieces)), ("surprise maps", surprise_map)]
-    )
+    rows = [(key, value) for key, value in document.items() if key not in {"passes", "pieces", "skipped"}]
+    lines = table([*rows, ("pieces", len(report.pieces)), ("surprise maps", surprise_map)])
     emit(document, lines, as_json)
 
 
 def _read(display: Display, data: Path, config: "PianorollConfig") -> "Corpus":
     """Read the data onto the grid and vocabulary that the model knows."""
     from varcli.pianoroll.corpus import Corpus, read_corpus
-    from varcli.pianoroll.roll import Vocabulary
 
-    vocabulary = Vocabulary(config.model.velocity_bins, binary=config.model.vocabulary == "binary")
     events = read_corpus(
         data,
         steps_per_beat=config.model.steps_per_beat,
-        vocabulary=vocabulary,
+        vocabulary=vocabulary_of(config),
         drums=config.data.drums,
         max_off_grid=config.data.max_off_grid,
     )
@@ -121,26 +121,27 @@ def _read(display: Display, data: Path, config: "PianorollConfig") -> "Corpus":
 
 
 def _maps(folder: Path | None, pieces: "Iterable[Piece]", overwrite: bool) -> list[Path]:
-    """Where the surprise map of each piece goes: its name with slashes made safe."""
+    """Where the surprise map of each piece goes; the number keeps apart names that differ only in their folder."""
     from varcli.files import refuse_existing
 
     if folder is None:
         return []
-    paths = [folder / f"{piece.name.replace('/', '_').replace(chr(92), '_')}_surprise.png" for piece in pieces]
+    paths = [folder / f"{number:03d}_{PurePath(piece.name).stem}.png" for number, piece in enumerate(pieces)]
     refuse_existing(paths, overwrite)
     return paths
 
 
-def _draw(path: Path, piece: "PieceLikelihood", config: "PianorollConfig") -> None:
+def _draw(path: Path, piece: "Piece", scored: "PieceLikelihood", config: "PianorollConfig") -> None:
     from varcli.files import write_bytes
     from varcli.pianoroll.picture import png_bytes
     from varcli.pianoroll.surprise import draw_surprise
 
     image = draw_surprise(
-        piece.cells_nats,
+        scored.cells_nats,
         title=f"Surprise in {piece.name}",
         steps_per_beat=config.model.steps_per_beat,
         steps_per_bar=config.model.steps_per_bar,
+        downbeats=piece.downbeats.tolist() or None,
     )
     write_bytes(path, png_bytes(image))
 

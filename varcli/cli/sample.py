@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from varcli.cli.models import config_of, vocabulary_of
 from varcli.cli.options import (
     Device,
     DeviceOption,
@@ -27,6 +28,7 @@ from varcli.cli.writer import GifSamples, Outputs, Writer
 from varcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from varcli.pianoroll.config import PianorollConfig
     from varcli.pianoroll.generate import SampleSettings
 
 
@@ -43,48 +45,58 @@ class ScanOrder(StrEnum):
     column_major = "column_major"
 
 
+ModeOption = Annotated[Mode, typer.Option("--mode", help="What the samples start from.")]
+CheckpointOption = Annotated[
+    str,
+    typer.Option("--checkpoint", help="A model's name, file or run folder.", autocompletion=complete_checkpoint),
+]
+NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="How many rolls.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Rolls written together.")]
+TargetWidth = Annotated[
+    int, typer.Option("--target-width", min=1, help="Length in steps of the grid, 16th notes by default.")
+]
+NumIterList = Annotated[
+    str | None,
+    typer.Option("--num-iter-list", help='Masked models: iterations per level, such as "12 8 4 1".'),
+]
+ScanOrderOption = Annotated[
+    ScanOrder | None, typer.Option("--scan-order", help="Order of children; the checkpoint's own by default.")
+]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", help="Divides the logits; 1.0 unless the checkpoint says else.")
+]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", help="Keep the likeliest values up to this share; 1.0 unless the checkpoint says else."),
+]
+Tempo = Annotated[float, typer.Option("--tempo", min=4, max=1000, metavar="BPM", help="Quarter notes a minute.")]
+Gif = Annotated[bool, typer.Option("--gif/--no-gif", help="Animate how the model wrote the roll.")]
+GifSamplesOption = Annotated[GifSamples, typer.Option("--gif-samples", help="Which samples are animated.")]
+Fps = Annotated[float, typer.Option("--fps", min=0.1, max=100, help="Frames a second of the animation.")]
+RecordLevels = Annotated[str, typer.Option("--record-levels", help='Levels whose patches make a frame, such as "0,1".')]
+RecordEvery = Annotated[
+    str, typer.Option("--record-every", metavar="auto|N", help="Keep each N-th frame; auto keeps at most 48.")
+]
+SaveFrames = Annotated[bool, typer.Option("--save-frames", help="Keep frames.npz, which `var gif` reads.")]
+
+
 def sample(
-    mode: Annotated[Mode, typer.Option("--mode", help="What the samples start from.")],
-    checkpoint: Annotated[
-        str,
-        typer.Option("--checkpoint", help="A model's name, file or run folder.", autocompletion=complete_checkpoint),
-    ] = "fractal-ar",
-    num_samples: Annotated[int, typer.Option("--num-samples", min=1, help="How many rolls.")] = 1,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rolls written together.")] = 1,
-    target_width: Annotated[
-        int, typer.Option("--target-width", min=1, help="Length in steps of the grid, 16th notes by default.")
-    ] = 256,
-    num_iter_list: Annotated[
-        str | None,
-        typer.Option("--num-iter-list", help='Masked models: iterations per level, such as "12 8 4 1".'),
-    ] = None,
-    scan_order: Annotated[
-        ScanOrder | None, typer.Option("--scan-order", help="Order of children; the checkpoint's own by default.")
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Divides the logits; 1.0 unless the checkpoint says else.")
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(
-            "--top-p", help="Keep the likeliest values up to this share; 1.0 unless the checkpoint says else."
-        ),
-    ] = None,
-    tempo: Annotated[
-        float, typer.Option("--tempo", min=4, max=1000, metavar="BPM", help="Quarter notes a minute.")
-    ] = 120,
-    gif: Annotated[bool, typer.Option("--gif/--no-gif", help="Animate how the model wrote the roll.")] = False,
-    gif_samples: Annotated[
-        GifSamples, typer.Option("--gif-samples", help="Which samples are animated.")
-    ] = GifSamples.first,
-    fps: Annotated[float, typer.Option("--fps", min=0.1, max=100, help="Frames a second of the animation.")] = 2,
-    record_levels: Annotated[
-        str, typer.Option("--record-levels", help='Levels whose patches make a frame, such as "0,1".')
-    ] = "0",
-    record_every: Annotated[
-        str, typer.Option("--record-every", metavar="auto|N", help="Keep each N-th frame; auto keeps at most 48.")
-    ] = "auto",
-    save_frames: Annotated[bool, typer.Option("--save-frames", help="Keep frames.npz, which `var gif` reads.")] = False,
+    mode: ModeOption,
+    checkpoint: CheckpointOption = "fractal-ar",
+    num_samples: NumSamples = 1,
+    batch_size: BatchSize = 1,
+    target_width: TargetWidth = 256,
+    num_iter_list: NumIterList = None,
+    scan_order: ScanOrderOption = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    tempo: Tempo = 120,
+    gif: Gif = False,
+    gif_samples: GifSamplesOption = GifSamples.first,
+    fps: Fps = 2,
+    record_levels: RecordLevels = "0",
+    record_every: RecordEvery = "auto",
+    save_frames: SaveFrames = False,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
     output_dir: OutputDirOption = Path("outputs"),
@@ -96,23 +108,16 @@ def sample(
     The same seed, machine and --batch-size give the same bytes. JSON keys: mode, checkpoint, seed, samples [{index,
     midi, picture, gif, frames, notes, steps, seconds}] and seconds, with null for a file that was not asked for.
     """
-    from varcli import registry
     from varcli.files import ensure_output_dir, refuse_existing
 
-    outputs = Outputs(
-        output_dir,
-        mode.value,
-        num_samples,
-        gif_samples if gif else None,
-        save_frames,
-        parse_levels(record_levels, "--record-levels"),
-        parse_every(record_every, "--record-every"),
-        fps,
-    )
+    levels, every = parse_levels(record_levels, "--record-levels"), parse_every(record_every, "--record-every")
+    animated = gif_samples if gif else None
+    outputs = Outputs(output_dir, mode.value, num_samples, animated, save_frames, levels, every, fps)
     _check_share(temperature, "--temperature", most=None)
     _check_share(top_p, "--top-p", most=1.0)
     iterations = parse_counts(num_iter_list, "--num-iter-list")
-    registry.resolve_checkpoint(checkpoint)
+    config = config_of(checkpoint)
+    _check_levels(outputs, len(config.model.levels))
     refuse_existing(outputs.paths(), overwrite)
     ensure_output_dir(output_dir)
 
@@ -129,25 +134,22 @@ def sample(
         tempo_bpm=tempo,
         seed=seed,
     )
-    document = _run(outputs, checkpoint, settings, device)
+    document = _run(outputs, checkpoint, config, settings, device)
     emit(document, _lines(document), as_json)
 
 
-def _run(outputs: Outputs, checkpoint: str, settings: "SampleSettings", device: Device) -> dict[str, Any]:
+def _run(
+    outputs: Outputs, checkpoint: str, config: "PianorollConfig", settings: "SampleSettings", device: Device
+) -> dict[str, Any]:
     """Sample, show and write; returns the document of --json."""
     from varcli import registry
-    from varcli.config import config_from_json
     from varcli.events import SampleDone, SampleStarted
     from varcli.pianoroll.generate import generate
-    from varcli.pianoroll.roll import Vocabulary
 
-    model, header = registry.load_model(checkpoint, pick_device(device))
-    config = config_from_json(header.config)
-    _check_levels(outputs, len(config.model.levels))
-    vocabulary = Vocabulary(config.model.velocity_bins, binary=config.model.vocabulary == "binary")
+    model, _ = registry.load_model(checkpoint, pick_device(device))
     began = time.perf_counter()
     with Display() as display:
-        writer = Writer(outputs, vocabulary, config.name, settings.seed, display.show)
+        writer = Writer(outputs, vocabulary_of(config), config.name, settings.seed, display.show)
         for event in display.follow(generate(model, settings)):
             if isinstance(event, SampleStarted):
                 writer.start(event)
