@@ -58,7 +58,7 @@ def test_module_and_command_are_the_same() -> None:
         (VarError("[red]markup[/] stays"), 1, ["error: [red]markup[/] stays"]),
         (KeyboardInterrupt(), 130, ["error: interrupted"]),
         (OSError(errno.EIO, "Input/output error", "a.mid"), 1, ["error: a.mid: Input/output error"]),
-        (OSError(errno.ENOSPC, "No space left on device"), 1, ["error: No space left on device"]),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, ["error: the disk is full", "hint: free some space"]),
         (MemoryError(), 1, ["error: out of memory", "hint: try a smaller --batch-size"]),
     ],
 )

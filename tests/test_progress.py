@@ -117,8 +117,9 @@ def test_bars_on_a_terminal() -> None:
     stream = Terminal()
     with Display(stream, Clock(tick=1.0)) as display:
         display.show(SampleStarted(0, 2, CANVAS))
-        display.show(patch(0, 45, 128))
-        display.show(patch(1, 3, 16))
+        for _ in range(50):
+            display.show(patch(0, 45, 128))
+            display.show(patch(1, 3, 16))
         display.warn("mind the gap")
     drawn = stream.getvalue()
     for part in ("sample 1/2", "level 0", "patch 45/128", "level 1", "patch 3/16", "warning: mind the gap"):

@@ -39,7 +39,7 @@ def describe(name_or_path: str | Path) -> dict[str, Any]:
         return describe_config(path)
     if suffix == ".npz":
         return describe_frames(path)
-    if suffix in {".mid", ".midi"} or path.read_bytes()[:4] == b"MThd":
+    if suffix in {".mid", ".midi"} or _begins_like_midi(path):
         return describe_midi(path)
     raise UsageError(f"{path}: unknown kind of file", f"var inspect reads {_KINDS}")
 
@@ -142,6 +142,11 @@ def describe_midi(path: Path) -> dict[str, Any]:
         "loss": dataclasses.asdict(loss),
         "health": _health(problems),
     }
+
+
+def _begins_like_midi(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"MThd"
 
 
 def _levels(config: PianorollConfig) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What the command line says: results on stdout, warnings and errors on stderr."""
 
+import errno
 import json
 import math
 import os
@@ -64,8 +65,10 @@ def reported_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}", None, 1)
+        reason = "the disk is full" if full else error.strerror or error
+        _fail(f"{where}{reason}", "free some space" if full else None, 1)
     except MemoryError:
         _fail("out of memory", "try a smaller --batch-size", 1)
     except RuntimeError as error:

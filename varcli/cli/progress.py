@@ -157,7 +157,6 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bars:
-            self._bars.draw(self._status.rows())
             self._bars.stop()
         elif kind is None and (said := self._status.finished()):
             self._say(said)
@@ -175,7 +174,7 @@ class Display:
         if now < self._next:
             return
         if self._bars:
-            self._bars.draw(self._status.rows())
+            self._bars.draw(self._status.rows(), now - self._started)
             took = self._clock() - now
             self._next = now + max(SECONDS_BETWEEN_DRAWS, took / _DRAWING_SHARE)
         else:
@@ -198,14 +197,14 @@ class _Bars:
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._progress: Progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             TextColumn("{task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
+            TextColumn("{task.fields[elapsed]}", markup=False, style="dim"),
             console=console,
             auto_refresh=False,
             transient=True,
@@ -223,13 +222,14 @@ class _Bars:
     def print(self, text: str) -> None:
         self._progress.console.print(text)
 
-    def draw(self, rows: list[Row]) -> None:
+    def draw(self, rows: list[Row], seconds: float) -> None:
+        """Show `rows`, with the seconds passed behind the first."""
         while len(self._tasks) < len(rows):
-            self._tasks.append(self._progress.add_task("", note=""))
+            self._tasks.append(self._progress.add_task("", note="", elapsed=""))
         for task, row in zip(self._tasks, rows, strict=False):
-            self._progress.update(
-                task, description=row.label, completed=row.done, total=row.total, note=row.note, visible=True
-            )
+            elapsed = f"{seconds:.0f} s" if row is rows[0] else ""
+            shown = {"completed": row.done, "total": row.total, "note": row.note, "elapsed": elapsed, "visible": True}
+            self._progress.update(task, description=row.label, **shown)
         for task in self._tasks[len(rows) :]:
             self._progress.update(task, visible=False)
         self._progress.refresh()
