@@ -88,6 +88,7 @@ def test_training_corpus_and_scores() -> None:
     rows = shown(TrainStep(50, 1000, 2.5, 10.25, 1e-3, 0.125), Validated(50, 9.5, (1.0, 2.0), True))
     assert rows[1] == "validated at step 50: 9.500 nats/frame, the best so far"
     assert shown(FilesRead(3, 9, "a.mid")) == ["files 3/9 · a.mid"]
+    assert shown(FilesRead(9, 9, "z.mid"), PieceScored(3, 9, 8.125)) == ["pieces 3/9 · 8.125 nats/frame"]
     assert shown(PieceScored(3, 9, 8.125)) == ["pieces 3/9 · 8.125 nats/frame"]
 
 

@@ -75,7 +75,7 @@ class Status:
     def rows(self) -> list[Row]:
         """The bars to show now, coarse to fine."""
         return [
-            *(_read(event) for event in self._all(FilesRead)),
+            *(_read(event) for event in self._all(FilesRead) if event.done < event.total or len(self.latest) == 1),
             *self._sampling(),
             *(_scored(event) for event in self._all(PieceScored)),
             *(_training(event) for event in self._all(TrainStep)),
