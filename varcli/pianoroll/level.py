@@ -19,6 +19,8 @@ UNKNOWN = 255
 
 STATE_START, STATE_EMPTY, STATE_OCCUPIED, STATE_MASKED = range(4)
 START_COLUMNS = 32
+OWN_SHARE = 32
+"""Width of the part of its parent's vector that belongs to one child alone."""
 
 
 def cell_channels(config: ModelConfig) -> Tensor:
@@ -73,7 +75,9 @@ class LevelModel(nn.Module):
         else:
             self.siblings = 1 if self.is_value else len(tree.children[level])
             self.place = nn.Embedding(self.siblings, D)
-            self.inherit = nn.Linear(parent_width, self.siblings * D)
+            self.inherit = nn.Linear(parent_width, D)
+            self.share = nn.Linear(parent_width, self.siblings * OWN_SHARE)
+            self.spread = nn.Linear(OWN_SHARE, D, bias=False)
         self.transformer = Transformer(D, options.heads, options.blocks, config.dropout)
         outputs = config.velocity_bins + 1 if self.is_value else 1
         self.head = nn.Linear(D, outputs)
@@ -104,8 +108,9 @@ class LevelModel(nn.Module):
         return self.see(_lookup(codes_NnW, self.channels).flatten(-2))
 
     def inherited(self, parent_ND: Tensor) -> Tensor:
-        """What each child takes from its parent's hidden vector, [N, n, D]."""
-        return self.inherit(parent_ND).view(len(parent_ND), self.siblings, self.width) + self.place.weight
+        """What each child takes from its parent's hidden vector [N, D'], as [N, n, D]: a common part and one of its own."""
+        own = self.spread(self.share(parent_ND).view(len(parent_ND), self.siblings, OWN_SHARE))
+        return self.inherit(parent_ND)[:, None] + own + self.place.weight
 
     def embed(self, codes_NnW: Tensor, p_Nn: Tensor, t_Nn: Tensor, state_Nn: Tensor, from_parent_NnD: Tensor | None) -> Tensor:
         """Tokens [N, n, D] of nodes at pitch `p`, step `t`."""

@@ -126,7 +126,7 @@ class PianorollTask:
             total += count * np.array(self.loss(model, batch, draw).nats_per_level)
             frames += count
         per_level = total / frames
-        return float(per_level.sum()), tuple(per_level / np.log(2))
+        return float(per_level.sum()), tuple(float(nats / np.log(2)) for nats in per_level)
 
 
 def shift(cells: np.ndarray, semitones: int) -> np.ndarray:

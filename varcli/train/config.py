@@ -17,9 +17,12 @@ class TrainConfig(BaseModel):
     final_lr_share: float = Field(0.02, ge=0, le=1, description="Share of the peak rate left at the end of the cosine.")
     weight_decay: float = Field(0.05, ge=0, description="AdamW weight decay, on matrices only.")
     grad_clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="Decay of the averaged weights that are validated and shipped.")
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="Decay of the averaged weights that are validated and shipped."
+    )
     seed: int = Field(0, ge=0, description="Seed of initialisation, crops and masks.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the matrix work in bfloat16.")
+    store: Literal["fp32", "fp16"] = Field("fp32", description="Number format of the weights in checkpoints.")
     compile: bool = Field(False, description="Compile the model with torch.compile.")
     parents_per_level: int = Field(
         256, ge=1, description="Parents of the inner levels drawn per step; the loss is weighted to stay unbiased."

@@ -124,13 +124,13 @@ def _steps(
             yield _draw_sample(run, config, output_dir)
 
 
-def _step(
-    run: Run, task: PianorollTask, options: TrainConfig, lr: float, rank: int, world: int
-) -> tuple[float, float]:
+def _step(run: Run, task: PianorollTask, options: TrainConfig, lr: float, rank: int, world: int) -> tuple[float, float]:
     """One optimiser step; returns the loss and the nats per frame of its batch (both of this process)."""
     model = run.model.train()
     torch.manual_seed(options.seed * 1_000_003 + run.step * 97 + rank)
-    draw = Draw(torch.Generator().manual_seed(options.seed * 1_000_003 + run.step * 97 + rank), options.parents_per_level)
+    draw = Draw(
+        torch.Generator().manual_seed(options.seed * 1_000_003 + run.step * 97 + rank), options.parents_per_level
+    )
     with _precision(options, model.device):
         result = task.loss(model, task.batch(run.step, rank, options.batch_size), draw)
         run.optimizer.zero_grad(set_to_none=True)
@@ -193,7 +193,8 @@ def _save(run: Run, task: PianorollTask, config: PianorollConfig, path: Path) ->
     metrics = {"bits_per_level": list(run.bits_per_level)}
     if "valid_nats_per_frame" in run.history:
         metrics["valid_nats_per_frame"] = run.history["valid_nats_per_frame"]
-    tensors = {name: value.detach().cpu().contiguous() for name, value in run.average.items()}
+    dtype = torch.float16 if config.train.store == "fp16" else torch.float32
+    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in run.average.items()}
     save_checkpoint(
         path,
         tensors,

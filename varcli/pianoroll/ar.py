@@ -1,0 +1,63 @@
+"""Autoregressive families: children in scan order, with runs of silence decided in one look.
+
+The logits of all remaining children are computed on the assumption that they are empty; the decisions are then taken
+one by one, and the assumption holds up to the first occupied child. So a family costs one look per occupied child
+rather than one per child, and the distribution is exactly that of deciding one at a time.
+"""
+
+import numpy as np
+
+from varcli.events import LevelStarted, PatchDone
+from varcli.pianoroll.family import Answer, Ask, Family, Worker, bounds, emit
+from varcli.pianoroll.level import STATE_EMPTY, STATE_OCCUPIED
+
+
+def fill_in_order(run: "Run", family: Family) -> Worker:  # noqa: F821
+    """Decide the children of a family one after another and fill the occupied ones."""
+    sheet, level, n = family.sheet, family.level, int(family.exists[-1]) + 1
+    shape = run.tree.shapes[level]
+    ahead = run.lookahead(level)
+    emit(sheet, LevelStarted(sheet.sample, level, "ar", len(family.exists), 0))
+    start, any_occupied = 0, level == 0
+    while start < n:
+        stop = min(n, start + ahead)
+        answer = yield Ask(family, start, stop)
+        assert isinstance(answer, Answer)
+        asked = family.exists[(family.exists >= start) & (family.exists < stop)]
+        forced = not any_occupied and stop == n
+        logits = answer.logits[asked - start]
+        first = sheet.chooser.first(level, family.p[asked], family.t[asked], logits, forced) if len(asked) else None
+        hit = stop if first is None else int(asked[first])
+        for index in range(start, hit):
+            _empty(run, family, index, shape)
+        if first is not None:
+            any_occupied = True
+            p, t = int(family.p[hit]), int(family.t[hit])
+            yield from run.fill(level + 1, sheet, p, t, answer.hidden[hit - start])
+            sheet.finish(level, p, t, shape, empty=False)
+            _done(run, family, hit)
+            if hit + 1 < len(family.state):
+                family.state[hit + 1] = STATE_OCCUPIED
+        start = hit + (first is not None)
+
+
+def _empty(run: "Run", family: Family, index: int, shape: tuple[int, int]) -> None:  # noqa: F821
+    if run.model.masked:
+        family.sheet.finish(family.level, int(family.p[index]), int(family.t[index]), shape, empty=True)
+    if index + 1 < len(family.state):
+        family.state[index + 1] = STATE_EMPTY
+    # Inner levels say when something was written; level 0 counts every patch, as the bar does.
+    if family.level == 0:
+        _done(run, family, index)
+
+
+def _done(run: "Run", family: Family, index: int) -> None:  # noqa: F821
+    sheet, total = family.sheet, len(family.exists)
+    box = (bounds(run, family, index),)
+    number = index + 1 if total == len(family.p) else int(np.searchsorted(family.exists, index)) + 1
+    emit(sheet, PatchDone(sheet.sample, family.level, "ar", number, total, 0, 0, 0, box, sheet.visible))
+
+
+def fresh_state(n: int) -> np.ndarray:
+    """States of an AR family that has decided nothing: a start, then silence assumed."""
+    return np.concatenate([[0], np.full(n - 1, STATE_EMPTY)]).astype(np.int64)

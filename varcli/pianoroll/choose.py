@@ -1,0 +1,140 @@
+"""Who decides: a sampler that draws from the model, or a scorer that follows a given canvas and keeps the price.
+
+Both see the same logits in the same order, so that what is sampled is what is scored.
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+from varcli.pianoroll.tree import Tree
+
+
+class Chooser(Protocol):
+    """Decides the children of a node and the values of cells, from logits of the model."""
+
+    def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Random order of nodes [n] of a masked level, as indices."""
+        ...
+
+    def first(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> int | None:
+        """Index of the first occupied node, all before it being empty; with `forced` the last is occupied if no other is."""
+        ...
+
+    def each(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> np.ndarray:
+        """Whether each of several nodes is occupied, bool [n]; with `forced` at least one is."""
+        ...
+
+    def value(self, p: int, t: int, logits: np.ndarray) -> int:
+        """Code of an occupied cell, from logits [V - 1] of codes 1, 2, ..."""
+        ...
+
+
+class Sampler:
+    """Draws every decision by inversion from uniform numbers that belong to its place on the canvas.
+
+    So a sample depends on its own seed alone, not on the order in which a batch is worked through.
+    Temperature divides the logits; `top_p` keeps the likeliest outcomes of each decision up to that probability.
+    """
+
+    def __init__(self, tree: Tree, steps: int, seed: tuple[int, int], temperature: float, top_p: float) -> None:
+        rng = np.random.default_rng(list(seed))
+        width = tree.columns(steps) * tree.shapes[0][1]
+        sizes = [(tree.pitches // h, width // w) for h, w in tree.shapes]
+        self._uniform = [rng.random(size) for size in sizes]
+        self._priority = [rng.random(size) for size in sizes]
+        self._values = rng.random((tree.pitches, width))
+        self._shapes = tree.shapes
+        self._temperature, self._top_p = temperature, top_p
+
+    def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+        h, w = self._shapes[level]
+        return np.argsort(self._priority[level][p // h, t // w], kind="stable")
+
+    def _draws(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+        h, w = self._shapes[level]
+        return self._uniform[level][p // h, t // w]
+
+    def _probability(self, logits: np.ndarray) -> np.ndarray:
+        occupied = 1 / (1 + np.exp(-np.clip(logits / self._temperature, -60, 60)))
+        if self._top_p < 1:
+            occupied = np.where(occupied >= self._top_p, 1.0, np.where(1 - occupied >= self._top_p, 0.0, occupied))
+        return occupied
+
+    def first(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> int | None:
+        hits = np.flatnonzero(self._draws(level, p, t) < self._probability(logits))
+        return int(hits[0]) if len(hits) else len(p) - 1 if forced else None
+
+    def each(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> np.ndarray:
+        probability = self._probability(logits)
+        draws = self._draws(level, p, t)
+        if not forced:
+            return draws < probability
+        chosen = np.zeros(len(p), bool)
+        for i in range(len(p)):
+            chosen[i] = draws[i] < (probability[i] if chosen.any() else at_least_one(probability[i:]))
+        return chosen
+
+    def value(self, p: int, t: int, logits: np.ndarray) -> int:
+        z = logits.astype(np.float64) / self._temperature
+        mass = np.exp(z - z.max())
+        mass /= mass.sum()
+        if self._top_p < 1:
+            rank = np.argsort(-mass, kind="stable")
+            beyond = np.cumsum(mass[rank]) - mass[rank] >= self._top_p
+            mass[rank[beyond]] = 0
+            mass /= mass.sum()
+        return 1 + min(int(np.searchsorted(np.cumsum(mass), self._values[p, t], side="right")), len(mass) - 1)
+
+
+class Scorer:
+    """Follows a canvas of codes u8 [P, T] and adds up what its decisions cost, in `nats`."""
+
+    def __init__(self, tree: Tree, codes: np.ndarray, seed: int = 0) -> None:
+        self.nats = 0.0
+        self._codes, self._shapes = codes, tree.shapes
+        self._rng_seed = seed
+
+    def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return np.random.default_rng([self._rng_seed, level, int(p[0]), int(t[0])]).permutation(len(p))
+
+    def _occupied(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+        h, w = self._shapes[level]
+        return np.array([self._codes[i : i + h, j : j + w].any() for i, j in zip(p, t, strict=True)])
+
+    def _pay(self, occupied: bool, probability: float) -> None:
+        with np.errstate(divide="ignore"):
+            self.nats -= float(np.log(probability if occupied else 1 - probability))
+
+    def first(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> int | None:
+        for i, occupied in enumerate(self._occupied(level, p, t)):
+            if not (forced and i == len(p) - 1):
+                self._pay(occupied, float(1 / (1 + np.exp(-np.float64(logits[i])))))
+            if occupied:
+                return i
+        return None
+
+    def each(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> np.ndarray:
+        truth = self._occupied(level, p, t)
+        probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        for i, occupied in enumerate(truth):
+            open_yet = forced and not truth[:i].any()
+            self._pay(occupied, at_least_one(probability[i:]) if open_yet else float(probability[i]))
+        return truth
+
+    def value(self, p: int, t: int, logits: np.ndarray) -> int:
+        z = logits.astype(np.float64)
+        code = int(self._codes[p, t])
+        self.nats -= float(z[code - 1] - z.max() - np.log(np.exp(z - z.max()).sum()))
+        return code
+
+
+def at_least_one(probability: np.ndarray) -> float:
+    """Probability that the first of independent events happens, given that at least one of them does.
+
+    Exactly 1 for a single event, whatever its own probability: an occupied parent has an occupied child.
+    """
+    if len(probability) == 1:
+        return 1.0
+    some = -np.expm1(np.log1p(-np.minimum(probability, 1 - 1e-15)).sum())
+    return float(probability[0] / some) if some > 0 else 1.0 / len(probability)

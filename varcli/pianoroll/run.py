@@ -1,0 +1,257 @@
+"""The scheduler of a batch: runs the coroutines of all families and answers what they ask in batches per level.
+
+Sparse by construction: only families of occupied parents exist, and each round runs the level that most of them wait
+for. With one sample of an all-AR model there is one question at a time, answered from key/value caches.
+
+Shapes: R families asked together, m children asked about, n children of a family, D width.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from varcli.events import Event
+from varcli.nn.attention import CacheSlots, KeyValueCache
+from varcli.pianoroll.ar import fill_in_order, fresh_state
+from varcli.pianoroll.cells import fill_binary, fill_value
+from varcli.pianoroll.choose import Chooser
+from varcli.pianoroll.family import Answer, Ask, Family, Sheet, Together, Worker, drain, unknown_canvas
+from varcli.pianoroll.fractal import NEVER, Canvas, FractalModel, Parents, forbid_held
+from varcli.pianoroll.mar import fill_masked, masked_state
+
+SPECULATE_TOP = 8
+"""Patches of level 0 decided in one look when silence is assumed, if a column has several."""
+_ONE = np.zeros(1, np.int64)
+
+
+@dataclass
+class Waiting:
+    """A coroutine and the one that waits for it (None for a sample's own); `open` counts the parts it waits for."""
+
+    worker: Worker
+    above: "Waiting | None"
+    ask: Ask | None = None
+    open: int = 0
+
+
+class Run:
+    """One batch of samples on its way; `sheets` hold them, `events()` does the work."""
+
+    def __init__(
+        self,
+        model: FractalModel,
+        choosers: Sequence[Chooser],
+        samples: Sequence[int],
+        steps: int,
+        *,
+        iterations: Sequence[int] | None = None,
+        batch_generate_size: int = 16,
+        cached: bool = True,
+    ) -> None:
+        self.model, self.tree, self.steps = model, model.tree, steps
+        self.batch_generate_size = batch_generate_size
+        self._iterations = iterations
+        codes = unknown_canvas((len(choosers), self.tree.pitches, steps), model.masked)
+        self.canvas = Canvas(model, torch.from_numpy(codes).to(model.device))
+        self._on_cpu = model.device.type == "cpu"
+        self.sheets = [self._sheet(row, sample, chooser) for row, (sample, chooser) in enumerate(zip(samples, choosers, strict=True))]
+        self._top = self.tree.top(steps)
+        # One question at a time needs every level in order and one sample; only then is an inner cache never stale.
+        self._sequential = cached and len(choosers) == 1 and not model.masked
+        self._caches = self._make_caches(cached, len(choosers))
+        self._top_mask = self._make_top_mask()
+
+    def _sheet(self, row: int, sample: int, chooser: Chooser) -> Sheet:
+        P, T = self.tree.pitches, self.steps
+        low_p, _, low_t, _ = self.model.margins
+        codes = self.canvas.codes[row].numpy()[low_p : low_p + P, low_t : low_t + T] if self._on_cpu else np.zeros((P, T), np.uint8)
+        reveal = None
+        if self.canvas.reveal is not None:
+            reveal = self.canvas.reveal[row].numpy()[low_p : low_p + P, low_t : low_t + T] if self._on_cpu else np.full((P, T), NEVER, np.uint8)
+        if not self._on_cpu:
+            codes[:] = unknown_canvas((P, T), self.model.masked)
+        return Sheet(row, sample, codes, np.zeros((P, T), np.uint8), reveal, T, chooser)
+
+    def _make_caches(self, cached: bool, rows: int) -> dict[int, KeyValueCache]:
+        caches = {}
+        for level in self.model.level_models[: self.tree.depth]:
+            if cached and level.kind == "ar" and (level.level == 0 or self._sequential):
+                length = len(self._top) + self.lookahead(0) if level.level == 0 else level.siblings
+                caches[level.level] = KeyValueCache.empty(level.transformer, rows, length)
+        return caches
+
+    def _make_top_mask(self) -> Tensor | None:
+        level = self.model.level_models[0]
+        if level.kind != "ar" or 0 not in self._caches:
+            return None
+        padded = np.concatenate([self._top, np.repeat(self._top[-1:], self.lookahead(0), 0)])
+        columns = torch.from_numpy(padded[:, 1] // level.child_steps).to(self.model.device)
+        mask = level.top_mask(columns[None, None])
+        if mask is None:
+            return torch.ones(len(padded), len(padded), dtype=torch.bool, device=self.model.device).tril()
+        return mask[0, 0]
+
+    def lookahead(self, level: int) -> int:
+        """Children decided in one look on the assumption that they are silent (1: none assumed)."""
+        if self.model.masked:
+            return 1  # known silence differs from the unknown there, so an assumption would be seen
+        if level > 0:
+            return len(self.tree.children[level])
+        return min(SPECULATE_TOP, self.tree.pitches // self.tree.shapes[0][0])
+
+    def iterations(self, level: int) -> int:
+        """Unmasking iterations of a level; one child at a time if none were given."""
+        return 1_000_000 if self._iterations is None else self._iterations[level]
+
+    def fill(self, level: int, sheet: Sheet, p: int, t: int, hidden: Tensor | None) -> Worker:
+        """The coroutine that writes what lies inside a node at (p, t) whose children are of `level`."""
+        if level == self.tree.depth:
+            family = Family(level, sheet, np.array([p]), np.array([t]), _ONE, _ONE, hidden)
+            return (fill_value if level < len(self.model.levels) else fill_binary)(self, family)
+        offsets = self._top if level == 0 else self.tree.children[level]
+        fp, ft = offsets[:, 0] + p, offsets[:, 1] + t
+        exists = np.flatnonzero(ft < self.steps)
+        kind = self.model.level_models[level].kind
+        state = fresh_state(len(ft)) if kind == "ar" else masked_state(len(ft), exists)
+        family = Family(level, sheet, fp, ft, exists, state, hidden)
+        return (fill_in_order if kind == "ar" else fill_masked)(self, family)
+
+    @torch.inference_mode()
+    def events(self) -> Iterator[Event]:
+        """Write all samples; yields what happened, in order of time."""
+        ready: list[tuple[Waiting, Answer | None]] = []
+        waiting: list[Waiting] = []
+        for sheet in self.sheets:
+            ready.append((Waiting(self.fill(0, sheet, 0, 0, None), None), None))
+        while ready or waiting:
+            for task, answer in ready:
+                self._advance(task, answer, waiting)
+            for sheet in self.sheets:
+                yield from drain(sheet)
+            ready = []
+            if waiting:
+                level = self._busiest(waiting)
+                asked = [task for task in waiting if task.ask is not None and task.ask.family.level == level]
+                waiting = [task for task in waiting if task.ask is not None and task.ask.family.level != level]
+                ready = list(zip(asked, self._answer(level, [task.ask for task in asked if task.ask]), strict=True))
+
+    @staticmethod
+    def _busiest(waiting: list[Waiting]) -> int:
+        if len(waiting) == 1:
+            assert waiting[0].ask is not None
+            return waiting[0].ask.family.level
+        counts: dict[int, int] = {}
+        for task in waiting:
+            assert task.ask is not None
+            counts[task.ask.family.level] = counts.get(task.ask.family.level, 0) + 1
+        return max(counts, key=lambda level: (counts[level], level))
+
+    def _advance(self, task: Waiting, answer: Answer | None, waiting: list[Waiting]) -> None:
+        """Let a coroutine go on until it, or what it started, waits for the network."""
+        while True:
+            try:
+                request = task.worker.send(answer)
+            except StopIteration:
+                above = task.above
+                if above is None:
+                    return
+                above.open -= 1
+                if above.open:
+                    return
+                task, answer = above, None
+                continue
+            if isinstance(request, Ask):
+                task.ask = request
+                waiting.append(task)
+                return
+            assert isinstance(request, Together)
+            task.open = len(request.parts)
+            for part in request.parts[:-1]:
+                self._advance(Waiting(part, task), None, waiting)
+            task, answer = Waiting(request.parts[-1], task), None
+
+    def _answer(self, level: int, asks: list[Ask]) -> list[Answer]:
+        """Run one level for several families at once."""
+        network = self.model.level_models[level]
+        if not self._on_cpu:
+            self._upload()
+        if level == 0 and 0 in self._caches:
+            start, stop = np.array([ask.start for ask in asks]), max(ask.stop - ask.start for ask in asks)
+        elif self._sequential and level < self.tree.depth:
+            start, stop = np.array([asks[0].start]), asks[0].stop - asks[0].start
+        else:
+            # All children from the first: with several families at once, a shared start costs less than it saves.
+            start, stop = np.zeros(len(asks), np.int64), len(asks[0].family.p)
+        columns = np.minimum(start[:, None] + np.arange(stop), len(asks[0].family.p) - 1)
+        pick = self._pick(asks, columns)
+        nodes = Parents(pick[0], pick[1], pick[2], None, pick[0])
+        seen = self.model.windows(network, self.canvas, nodes)
+        x = network.embed(seen, nodes.pitch, nodes.step, pick[3], self._inherited(network, asks, start, stop))
+        hidden = self._attend(network, x, nodes, start, asks)
+        logits = network.decide(hidden, nodes.pitch).float()
+        if network.is_value:
+            logits = forbid_held(network, logits, seen, nodes.step)
+        numbers = logits.cpu().numpy()
+        answers = []
+        for row, ask in enumerate(asks):
+            part = slice(ask.start - int(start[row]), ask.stop - int(start[row]))
+            answers.append(Answer(numbers[row, part], hidden[row, part]))
+        return answers
+
+    def _pick(self, asks: list[Ask], columns: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Canvas row, pitch, step and state [R, m] of the children asked about."""
+        stacked = np.empty((4, *columns.shape), np.int64)
+        for row, (ask, column) in enumerate(zip(asks, columns, strict=True)):
+            family = ask.family
+            stacked[0, row] = family.sheet.row
+            stacked[1, row], stacked[2, row], stacked[3, row] = family.p[column], family.t[column], family.state[column]
+        moved = torch.from_numpy(stacked).to(self.model.device)
+        return moved[0], moved[1], moved[2], moved[3]
+
+    def _inherited(self, network: object, asks: list[Ask], start: np.ndarray, m: int) -> Tensor | None:
+        if asks[0].family.hidden is None:
+            return None
+        missing = [ask.family for ask in asks if ask.family.inherited is None]
+        if missing:
+            hidden = torch.stack([family.hidden for family in missing if family.hidden is not None])
+            for family, part in zip(missing, self.model.level_models[asks[0].family.level].inherited(hidden), strict=True):
+                family.inherited = part
+        parts = [ask.family.inherited for ask in asks]
+        begin = int(start[0])
+        if len(parts) == 1:
+            assert parts[0] is not None
+            return parts[0][None, begin : begin + m]
+        return torch.stack([part for part in parts if part is not None])[:, begin : begin + m]
+
+    def _attend(self, network, x_RmD: Tensor, nodes: Parents, start: np.ndarray, asks: list[Ask]) -> Tensor:
+        cache = self._caches.get(network.level)
+        if cache is None:
+            return network.attend(x_RmD, nodes.step)
+        m = x_RmD.shape[1]
+        if len(self.sheets) == 1:
+            begin = int(start[0])
+            if network.level == 0:
+                assert self._top_mask is not None
+                mask = self._top_mask[begin : begin + m, : begin + m]
+            else:
+                mask = torch.ones(m, begin + m, dtype=torch.bool, device=x_RmD.device).tril(begin) if m > 1 else None
+            return network.attend(x_RmD, nodes.step, CacheSlots(cache, begin), mask)
+        assert self._top_mask is not None
+        starts = torch.from_numpy(start).to(x_RmD.device)
+        rows = torch.tensor([ask.family.sheet.row for ask in asks], device=x_RmD.device)
+        stop = int(start.max()) + m
+        mask = self._top_mask[starts[:, None] + torch.arange(m, device=x_RmD.device)][:, None, :, :stop]
+        return network.attend(x_RmD, nodes.step, CacheSlots(cache, starts, rows), mask)
+
+    def _upload(self) -> None:
+        """Copy the live canvases to the model's device."""
+        P, T = self.tree.pitches, self.steps
+        low_p, _, low_t, _ = self.model.margins
+        area = (slice(None), slice(low_p, low_p + P), slice(low_t, low_t + T))
+        self.canvas.codes[area] = torch.from_numpy(np.stack([sheet.codes for sheet in self.sheets])).to(self.model.device)
+        if self.canvas.reveal is not None:
+            stacked = np.stack([sheet.reveal for sheet in self.sheets if sheet.reveal is not None])
+            self.canvas.reveal[area] = torch.from_numpy(stacked).to(self.model.device)
