@@ -148,7 +148,7 @@ def test_streams_are_kept_apart(tmp_path: Path, models: dict[str, Path]) -> None
         (("--record-every", "0"), "--record-every '0'"),
         (("--scan-order", "diagonal"), "--scan-order"),
         (("--scan-order", "row_major"), "row_major"),
-        (("--num-iter-list", "3 2 2 1"), "iteration"),
+        (("--num-iter-list", "3 2 2 1"), "--num-iter-list"),
         (("--mode", "continuation"), "--mode"),
     ],
 )

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from varcli.errors import UsageError, VarError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from varcli.checkpoint import Header
+    from varcli.pianoroll.fractal import FractalModel
 
 _PACKAGE = Path(__file__).parent
 BUILDERS = {"pianoroll": "varcli.pianoroll.fractal:build"}
@@ -96,7 +95,7 @@ def find_header(name_or_path: str | Path, task: str = "pianoroll") -> "tuple[Pat
     return path, header
 
 
-def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "pianoroll") -> "tuple[nn.Module, Header]":
+def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "pianoroll") -> "tuple[FractalModel, Header]":
     """Rebuild a model from its checkpoint alone, in evaluation mode on `device`, and say where it came from.
 
     Raises UsageError when the file is missing, VarError when it is damaged or of another task than `task`.
@@ -108,7 +107,7 @@ def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "piano
     header, tensors = load_checkpoint(path)
     config = config_from_json(header.config, str(path))
     module, function = BUILDERS[header.task].split(":")
-    model: nn.Module = getattr(import_module(module), function)(config)
+    model: FractalModel = getattr(import_module(module), function)(config)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from varcli.cli.models import config_of, vocabulary_of
 from varcli.cli.options import (
     Device,
     DeviceOption,
@@ -15,6 +14,7 @@ from varcli.cli.options import (
     OverwriteOption,
     SeedOption,
     complete_checkpoint,
+    config_of,
     pick_device,
 )
 from varcli.cli.output import emit, table
@@ -24,6 +24,7 @@ from varcli.errors import UsageError
 if TYPE_CHECKING:
     from varcli.pianoroll.config import PianorollConfig
     from varcli.pianoroll.corpus import Corpus, Piece
+    from varcli.pianoroll.fractal import FractalModel
     from varcli.pianoroll.likelihood import LikelihoodReport, PieceLikelihood
 
 app = typer.Typer(no_args_is_help=True, help="Measure a model.")
@@ -82,10 +83,10 @@ def likelihood(
 
         ensure_output_dir(surprise_map)
     model, _ = registry.load_model(checkpoint, pick_device(device))
-    from varcli.pianoroll.likelihood import score
+    from varcli.pianoroll.likelihood import LikelihoodReport, score
 
     with Display() as display:
-        corpus = _read(display, data, config)
+        corpus = _read(display, data, model)
         pieces = corpus.split(split.value)
         if not pieces:
             raise UsageError(f"{data}: no pieces in the split {split.value!r}", "choose another --split")
@@ -93,6 +94,7 @@ def likelihood(
             display.warn(f"{name} is left out: {reason}")
         maps = _maps(surprise_map, pieces, overwrite)
         *_, report = display.follow(score(model, pieces, passes=passes, seed=seed))
+        assert isinstance(report, LikelihoodReport)
         for path, piece, scored in zip(maps, pieces, report.pieces, strict=bool(maps)):
             _draw(path, piece, scored, config)
     document = {"checkpoint": checkpoint, "data": str(data), "split": split.value, "passes": passes}
@@ -102,14 +104,16 @@ def likelihood(
     emit(document, lines, as_json)
 
 
-def _read(display: Display, data: Path, config: "PianorollConfig") -> "Corpus":
+def _read(display: Display, data: Path, model: "FractalModel") -> "Corpus":
     """Read the data onto the grid and vocabulary that the model knows."""
     from varcli.pianoroll.corpus import Corpus, read_corpus
+    from varcli.pianoroll.generate import vocabulary_of
 
+    config = model.config
     events = read_corpus(
         data,
         steps_per_beat=config.model.steps_per_beat,
-        vocabulary=vocabulary_of(config),
+        vocabulary=vocabulary_of(model),
         drums=config.data.drums,
         max_off_grid=config.data.max_off_grid,
     )

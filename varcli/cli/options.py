@@ -3,12 +3,15 @@
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from varcli import registry
 from varcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from varcli.pianoroll.config import PianorollConfig
 
 
 class Device(StrEnum):
@@ -57,6 +60,17 @@ def pick_device(device: Device) -> str:
     if not there[device.value]:
         raise UsageError(f"--device {device.value}: this machine has none", "--device auto takes what there is")
     return device.value
+
+
+def config_of(checkpoint: str) -> "PianorollConfig":
+    """The config in a checkpoint, read without torch, so that a wrong file is said at once.
+
+    Raises UsageError when it is missing, VarError when it is damaged or for another task.
+    """
+    from varcli.config import config_from_json
+
+    path, header = registry.find_header(checkpoint)
+    return config_from_json(header.config, str(path))
 
 
 def parse_counts(text: str | None, option: str) -> tuple[int, ...] | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from varcli.cli.models import config_of, vocabulary_of
 from varcli.cli.options import (
     Device,
     DeviceOption,
@@ -17,6 +16,7 @@ from varcli.cli.options import (
     OverwriteOption,
     SeedOption,
     complete_checkpoint,
+    config_of,
     parse_counts,
     parse_every,
     parse_levels,
@@ -144,12 +144,12 @@ def _run(
     """Sample, show and write; returns the document of --json."""
     from varcli import registry
     from varcli.events import SampleDone, SampleStarted
-    from varcli.pianoroll.generate import generate
+    from varcli.pianoroll.generate import generate, vocabulary_of
 
     model, _ = registry.load_model(checkpoint, pick_device(device))
     began = time.perf_counter()
     with Display() as display:
-        writer = Writer(outputs, vocabulary_of(config), config.name, settings.seed, display.show)
+        writer = Writer(outputs, vocabulary_of(model), config.name, settings.seed, display.show)
         for event in display.follow(generate(model, settings)):
             if isinstance(event, SampleStarted):
                 writer.start(event)
