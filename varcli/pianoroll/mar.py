@@ -51,6 +51,7 @@ def _finish(run: "Run", family: Family, chosen: np.ndarray, occupied: np.ndarray
 
 def unmask_counts(n: int, iterations: int) -> list[int]:
     """How many of `n` children each iteration unmasks: few at first, along a cosine; none is zero, their sum is n."""
+    iterations = min(iterations, math.ceil(n * math.pi / 2))  # with these, each already unmasks one child
     left = [math.floor(n * math.cos(math.pi / 2 * i / iterations)) for i in range(iterations)] + [0]
     left[0] = n
     return [a - b for a, b in zip(left, left[1:], strict=False) if a > b]
