@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from varcli.checkpoint import (
@@ -94,6 +94,7 @@ def test_tied_weights_are_kept(tmp_path: Path) -> None:
     assert torch.equal(found["a"], found["b"])
 
 
+@settings(deadline=None)
 @given(cut=st.floats(0, 0.999))
 def test_every_truncation_is_refused(tmp_path_factory: pytest.TempPathFactory, cut: float) -> None:
     path = save(tmp_path_factory.mktemp("cut") / "a.safetensors")
@@ -106,6 +107,7 @@ def test_every_truncation_is_refused(tmp_path_factory: pytest.TempPathFactory, c
         assert raised.value.exit_code == 1
 
 
+@settings(deadline=None)
 @given(where=st.floats(0, 0.9999), bit=st.integers(0, 7))
 def test_every_flipped_bit_is_noticed(tmp_path_factory: pytest.TempPathFactory, where: float, bit: int) -> None:
     path = save(tmp_path_factory.mktemp("flip") / "a.safetensors")

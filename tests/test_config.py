@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from varcli import registry
@@ -52,6 +52,7 @@ def test_toml_round_trip(tmp_path: Path, name: str) -> None:
     assert load_config(write(tmp_path / "config.toml", dump_toml(config))) == config
 
 
+@settings(deadline=None)
 @given(
     steps=st.integers(1, 10**9),
     rate=st.floats(1e-9, 10, allow_nan=False),
