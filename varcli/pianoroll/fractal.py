@@ -126,6 +126,7 @@ class FractalModel(nn.Module):
             width = options.width
         self.levels = nn.ModuleList(levels)
         self.masked = any(level.kind == "mar" for level in config.model.levels)
+        self.mixed = self.masked and any(level.kind == "ar" for level in config.model.levels)
         is_ar = torch.tensor([level.kind == "ar" for level in config.model.levels])
         self.register_buffer("is_ar", is_ar, persistent=False)
         self.margins = self._margins()
@@ -149,15 +150,21 @@ class FractalModel(nn.Module):
 
     def windows(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor:
         """Codes u8 [N, n, W] that nodes see, UNKNOWN where scan order or masks hide them."""
-        index = canvas.flat(at_Nn.canvas, at_Nn.pitch, at_Nn.step)[..., None] + canvas.flat_offsets(level.offsets)
+        # 32-bit indices and plain row gathers: this is the hottest memory traffic of training.
+        first = canvas.flat(at_Nn.canvas, at_Nn.pitch, at_Nn.step).int()
+        index = (first[..., None] + canvas.flat_offsets(level.offsets).int()).view(-1)
         place = self.tree.position(level.level, at_Nn.pitch, at_Nn.step)
-        codes = canvas.codes.view(-1)[index]
-        known = level.precedes[place]
-        if canvas.reveal is not None:
-            differs = level.differs[place]
-            shown = canvas.reveal.view(-1)[index] <= differs
-            known = torch.where(self.is_ar[differs.int()], known, shown)
-        return codes.masked_fill(~known, UNKNOWN)
+        shape = (*place.shape, -1)
+        place = place.reshape(-1)
+        codes = canvas.codes.view(-1).index_select(0, index).view(shape)
+        hidden = level.follows
+        if canvas.reveal is None:
+            return codes.masked_fill_(hidden.index_select(0, place).view(shape), UNKNOWN)
+        differs = level.differs.index_select(0, place).view(shape)
+        veiled = canvas.reveal.view(-1).index_select(0, index).view(shape) > differs
+        if self.mixed:
+            veiled = torch.where(self.is_ar[differs.int()], hidden.index_select(0, place).view(shape), veiled)
+        return codes.masked_fill_(veiled, UNKNOWN)
 
     def walk(
         self, codes_BPT: Tensor, draw: Draw, *, steps_B: Tensor | None = None, chunk: int | None = None

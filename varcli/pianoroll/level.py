@@ -59,7 +59,7 @@ class LevelModel(nn.Module):
         self.context_columns = max(1, config.context_steps // tree.shapes[0][1])
         window: Window = tree.window(level, options)
         self.register_buffer("offsets", torch.from_numpy(window.offsets), persistent=False)
-        self.register_buffer("precedes", torch.from_numpy(window.precedes), persistent=False)
+        self.register_buffer("follows", torch.from_numpy(~window.precedes), persistent=False)
         self.register_buffer("differs", torch.from_numpy(window.differs), persistent=False)
         self.register_buffer("channels", cell_channels(config), persistent=False)
 

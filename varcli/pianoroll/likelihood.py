@@ -1,0 +1,115 @@
+"""Likelihood of pieces: exact for AR models, averaged over random orders for masked ones.
+
+Shapes: P pitches, T steps.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from varcli.errors import UsageError, VarError
+from varcli.events import PieceScored
+from varcli.pianoroll.corpus import Piece
+from varcli.pianoroll.fractal import Draw, FractalModel
+
+PARENTS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class PieceLikelihood:
+    """One piece: frames, NLL in nats, that of its first frame (None where frames are not visited one by one), and where
+    the nats fall, f32 [P, T] (a coarse decision is spread evenly over the cells it covers)."""
+
+    name: str
+    frames: int
+    nats: float
+    first_frame_nats: float | None
+    cells_nats: np.ndarray
+
+
+@dataclass(frozen=True)
+class LikelihoodReport:
+    """NLL of a set of pieces, in nats per frame over all frames and over all but each piece's first.
+
+    `bits_per_level` is per frame. `exact` is false where a level is masked: the figure is then the NLL averaged over
+    random orders, an upper bound on that of the mixture over orders, estimated from draws.
+    """
+
+    nats_per_frame: float
+    nats_per_frame_from_2: float | None
+    frames: int
+    bits_per_level: dict[str, float]
+    exact: bool
+    pieces: tuple[PieceLikelihood, ...]
+
+
+def score(
+    model: FractalModel, pieces: Sequence[Piece], *, passes: int = 1, seed: int = 0
+) -> Iterator[PieceScored | LikelihoodReport]:
+    """Score pieces one by one; the last item is the report.
+
+    Masked models are scored `passes` times with other draws of what is known, from `seed`. Padding is never scored.
+    Raises UsageError when there is nothing to score, VarError when a piece holds a code the model gives no probability.
+    """
+    if not pieces:
+        raise UsageError("there are no pieces to score", "choose another --split or other data")
+    exact = not model.masked
+    by_frame = exact and _visits_frames_in_order(model)
+    scored: list[PieceLikelihood] = []
+    levels = np.zeros(len(model.levels))
+    nats, frames = 0.0, 0
+    for done, piece in enumerate(pieces, 1):
+        likelihood, per_level = _score_piece(model, piece, 1 if exact else passes, seed, by_frame)
+        scored.append(likelihood)
+        levels += per_level
+        nats, frames = nats + likelihood.nats, frames + likelihood.frames
+        yield PieceScored(done, len(pieces), nats / frames)
+    first = [piece.first_frame_nats for piece in scored if piece.first_frame_nats is not None]
+    rest = frames - len(pieces)
+    bits = {f"L{index}": float(value / frames / math.log(2)) for index, value in enumerate(levels)}
+    from_2 = (nats - sum(first)) / rest if by_frame and rest else None
+    yield LikelihoodReport(nats / frames, from_2, frames, bits, exact, tuple(scored))
+
+
+def _visits_frames_in_order(model: FractalModel) -> bool:
+    """Whether every decision belongs to one frame and frames come one after another: the first patches are one step wide."""
+    (_, w), tree = model.tree.shapes[0], model.tree
+    return w == 1 and tree.scan_order == "column_major"
+
+
+@torch.inference_mode()
+def _score_piece(
+    model: FractalModel, piece: Piece, passes: int, seed: int, by_frame: bool
+) -> tuple[PieceLikelihood, np.ndarray]:
+    """Price one piece; returns it and its nats per level."""
+    model.eval()
+    P, T = piece.cells.shape
+    codes = torch.from_numpy(np.ascontiguousarray(piece.cells))[None].to(model.device)
+    per_level = np.zeros(len(model.levels))
+    cells = np.zeros((P, T), np.float64)
+    for number in range(passes):
+        draw = Draw(torch.Generator().manual_seed(seed * 1_000_003 + number))
+        for decisions in model.walk(codes, draw, chunk=PARENTS_AT_ONCE):
+            nats = (decisions.nats.double() * decisions.weight.double()).cpu().numpy() / passes
+            per_level[decisions.level] += nats.sum()
+            shape = model.tree.shapes[min(decisions.level, model.tree.depth - 1)]
+            _spread(cells, nats, decisions.pitch.cpu().numpy(), decisions.step.cpu().numpy(), shape)
+    total = float(per_level.sum())
+    if not math.isfinite(total):
+        raise VarError(f"{piece.name} holds something the model gives no probability", "is a held note without an onset?")
+    first = float(cells[:, 0].sum()) if by_frame else None
+    return PieceLikelihood(piece.name, T, total, first, cells.astype(np.float32)), per_level
+
+
+def _spread(cells: np.ndarray, nats: np.ndarray, pitch: np.ndarray, step: np.ndarray, shape: tuple[int, int]) -> None:
+    """Add each decision's nats to the cells [P, T] it covers, evenly over those that lie on the canvas."""
+    h, w = shape
+    steps = cells.shape[1]
+    share = nats / (h * np.minimum(w, steps - step))
+    for dp in range(h):
+        for dt in range(w):
+            inside = step + dt < steps
+            np.add.at(cells, (pitch[inside] + dp, step[inside] + dt), share[inside])
