@@ -154,7 +154,7 @@ class FractalModel(nn.Module):
         first = canvas.flat(at_Nn.canvas, at_Nn.pitch, at_Nn.step).int()
         index = (first[..., None] + canvas.flat_offsets(level.offsets).int()).view(-1)
         place = self.tree.position(level.level, at_Nn.pitch, at_Nn.step)
-        shape = (*place.shape, -1)
+        shape = (*place.shape, len(level.offsets))
         place = place.reshape(-1)
         codes = canvas.codes.view(-1).index_select(0, index).view(shape)
         hidden = level.follows
