@@ -85,6 +85,7 @@ class Canvas:
         self.inner.copy_(codes_BPT)
         self.full = self.codes[:, low_p : low_p + P, low_t : low_t + width]
         self.reveal = torch.full_like(self.codes, NEVER) if model.masked else None
+        self._offsets: dict[int, Tensor] = {}
         self._origin = low_p * self.shape[2] + low_t
         if model.masked:
             # Outside the canvas nothing is known: the models must work without seeing where a piece ends.
@@ -101,9 +102,11 @@ class Canvas:
         """Index of cells in the flat memory."""
         return canvas * (self.shape[1] * self.shape[2]) + pitch * self.shape[2] + step + self._origin
 
-    def flat_offsets(self, offsets_W2: Tensor) -> Tensor:
-        """Window offsets (pitch, step) as distances in the flat memory."""
-        return offsets_W2[:, 0] * self.shape[2] + offsets_W2[:, 1]
+    def flat_offsets(self, level: LevelModel) -> Tensor:
+        """Window offsets of a level as distances in the flat memory, i32 [W]."""
+        if level.level not in self._offsets:
+            self._offsets[level.level] = (level.offsets[:, 0] * self.shape[2] + level.offsets[:, 1]).int()
+        return self._offsets[level.level]
 
     def occupancy(self, shape: tuple[int, int]) -> Tensor:
         """Whether each node of a shape holds anything, bool [B, P / h, columns]."""
@@ -152,18 +155,21 @@ class FractalModel(nn.Module):
         """Codes u8 [N, n, W] that nodes see, UNKNOWN where scan order or masks hide them."""
         # 32-bit indices and plain row gathers: this is the hottest memory traffic of training.
         first = canvas.flat(at_Nn.canvas, at_Nn.pitch, at_Nn.step).int()
-        index = (first[..., None] + canvas.flat_offsets(level.offsets).int()).view(-1)
-        place = self.tree.position(level.level, at_Nn.pitch, at_Nn.step)
-        shape = (*place.shape, len(level.offsets))
-        place = place.reshape(-1)
+        return self.look_at(level, canvas, first, self.tree.position(level.level, at_Nn.pitch, at_Nn.step))
+
+    def look_at(self, level: LevelModel, canvas: Canvas, first_Nn: Tensor, position_Nn: Tensor) -> Tensor:
+        """The same for nodes whose first cell lies at `first` i32 in the flat memory, at `position` in their patch."""
+        shape = (*first_Nn.shape, -1)
+        index = (first_Nn[..., None] + canvas.flat_offsets(level)).view(-1)
+        position = position_Nn.reshape(-1)
         codes = canvas.codes.view(-1).index_select(0, index).view(shape)
-        hidden = level.follows
         if canvas.reveal is None:
-            return codes.masked_fill_(hidden.index_select(0, place).view(shape), UNKNOWN)
-        differs = level.differs.index_select(0, place).view(shape)
+            return codes.masked_fill_(level.follows.index_select(0, position).view(shape), UNKNOWN)
+        differs = level.differs.index_select(0, position).view(shape)
         veiled = canvas.reveal.view(-1).index_select(0, index).view(shape) > differs
         if self.mixed:
-            veiled = torch.where(self.is_ar[differs.int()], hidden.index_select(0, place).view(shape), veiled)
+            follows = level.follows.index_select(0, position).view(shape)
+            veiled = torch.where(self.is_ar[differs.int()], follows, veiled)
         return codes.masked_fill_(veiled, UNKNOWN)
 
     def walk(
@@ -213,7 +219,7 @@ class FractalModel(nn.Module):
             forced = torch.zeros_like(forced)
         nodes = Parents(c_Nn, p_Nn, t_Nn, None, parents.weight[:, None] * scale)
         inherited = None if parents.hidden is None else level.inherited(parents.hidden)
-        x = level.embed(self.windows(level, canvas, nodes), p_Nn, t_Nn, state, inherited)
+        x = level.embed(self.windows(level, canvas, nodes), level.locate(p_Nn, t_Nn), state, inherited)
         hidden = level.attend(x, t_Nn)
         logits = level.decide(hidden, p_Nn).float()
         nats = F.binary_cross_entropy_with_logits(logits, occupied.float(), reduction="none").masked_fill(forced, 0.0)
@@ -236,7 +242,7 @@ class FractalModel(nn.Module):
         seen = self.windows(level, canvas, nodes)
         assert cells.hidden is not None
         state = torch.full_like(nodes.pitch, STATE_START)
-        x = level.embed(seen, nodes.pitch, nodes.step, state, level.inherited(cells.hidden))
+        x = level.embed(seen, level.locate(nodes.pitch, nodes.step), state, level.inherited(cells.hidden))
         logits = level.decide(level.attend(x, nodes.step), nodes.pitch).float()
         logits = forbid_held(level, logits, seen, nodes.step).squeeze(1)
         code = canvas.codes.view(-1)[canvas.flat(cells.canvas, cells.pitch, cells.step)].long()

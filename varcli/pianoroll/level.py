@@ -112,13 +112,17 @@ class LevelModel(nn.Module):
         own = self.spread(self.share(parent_ND).view(len(parent_ND), self.siblings, OWN_SHARE))
         return self.inherit(parent_ND)[:, None] + own + self.place.weight
 
-    def embed(self, codes_NnW: Tensor, p_Nn: Tensor, t_Nn: Tensor, state_Nn: Tensor, from_parent_NnD: Tensor | None) -> Tensor:
-        """Tokens [N, n, D] of nodes at pitch `p`, step `t`."""
-        x = self.look(codes_NnW) + self.pitch(p_Nn // self.child_pitches) + self.bar(t_Nn % self.steps_per_bar)
-        x = x + self.state(state_Nn)
-        if from_parent_NnD is None:
-            return x + self.start((t_Nn // self.child_steps).clamp(max=START_COLUMNS - 1))
-        return x + from_parent_NnD
+    def locate(self, p_Nn: Tensor, t_Nn: Tensor) -> Tensor:
+        """What a node's place says, [N, n, D]: its pitch row, its step in the bar, and on level 0 its column."""
+        x = self.pitch(p_Nn // self.child_pitches) + self.bar(t_Nn % self.steps_per_bar)
+        if self.level == 0:
+            x = x + self.start((t_Nn // self.child_steps).clamp(max=START_COLUMNS - 1))
+        return x
+
+    def embed(self, codes_NnW: Tensor, place_NnD: Tensor, state_Nn: Tensor, from_parent_NnD: Tensor | None) -> Tensor:
+        """Tokens [N, n, D] of nodes, from what they see, where they stand, their state and their parents."""
+        x = self.look(codes_NnW) + place_NnD + self.state(state_Nn)
+        return x if from_parent_NnD is None else x + from_parent_NnD
 
     def attend(self, x_NnD: Tensor, t_Nn: Tensor, slots: CacheSlots | None = None, mask: Tensor | None = None) -> Tensor:
         """Run the transformer over tokens; level 0 turns them by their column and looks only `context_steps` far."""

@@ -4,27 +4,25 @@ Onsets meet the grid in ticks, or in beats where an annotation says where these 
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import mido
 import numpy as np
+import pretty_midi
 
 from varcli.errors import UsageError, VarError
 from varcli.files import write_bytes
 from varcli.pianoroll.beats import BeatGrid, signature_bars
-from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, note_arrays, place
-from varcli.pianoroll.score import Score, encode_text, parse_score, read_bytes
+from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, place
+from varcli.pianoroll.score import Score, parse_score, read_bytes
 
 MAX_STEPS = 1 << 17  # four and a half hours of 16th notes at 120 bpm
 _TICKS_PER_BEAT = 480
 _MIN_BPM, _MAX_BPM = 3.6, 60_000  # MIDI holds 1 to 2**24 - 1 microseconds per beat
-_RELEASE_VELOCITY = 64
-
-_Timed = tuple[int, Any]  # tick or step, and a mido message, whose attributes depend on its type
+_CHARSET = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -186,46 +184,44 @@ def write_midi(roll: Roll, path: Path | None, tempo_bpm: float | None = None) ->
             f"a tempo of {bpm:g} bpm does not fit MIDI", f"give {_MIN_BPM:g} to {_MAX_BPM} beats per minute"
         )
     per_step = max(1, round(_TICKS_PER_BEAT / roll.steps_per_beat))
-    file = mido.MidiFile(type=1, ticks_per_beat=per_step * roll.steps_per_beat)
-    head: list[_Timed] = [(0, mido.MetaMessage("track_name", name=encode_text(roll.title)))] if roll.title else []
-    head.append((0, mido.MetaMessage("set_tempo", tempo=round(60e6 / bpm))))
-    head += [(step * per_step, mido.MetaMessage("time_signature", **fields)) for step, fields in _signatures(roll)]
-    events: list[_Timed] = [(0, mido.MetaMessage("track_name", name="Piano"))]
-    events.append((0, mido.Message("program_change", program=0)))
-    events += [(step * per_step, message) for step, message in _note_events(roll)]
-    for track in (head, events):
-        file.tracks.append(_track(track, roll.steps * per_step))
-    buffer = io.BytesIO()
-    file.save(file=buffer)
+    beat_us = round(60e6 / bpm)
+    # pretty_midi cuts off the fraction of a microsecond, and the noise of its floats with the half that is added here.
+    midi = pretty_midi.PrettyMIDI(
+        resolution=per_step * roll.steps_per_beat, initial_tempo=60e6 / (beat_us + 0.5), charset=_CHARSET
+    )
+    step_s = (beat_us + 0.5) / 1e6 / roll.steps_per_beat
+    midi.time_signature_changes = [
+        pretty_midi.TimeSignature(numerator, denominator, step * step_s)
+        for step, numerator, denominator in _signatures(roll)
+    ]
+    piano = pretty_midi.Instrument(program=0, name="Piano")
+    piano.notes = [
+        pretty_midi.Note(note.velocity, note.pitch, start * step_s, (start + note.duration_steps) * step_s)
+        for note in roll.notes
+        for start in (note.start_step,)
+    ]
+    midi.instruments.append(piano)
+    data = _with_title_and_end(midi, roll.title, roll.steps * per_step)
     if path is not None:
-        write_bytes(path, buffer.getvalue())
-    return buffer.getvalue()
+        write_bytes(path, data)
+    return data
 
 
-def _track(events: Iterable[_Timed], end_tick: int) -> mido.MidiTrack:
-    track = mido.MidiTrack()
-    now = 0
-    for tick, message in events:
-        message.time = tick - now
-        track.append(message)
-        now = tick
-    track.append(mido.MetaMessage("end_of_track", time=max(0, end_tick - now)))
-    return track
+def _with_title_and_end(midi: pretty_midi.PrettyMIDI, title: str, end_tick: int) -> bytes:
+    """A file's bytes, with what pretty_midi has no place for: its title, and an end later than that of its notes."""
+    plain, finished = io.BytesIO(), io.BytesIO()
+    midi.write(plain)
+    file = mido.MidiFile(file=io.BytesIO(plain.getvalue()), charset=_CHARSET)
+    if title:
+        file.tracks[0].insert(0, mido.MetaMessage("track_name", name=title))
+    for *events, end in file.tracks:
+        end.time = end_tick - sum(event.time for event in events)
+    file.save(file=finished)
+    return finished.getvalue()
 
 
-def _note_events(roll: Roll) -> list[_Timed]:
-    """(step, message) in the order of time, ends before starts."""
-    notes = note_arrays(roll.cells, roll.vocabulary)
-    starts = zip(notes.start.tolist(), notes.pitch.tolist(), notes.velocity.tolist(), strict=True)
-    ends = zip(notes.end.tolist(), notes.pitch.tolist(), strict=True)
-    strikes = [(step, 1, pitch, velocity) for step, pitch, velocity in starts]
-    strikes += [(step, 0, pitch, _RELEASE_VELOCITY) for step, pitch in ends]
-    kinds = ("note_off", "note_on")
-    return [(s, mido.Message(kinds[on], note=pitch, velocity=v)) for s, on, pitch, v in sorted(strikes)]
-
-
-def _signatures(roll: Roll) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(step, fields) of the time signatures that put bar starts where the roll has them."""
+def _signatures(roll: Roll) -> Iterator[tuple[int, int, int]]:
+    """(step, numerator, denominator) of the time signatures that put bar starts where the roll has them."""
     bars = sorted({0, *(roll.downbeats or ())})
     rest_of_roll = roll.steps - bars[-1] if roll.downbeats else 0
     lengths = [b - a for a, b in pairwise(bars)] + [max(rest_of_roll, roll.steps_per_bar)]
@@ -234,6 +230,6 @@ def _signatures(roll: Roll) -> Iterator[tuple[int, dict[str, Any]]]:
         for denominator in (4, 8, 16, 32, 64):
             numerator, rest = divmod(length * denominator, 4 * roll.steps_per_beat)
             if not rest and length != before and 0 < numerator < 256:
-                yield bar, {"numerator": numerator, "denominator": denominator}
+                yield bar, numerator, denominator
                 break
         before = length

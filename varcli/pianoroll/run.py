@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from varcli.events import Event
@@ -19,12 +20,40 @@ from varcli.pianoroll.ar import fill_in_order, fresh_state
 from varcli.pianoroll.cells import fill_binary, fill_value
 from varcli.pianoroll.choose import Chooser
 from varcli.pianoroll.family import Answer, Ask, Family, Sheet, Together, Worker, drain, unknown_canvas
-from varcli.pianoroll.fractal import NEVER, Canvas, FractalModel, Parents, forbid_held
+from varcli.pianoroll.fractal import NEVER, Canvas, FractalModel, forbid_held
+from varcli.pianoroll.level import LevelModel
 from varcli.pianoroll.mar import fill_masked, masked_state
 
 SPECULATE_TOP = 8
 """Patches of level 0 decided in one look when silence is assumed, if a column has several."""
 _ONE = np.zeros(1, np.int64)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a level says of places, added up once: place [rows * columns, D]; weight and bias of the decision.
+
+    Columns count steps of the bar, or patches of level 0. The weight is per pitch row [rows, D] where the level decides
+    about occupancy, and one for all [V - 1, D] for values.
+    """
+
+    place: Tensor
+    columns: int
+    weight: Tensor
+    bias: Tensor
+
+
+def make_tables(level: LevelModel, columns: int) -> Tables:
+    """Add up the tables of a level for canvases of `columns` patches."""
+    rows = level.pitch.num_embeddings
+    device = level.head.weight.device
+    p = torch.arange(rows, device=device)[:, None] * level.child_pitches
+    count, unit = (columns, level.child_steps) if level.level == 0 else (level.steps_per_bar, 1)
+    t = torch.arange(count, device=device)[None] * unit
+    place = level.locate(*torch.broadcast_tensors(p, t)).flatten(0, 1)
+    bias = level.row_bias.weight + level.head.bias
+    weight = level.head.weight if level.is_value else level.row_head.weight + level.head.weight
+    return Tables(place, count, weight, bias)
 
 
 @dataclass
@@ -63,6 +92,8 @@ class Run:
         self._sequential = cached and len(choosers) == 1 and not model.masked
         self._caches = self._make_caches(cached, len(choosers))
         self._top_mask = self._make_top_mask()
+        with torch.inference_mode():
+            self._tables = [make_tables(level, self.tree.columns(steps)) for level in model.level_models]
 
     def _sheet(self, row: int, sample: int, chooser: Chooser) -> Sheet:
         P, T = self.tree.pitches, self.steps
@@ -186,14 +217,17 @@ class Run:
             # All children from the first: with several families at once, a shared start costs less than it saves.
             start, stop = np.zeros(len(asks), np.int64), len(asks[0].family.p)
         columns = np.minimum(start[:, None] + np.arange(stop), len(asks[0].family.p) - 1)
-        pick = self._pick(asks, columns)
-        nodes = Parents(pick[0], pick[1], pick[2], None, pick[0])
-        seen = self.model.windows(network, self.canvas, nodes)
-        x = network.embed(seen, nodes.pitch, nodes.step, pick[3], self._inherited(network, asks, start, stop))
-        hidden = self._attend(network, x, nodes, start, asks)
-        logits = network.decide(hidden, nodes.pitch).float()
+        pick, step = self._pick(network, asks, columns)
+        first, position, place, state, row = pick.unbind(0)
+        table = self._tables[level]
+        seen = self._look(network, first, position)
+        where = F.embedding(place, table.place)
+        x = network.embed(seen, where, state, self._inherited(asks, start, stop))
+        hidden = self._attend(network, x, step, start, asks)
         if network.is_value:
-            logits = forbid_held(network, logits, seen, nodes.step)
+            logits = forbid_held(network, F.linear(hidden, table.weight) + F.embedding(row, table.bias), seen, step)
+        else:
+            logits = (F.embedding(row, table.weight) * hidden).sum(-1) + F.embedding(row, table.bias).squeeze(-1)
         numbers = logits.cpu().numpy()
         answers = []
         for row, ask in enumerate(asks):
@@ -201,17 +235,32 @@ class Run:
             answers.append(Answer(numbers[row, part], hidden[row, part]))
         return answers
 
-    def _pick(self, asks: list[Ask], columns: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Canvas row, pitch, step and state [R, m] of the children asked about."""
-        stacked = np.empty((4, *columns.shape), np.int64)
+    def _pick(self, network: LevelModel, asks: list[Ask], columns: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Where the children asked about stand, i32 [5, R, m]: first cell in flat memory, position in the patch, row of
+        the table of places, state, pitch row. And their steps [R, m]."""
+        stacked = np.empty((5, *columns.shape), np.int32)
+        steps = np.empty(columns.shape, np.int64)
+        bar, table = network.steps_per_bar, self._tables[network.level]
         for row, (ask, column) in enumerate(zip(asks, columns, strict=True)):
             family = ask.family
-            stacked[0, row] = family.sheet.row
-            stacked[1, row], stacked[2, row], stacked[3, row] = family.p[column], family.t[column], family.state[column]
-        moved = torch.from_numpy(stacked).to(self.model.device)
-        return moved[0], moved[1], moved[2], moved[3]
+            p, t = family.p[column], family.t[column]
+            pitch_row = p // network.child_pitches
+            stacked[0, row] = self.canvas.flat(family.sheet.row, p, t)
+            stacked[1, row] = self.tree.position(network.level, p, t)
+            stacked[2, row] = pitch_row * table.columns + (t // network.child_steps if network.level == 0 else t % bar)
+            stacked[3, row] = family.state[column]
+            stacked[4, row] = pitch_row
+            steps[row] = t
+        return torch.from_numpy(stacked).to(self.model.device), torch.from_numpy(steps).to(self.model.device)
 
-    def _inherited(self, network: object, asks: list[Ask], start: np.ndarray, m: int) -> Tensor | None:
+    def _look(self, network: LevelModel, first: Tensor, position: Tensor) -> Tensor:
+        """Windows of cell codes; where only the past is written so far, nothing needs to be hidden."""
+        if self.model.masked or not (self._sequential or network.level in self._caches):
+            return self.model.look_at(network, self.canvas, first, position)
+        index = (first[..., None] + self.canvas.flat_offsets(network)).view(-1)
+        return self.canvas.codes.view(-1).index_select(0, index).view(*first.shape, -1)
+
+    def _inherited(self, asks: list[Ask], start: np.ndarray, m: int) -> Tensor | None:
         if asks[0].family.hidden is None:
             return None
         missing = [ask.family for ask in asks if ask.family.inherited is None]
@@ -226,10 +275,10 @@ class Run:
             return parts[0][None, begin : begin + m]
         return torch.stack([part for part in parts if part is not None])[:, begin : begin + m]
 
-    def _attend(self, network, x_RmD: Tensor, nodes: Parents, start: np.ndarray, asks: list[Ask]) -> Tensor:
+    def _attend(self, network: LevelModel, x_RmD: Tensor, step: Tensor, start: np.ndarray, asks: list[Ask]) -> Tensor:
         cache = self._caches.get(network.level)
         if cache is None:
-            return network.attend(x_RmD, nodes.step)
+            return network.attend(x_RmD, step)
         m = x_RmD.shape[1]
         if len(self.sheets) == 1:
             begin = int(start[0])
@@ -238,13 +287,13 @@ class Run:
                 mask = self._top_mask[begin : begin + m, : begin + m]
             else:
                 mask = torch.ones(m, begin + m, dtype=torch.bool, device=x_RmD.device).tril(begin) if m > 1 else None
-            return network.attend(x_RmD, nodes.step, CacheSlots(cache, begin), mask)
+            return network.attend(x_RmD, step, CacheSlots(cache, begin), mask)
         assert self._top_mask is not None
         starts = torch.from_numpy(start).to(x_RmD.device)
         rows = torch.tensor([ask.family.sheet.row for ask in asks], device=x_RmD.device)
         stop = int(start.max()) + m
         mask = self._top_mask[starts[:, None] + torch.arange(m, device=x_RmD.device)][:, None, :, :stop]
-        return network.attend(x_RmD, nodes.step, CacheSlots(cache, starts, rows), mask)
+        return network.attend(x_RmD, step, CacheSlots(cache, starts, rows), mask)
 
     def _upload(self) -> None:
         """Copy the live canvases to the model's device."""

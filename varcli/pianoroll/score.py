@@ -136,11 +136,6 @@ def _pair(strikes: list[_Strike]) -> Iterator[_Struck]:
         yield start, None, struck
 
 
-def encode_text(text: str) -> str:
-    """Text as mido takes it: UTF-8 bytes in the guise of Latin-1."""
-    return text.encode().decode("latin-1")
-
-
 def _decode_text(text: str) -> str:
     raw = text.encode("latin-1").strip(b"\0 ")
     try:

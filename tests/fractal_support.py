@@ -1,0 +1,156 @@
+"""Tiny fractal models, their canvases by enumeration, and prices by the parallel walk and by the sequential scorer.
+
+Shapes: B canvases, P pitches, T steps.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from varcli.pianoroll.choose import Scorer
+from varcli.pianoroll.config import LevelConfig, ModelConfig, PianorollConfig
+from varcli.pianoroll.fractal import Draw, FractalModel, build
+from varcli.pianoroll.level import STATE_MASKED
+from varcli.pianoroll.run import Run
+
+torch.set_num_threads(1)
+
+
+def tiny_config(
+    kinds: Sequence[str] | str,
+    shapes: str,
+    pitches: int,
+    *,
+    notes: bool = False,
+    scan_order: str = "column_major",
+    velocity_bins: int = 1,
+    level: dict[str, Any] | None = None,
+    **sections: Any,
+) -> PianorollConfig:
+    """A config such as tiny_config("ar", "4x4>1x1", 8); with `notes`, the kind of the value level is that of the last."""
+    split = shapes.split(">")
+    kinds = [kinds] * len(split) if isinstance(kinds, str) else list(kinds)
+    window = {"steps_before": 3, "pitches_around": 3, "steps_after": 2, "lags": (2,)}
+    common = {"width": 16, "blocks": 1, "heads": 2} | window | (level or {})
+    levels = [{"kind": kind, "shape": shape} | common for kind, shape in zip(kinds, split, strict=True)]
+    if notes:
+        levels.append({"kind": kinds[-1], "shape": None} | common)
+    model = ModelConfig.model_validate(
+        {
+            "vocabulary": "notes" if notes else "binary",
+            "pitches": pitches,
+            "velocity_bins": velocity_bins,
+            "steps_per_bar": 4,
+            "scan_order": scan_order,
+            "levels": tuple(LevelConfig.model_validate(options) for options in levels),
+        }
+        | sections.pop("model", {})
+    )
+    return PianorollConfig(model=model, **sections)
+
+
+def tiny(kinds: Sequence[str] | str, shapes: str, pitches: int, *, seed: int = 0, **options: Any) -> FractalModel:
+    """A model whose weights are so large that every decision depends strongly on all it sees."""
+    model = build(tiny_config(kinds, shapes, pitches, **options)).eval()
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.4, generator=generator)
+    return model
+
+
+def codes_of(model: FractalModel) -> int:
+    """Number of codes of a cell."""
+    options = model.config.model
+    return 2 if options.vocabulary == "binary" else options.velocity_bins + 2
+
+
+def all_canvases(pitches: int, steps: int, codes: int) -> torch.Tensor:
+    """Every canvas u8 [codes ** (P T), P, T]."""
+    return torch.tensor(list(itertools.product(range(codes), repeat=pitches * steps)), dtype=torch.uint8).view(
+        -1, pitches, steps
+    )
+
+
+def some_canvas(model: FractalModel, steps: int, *, seed: int = 0, density: float = 0.3) -> np.ndarray:
+    """A random canvas u8 [P, T] to which the model gives a probability: nothing is held that did not begin."""
+    rng = np.random.default_rng(seed)
+    shape = (model.config.model.pitches, steps)
+    cells = (rng.integers(1, codes_of(model), shape) * (rng.random(shape) < density)).astype(np.uint8)
+    if model.config.model.vocabulary == "notes":
+        before = np.concatenate([np.zeros((shape[0], 1), bool), cells[:, :-1] > 0], 1)
+        cells[(cells == 1) & ~before] = 2
+    return cells
+
+
+def price(model: FractalModel, codes: torch.Tensor | np.ndarray, *, seed: int = 0, **options: Any) -> np.ndarray:
+    """NLL f64 [B] of canvases u8 [B, P, T] by the walk, in nats; `parents` is the cap of the draw."""
+    codes = torch.as_tensor(codes)
+    draw = Draw(torch.Generator().manual_seed(seed), options.pop("parents", None))
+    nats = torch.zeros(len(codes), dtype=torch.float64)
+    with torch.inference_mode():
+        for decisions in model.walk(codes, draw, **options):
+            nats.index_add_(0, decisions.canvas, decisions.nats.double() * decisions.weight)
+    return nats.numpy()
+
+
+def follow(model: FractalModel, codes: torch.Tensor | np.ndarray, *, seed: int = 0, **options: Any) -> np.ndarray:
+    """NLL f64 [B] of canvases u8 [B, P, T] at one fixed order, one decision after another as in sampling."""
+    codes = np.asarray(codes)
+    return follow_with(model, codes, [Scorer(model.tree, canvas, seed) for canvas in codes], **options)
+
+
+def follow_with(model: FractalModel, codes: np.ndarray, scorers: list[Any], **options: Any) -> np.ndarray:
+    """The same with given scorers, one per canvas."""
+    run = Run(model, scorers, range(len(codes)), codes.shape[2], batch_generate_size=1, **options)
+    for _ in run.events():
+        pass
+    assert all(np.array_equal(sheet.visible, canvas) for sheet, canvas in zip(run.sheets, codes, strict=True))
+    return np.array([scorer.nats for scorer in scorers])
+
+
+Node = tuple[int, int, int]
+"""Level, pitch and step of a node."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a walk computed: logits of every node it looked at, and the nodes that a masked level asked about."""
+
+    logits: dict[Node, np.ndarray]
+    masked: set[Node]
+
+
+def looks(model: FractalModel, canvas: np.ndarray, seed: int = 0) -> Looks:
+    """Walk one canvas u8 [P, T] and keep all logits, also those of nodes nobody asked about."""
+    found = Looks({}, set())
+    originals = [(level, level.embed, level.decide) for level in model.level_models]
+    for level, embed, decide in originals:
+        _record(level, embed, decide, found)
+    try:
+        price(model, canvas[None], seed=seed)
+    finally:
+        for level, _, _ in originals:
+            del level.embed, level.decide
+    return found
+
+
+def _record(level: Any, embed: Any, decide: Any, found: Looks) -> None:
+    """Let a level tell what it is asked and what it answers."""
+    nodes: list[list[Node]] = []
+
+    def embed_and_tell(codes: Any, p: Any, t: Any, state: Any, parent: Any) -> Any:
+        nodes.append([(level.level, *pair) for pair in zip(p.flatten().tolist(), t.flatten().tolist(), strict=True)])
+        masked = (state == STATE_MASKED).flatten().tolist()
+        found.masked.update(node for node, hidden in zip(nodes[-1], masked, strict=True) if hidden)
+        return embed(codes, p, t, state, parent)
+
+    def decide_and_tell(hidden: Any, p: Any) -> Any:
+        logits = decide(hidden, p)
+        found.logits.update(zip(nodes.pop(), logits.reshape(p.numel(), -1).numpy().copy(), strict=True))
+        return logits
+
+    level.embed, level.decide = embed_and_tell, decide_and_tell
