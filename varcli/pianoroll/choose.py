@@ -136,5 +136,5 @@ def at_least_one(probability: np.ndarray) -> float:
     """
     if len(probability) == 1:
         return 1.0
-    some = -np.expm1(np.log1p(-np.minimum(probability, 1 - 1e-15)).sum())
+    some = -np.expm1(np.log1p(-np.minimum(probability.astype(np.float64), 1 - 1e-15)).sum())
     return float(probability[0] / some) if some > 0 else 1.0 / len(probability)
