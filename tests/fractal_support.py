@@ -31,7 +31,7 @@ def tiny_config(
     level: dict[str, Any] | None = None,
     **sections: Any,
 ) -> PianorollConfig:
-    """A config such as tiny_config("ar", "4x4>1x1", 8); with `notes`, the kind of the value level is that of the last."""
+    """A config such as tiny_config("ar", "4x4>1x1", 8); with `notes`, a last level of the last kind says values."""
     split = shapes.split(">")
     kinds = [kinds] * len(split) if isinstance(kinds, str) else list(kinds)
     window = {"steps_before": 3, "pitches_around": 3, "steps_after": 2, "lags": (2,)}
@@ -150,7 +150,7 @@ def _record(level: Any, embed: Any, decide: Any, found: Looks) -> None:
 
     def decide_and_tell(hidden: Any, p: Any) -> Any:
         logits = decide(hidden, p)
-        found.logits.update(zip(nodes.pop(), logits.reshape(p.numel(), -1).numpy().copy(), strict=True))
+        found.logits.update(zip(nodes.pop(), logits.flatten(0, 1).numpy().copy(), strict=True))
         return logits
 
     level.embed, level.decide = embed_and_tell, decide_and_tell

@@ -94,7 +94,9 @@ def test_probabilities_sum_to_1_at_a_fixed_order_if_levels_are_masked(
 ) -> None:
     model = tiny(kinds, shapes, pitches, notes=notes, scan_order=ORDERS[seed])
     canvases = all_canvases(pitches, steps, codes_of(model)).numpy()
-    nats = np.concatenate([follow(model, part, seed=seed) for part in np.array_split(canvases, 1 + len(canvases) // 256)])
+    nats = np.concatenate(
+        [follow(model, part, seed=seed) for part in np.array_split(canvases, 1 + len(canvases) // 256)]
+    )
     assert np.exp(-nats).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -127,7 +129,9 @@ def test_the_walk_prices_what_sampling_would_do_with_and_without_caches(shapes, 
     np.testing.assert_allclose(follow(model, canvases, cached=False), walked, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kinds", [("mar", "mar", "mar"), ("ar", "mar", "ar"), ("mar", "ar", "mar"), ("ar", "ar", "mar")])
+@pytest.mark.parametrize(
+    "kinds", [("mar", "mar", "mar"), ("ar", "mar", "ar"), ("mar", "ar", "mar"), ("ar", "ar", "mar")]
+)
 def test_masked_canvases_cost_the_same_alone_and_in_company(kinds) -> None:
     model = tiny(kinds, "4x4>2x2>1x1", 8, notes=True, velocity_bins=3)
     canvases = np.stack([some_canvas(model, 6, seed=s, density=0.1 + 0.2 * s) for s in range(3)])
