@@ -159,7 +159,7 @@ class FractalModel(nn.Module):
 
     def look_at(self, level: LevelModel, canvas: Canvas, first_Nn: Tensor, position_Nn: Tensor) -> Tensor:
         """The same for nodes whose first cell lies at `first` i32 in the flat memory, at `position` in their patch."""
-        shape = (*first_Nn.shape, -1)
+        shape = (*first_Nn.shape, len(level.offsets))  # -1 would fail where there are no nodes
         index = (first_Nn[..., None] + canvas.flat_offsets(level)).view(-1)
         position = position_Nn.reshape(-1)
         codes = canvas.codes.view(-1).index_select(0, index).view(shape)
