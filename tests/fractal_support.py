@@ -4,17 +4,18 @@ Shapes: B canvases, P pitches, T steps.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from varcli.pianoroll.choose import Scorer
 from varcli.pianoroll.config import LevelConfig, ModelConfig, PianorollConfig
-from varcli.pianoroll.fractal import Draw, FractalModel, build
-from varcli.pianoroll.level import STATE_MASKED
+from varcli.pianoroll.fractal import Canvas, Draw, FractalModel, Parents, build
+from varcli.pianoroll.level import STATE_MASKED, LevelModel
 from varcli.pianoroll.run import Run
 
 torch.set_num_threads(1)
@@ -126,31 +127,31 @@ class Looks:
 
 def looks(model: FractalModel, canvas: np.ndarray, seed: int = 0) -> Looks:
     """Walk one canvas u8 [P, T] and keep all logits, also those of nodes nobody asked about."""
-    found = Looks({}, set())
-    originals = [(level, level.embed, level.decide) for level in model.level_models]
-    for level, embed, decide in originals:
-        _record(level, embed, decide, found)
-    try:
+    found, nodes, windows = Looks({}, set()), [], model.windows
+
+    def look(level: LevelModel, live: Canvas, at: Parents) -> torch.Tensor:
+        pairs = zip(at.pitch.flatten().tolist(), at.step.flatten().tolist(), strict=True)
+        nodes[:] = [(level.level, pitch, step) for pitch, step in pairs]
+        return windows(level, live, at)
+
+    def note_state(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        masked = (inputs[0] == STATE_MASKED).flatten().tolist()
+        found.masked.update(node for node, hidden in zip(nodes, masked, strict=True) if hidden)
+
+    def decider(decide: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def note_logits(*inputs: torch.Tensor) -> torch.Tensor:
+            logits = decide(*inputs)
+            found.logits.update(zip(nodes, logits.flatten(0, 1).numpy().copy(), strict=True))
+            return logits
+
+        return note_logits
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "windows", look)
+        for level in model.level_models:
+            patch.setattr(level, "decide", decider(level.decide))
+        hooks = [level.state.register_forward_pre_hook(note_state) for level in model.level_models]
         price(model, canvas[None], seed=seed)
-    finally:
-        for level, _, _ in originals:
-            del level.embed, level.decide
+    for hook in hooks:
+        hook.remove()
     return found
-
-
-def _record(level: Any, embed: Any, decide: Any, found: Looks) -> None:
-    """Let a level tell what it is asked and what it answers."""
-    nodes: list[list[Node]] = []
-
-    def embed_and_tell(codes: Any, p: Any, t: Any, state: Any, parent: Any) -> Any:
-        nodes.append([(level.level, *pair) for pair in zip(p.flatten().tolist(), t.flatten().tolist(), strict=True)])
-        masked = (state == STATE_MASKED).flatten().tolist()
-        found.masked.update(node for node, hidden in zip(nodes[-1], masked, strict=True) if hidden)
-        return embed(codes, p, t, state, parent)
-
-    def decide_and_tell(hidden: Any, p: Any) -> Any:
-        logits = decide(hidden, p)
-        found.logits.update(zip(nodes.pop(), logits.flatten(0, 1).numpy().copy(), strict=True))
-        return logits
-
-    level.embed, level.decide = embed_and_tell, decide_and_tell
