@@ -140,11 +140,12 @@ def test_png_frames_are_one_per_frame_and_replace_earlier_ones(tmp_path: Path) -
 
 
 def test_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self, path, *args, **kwargs):
-        Path(path).write_bytes(b"half")
+    def full(self: Path, data: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(data[: len(data) // 2])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(VarError, match="disk is full"):
         write_animation([pulses(1, 2)], tmp_path / "a.gif", 5, PLAIN)
     with pytest.raises(VarError, match="disk is full"):
@@ -192,7 +193,7 @@ def test_what_no_file_can_hold_is_an_error(tmp_path: Path, monkeypatch: pytest.M
         write_animation([bare(np.zeros((1, 1, 20_000), np.uint8), kind="image")], tmp_path / "a.webp", 5, PLAIN)
     with pytest.raises(VarError, match="stand for"):
         write_animation([pulses(*[1] * 8, 2)], tmp_path / "a.gif", 0.01, PLAIN)
-    monkeypatch.setattr("varcli.animation.encode.MOST_BYTES", 100_000)
+    monkeypatch.setattr("varcli.animation.encode.MOST_PIXELS", {".gif": 100_000})
     with pytest.raises(VarError, match="memory"):
         write_animation([record(ar_events(CELLS))], tmp_path / "a.gif", 5)
     assert not list(tmp_path.iterdir())

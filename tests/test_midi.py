@@ -135,6 +135,23 @@ def test_tempo_can_be_given_and_must_fit() -> None:
             write_midi(roll, None, tempo_bpm=bpm)
 
 
+@pytest.mark.parametrize("steps_per_beat", [1, 3, 4, 7, 24, 96])
+@pytest.mark.parametrize("bpm", [3.6, 29.97, 76.9, 119.99, 120, 133, 60_000])
+def test_ticks_and_tempo_are_exact(bpm: float, steps_per_beat: int) -> None:
+    notes = [Note(60, 7, 1, 64), Note(61, 49_999, 40_000, 64), Note(62, 99_998, 1, 64)]
+    roll = Roll(notes_to_cells(notes, 100_000, FINE)[0], FINE, steps_per_beat, tempo_bpm=bpm)
+    file = mido.MidiFile(file=io.BytesIO(write_midi(roll, None)))
+    tempos = [message.tempo for track in file.tracks for message in track if message.type == "set_tempo"]
+    assert tempos == [round(60e6 / bpm)]
+    per_step = file.ticks_per_beat / steps_per_beat
+    edges = [step * per_step for note in notes for step in (note.start_step, note.start_step + note.duration_steps)]
+    now, found = 0, []
+    for message in file.tracks[1]:
+        now += message.time
+        found += [now] if message.type == "note_on" else []
+    assert found == sorted(edges) and now == 100_000 * per_step
+
+
 def test_an_empty_roll_is_written_as_silence() -> None:
     data = write_midi(Roll(np.zeros((128, 32), np.uint8)), None)
     assert mido.MidiFile(file=io.BytesIO(data)).length == pytest.approx(4.0)

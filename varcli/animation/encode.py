@@ -1,5 +1,6 @@
 """Animations as files: GIF and WebP of the right length, PNG frames, and one palette for all frames."""
 
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
@@ -14,14 +16,14 @@ from varcli.animation.draw import AnimationOptions, Film
 from varcli.animation.frames import Recording
 from varcli.errors import UsageError, VarError
 from varcli.events import FrameDrawn
-from varcli.files import atomic_write, explain_os_error
+from varcli.files import explain_os_error, write_bytes
 
 LONGEST_MS = {".gif": 655_350, ".webp": 16_777_215}
 LARGEST_PX = {".gif": 65_535, ".webp": 16_383}
 TICK_MS = {".gif": 10, ".webp": 1}
 SHORTEST_MS = {".gif": 20, ".webp": 1}  # players slow a GIF frame of less than two hundredths to a tenth of a second
+MOST_PIXELS = {".gif": 1_500_000_000, ".webp": 400_000_000}  # held until all are drawn; WebP takes three bytes each
 PALETTE_FRAMES = 12
-MOST_BYTES = 1_500_000_000
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,15 @@ def animate(
     """
     path, options = Path(path), options or AnimationOptions()
     check_output(path, fps)
-    suffix, film, reel = path.suffix.lower(), Film(recordings, options), _Reel()
+    suffix, film = path.suffix.lower(), Film(recordings, options)
+    reel = _Reel(MOST_PIXELS[suffix])
     if max(film.size) > LARGEST_PX[suffix]:
         size = f"{film.size[0]}x{film.size[1]} pixels"
         raise VarError(
             f"{path}: {size} are more than the {LARGEST_PX[suffix]} that fit", "choose a smaller --pixel-scale"
         )
-    for done, picture in enumerate(in_one_palette(film, options.colors), 1):
+    palette = shared_palette(film, options.colors)
+    for done, picture in enumerate(in_palette(film, palette), 1):
         reel.add(picture)
         yield FrameDrawn(done, len(film))
     durations = durations_of(reel.spans, fps, suffix)
@@ -62,8 +66,7 @@ def animate(
     durations = [length for length in durations if length]
     if max(durations) > LONGEST_MS[suffix]:
         raise VarError(f"{path}: a picture would stand for {max(durations) / 1000:g} s, more than fits", "raise --fps")
-    with atomic_write(path) as temporary:
-        _save(pictures, durations, temporary)
+    write_bytes(path, _encoded(pictures, palette, durations, suffix))
     yield Animation(path, len(film), len(pictures), sum(durations) / 1000, *film.size)
 
 
@@ -85,24 +88,23 @@ def check_output(path: Path, fps: float) -> None:
 
 
 class _Reel:
-    """Distinct neighbours among pictures, and how many frames each of them stands for."""
+    """Distinct neighbours among pictures u8 [Y, X], and how many frames each of them stands for."""
 
-    def __init__(self) -> None:
-        self.pictures: list[Image.Image] = []
+    def __init__(self, most_pixels: int) -> None:
+        self.pictures: list[np.ndarray] = []
         self.spans: list[int] = []
-        self._latest = b""
+        self._most_pixels = most_pixels
 
-    def add(self, picture: Image.Image) -> None:
-        data = picture.tobytes()
-        if data == self._latest:
+    def add(self, picture: np.ndarray) -> None:
+        if self.pictures and np.array_equal(picture, self.pictures[-1]):
             self.spans[-1] += 1
             return
-        if (len(self.pictures) + 1) * len(data) > MOST_BYTES:
+        if (len(self.pictures) + 1) * picture.size > self._most_pixels:
+            size = f"{picture.shape[1]}x{picture.shape[0]}"
             raise VarError(
-                f"more than {len(self.pictures)} frames of {picture.width}x{picture.height} are too many for memory",
+                f"more than {len(self.pictures)} frames of {size} are too many for memory",
                 "choose a larger --every or a smaller --pixel-scale",
             )
-        self._latest = data
         self.pictures.append(picture)
         self.spans.append(1)
 
@@ -123,35 +125,35 @@ def durations_of(spans: Sequence[int], fps: float, suffix: str) -> list[int]:
     return shown
 
 
-def _save(pictures: Sequence[Image.Image], shown: Sequence[int], path: Path) -> None:
-    first, *others = pictures
-    # One picture has one duration: Pillow takes a list for animations only.
-    duration = list(shown) if others else shown[0]
-    if path.suffix.lower() == ".webp":
-        first.save(
-            path, "WEBP", save_all=True, append_images=others, duration=duration, loop=0, lossless=True, method=4
-        )
-        return
-    # `optimize` lets Pillow store only what changes from frame to frame; it needs one free entry in the palette.
-    settings = {"palette": bytes(first.getpalette() or ()), "optimize": True}
-    first.save(path, "GIF", save_all=True, append_images=others, duration=duration, loop=0, **settings)
+def _encoded(pictures: Sequence[np.ndarray], palette: np.ndarray, shown: Sequence[int], suffix: str) -> bytes:
+    """Pictures u8 [Y, X] of colours u8 [n, 3] as a file that loops for ever, each shown for so many milliseconds."""
+    # One picture has one duration: a list is for animations only.
+    duration = list(shown) if len(pictures) > 1 else shown[0]
+    # In memory, because imageio tries a write that failed again, loudly, when it is collected.
+    buffer = io.BytesIO()
+    file = iio.imopen(buffer, "w", plugin="pillow", extension=suffix)
+    with file:
+        for picture in pictures:
+            if suffix == ".webp":
+                file.write(palette[picture], is_batch=False, duration=duration, loop=0, lossless=True, method=4)
+            else:
+                # `optimize` stores only what changes from frame to frame; it needs one free entry in the palette.
+                settings = {"palette": palette.tobytes(), "optimize": True}
+                file.write(picture, mode="P", is_batch=False, duration=duration, loop=0, **settings)
+    return buffer.getvalue()
 
 
-def in_one_palette(film: Film, colors: int) -> Iterator[Image.Image]:
-    """The pictures of a film in mode P, in at most `colors` colours that are the same in all of them."""
-    sample = np.unique(np.linspace(0, len(film) - 1, PALETTE_FRAMES).round().astype(int)).tolist()
-    palette = _shared_palette(film.draw(sample), colors)
+def in_palette(film: Film, palette: np.ndarray) -> Iterator[np.ndarray]:
+    """The pictures of a film as numbers of the nearest colours of a palette u8 [n, 3], u8 [Y, X] each."""
     table = np.full(1 << 24, -1, np.int16)
     for picture in film:
         codes = _codes(picture)
         indices = table[codes]
         if (indices < 0).any():
             new = np.unique(codes[indices < 0])
-            table[new] = _nearest(new, palette)
+            table[new] = _nearest(new, palette.astype(np.int32))
             indices = table[codes]
-        mapped = Image.frombytes("P", picture.size, indices.astype(np.uint8).tobytes())
-        mapped.putpalette(palette.astype(np.uint8).tobytes())
-        yield mapped
+        yield indices.astype(np.uint8)
 
 
 def _codes(picture: Image.Image) -> np.ndarray:
@@ -172,15 +174,16 @@ def _nearest(codes: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return np.concatenate(chunks).astype(np.int16)
 
 
-def _shared_palette(pictures: Iterator[Image.Image], colors: int) -> np.ndarray:
-    """At most `colors` colours i32 [n, 3] for all pictures: theirs if so few, else representatives by median cut."""
+def shared_palette(film: Film, colors: int) -> np.ndarray:
+    """At most `colors` colours u8 [n, 3] for all pictures: theirs if so few, else representatives by median cut."""
+    sample = np.unique(np.linspace(0, len(film) - 1, PALETTE_FRAMES).round().astype(int)).tolist()
     counts: dict[int, int] = {}
-    for picture in pictures:
+    for picture in film.draw(sample):
         for code, count in zip(*np.unique(_codes(picture), return_counts=True), strict=True):
             counts[int(code)] = counts.get(int(code), 0) + int(count)
     codes = np.array(sorted(counts), np.int32)
     if len(codes) <= colors:
-        return _split(codes)
+        return _split(codes).astype(np.uint8)
     # Roots keep large plain areas from taking all the colours; vivid ones, which mean something, count for more.
     vividness = np.ptp(_split(codes), axis=1) / 255
     weights = np.array([counts[int(code)] for code in codes]) ** 0.25 * (1 + 4 * vividness)
@@ -192,7 +195,7 @@ def _shared_palette(pictures: Iterator[Image.Image], colors: int) -> np.ndarray:
         codes[[np.argmax([counts[int(code)] for code in codes])]]
     )  # the background stays what was asked for
     found[np.square(found - ground).sum(axis=1).argmin()] = ground
-    return np.unique(found, axis=0)
+    return np.unique(found, axis=0).astype(np.uint8)
 
 
 def refuse_existing_frames(folder: Path, overwrite: bool) -> None:
@@ -218,9 +221,11 @@ def draw_png_frames(
     options = options or AnimationOptions()
     folder, film, names = Path(folder), Film(recordings, options), []
     with _staging(folder) as stage:
-        for number, picture in enumerate(in_one_palette(film, options.colors)):
+        palette = shared_palette(film, options.colors)
+        for number, picture in enumerate(in_palette(film, palette)):
             names.append(f"frame_{number:04d}.png")
-            picture.save(stage / names[-1], format="PNG")
+            data = iio.imwrite("<bytes>", palette[picture], extension=".png", plugin="pillow")
+            (stage / names[-1]).write_bytes(data)
             yield FrameDrawn(number + 1, len(film))
         for path in _earlier_frames(folder):
             path.unlink()

@@ -16,7 +16,7 @@ import pretty_midi
 from varcli.errors import UsageError, VarError
 from varcli.files import write_bytes
 from varcli.pianoroll.beats import BeatGrid, signature_bars
-from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, place
+from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, note_arrays, place
 from varcli.pianoroll.score import Score, parse_score, read_bytes
 
 MAX_STEPS = 1 << 17  # four and a half hours of 16th notes at 120 bpm
@@ -185,7 +185,7 @@ def write_midi(roll: Roll, path: Path | None, tempo_bpm: float | None = None) ->
         )
     per_step = max(1, round(_TICKS_PER_BEAT / roll.steps_per_beat))
     beat_us = round(60e6 / bpm)
-    # pretty_midi cuts off the fraction of a microsecond, and the noise of its floats with the half that is added here.
+    # pretty_midi cuts the fraction of a microsecond off; half of one keeps the noise of its floats away from that edge.
     midi = pretty_midi.PrettyMIDI(
         resolution=per_step * roll.steps_per_beat, initial_tempo=60e6 / (beat_us + 0.5), charset=_CHARSET
     )
@@ -194,12 +194,10 @@ def write_midi(roll: Roll, path: Path | None, tempo_bpm: float | None = None) ->
         pretty_midi.TimeSignature(numerator, denominator, step * step_s)
         for step, numerator, denominator in _signatures(roll)
     ]
+    notes = note_arrays(roll.cells, roll.vocabulary)
+    columns = (notes.velocity, notes.pitch, notes.start * step_s, notes.end * step_s)
     piano = pretty_midi.Instrument(program=0, name="Piano")
-    piano.notes = [
-        pretty_midi.Note(note.velocity, note.pitch, start * step_s, (start + note.duration_steps) * step_s)
-        for note in roll.notes
-        for start in (note.start_step,)
-    ]
+    piano.notes = [pretty_midi.Note(*fields) for fields in zip(*(c.tolist() for c in columns), strict=True)]
     midi.instruments.append(piano)
     data = _with_title_and_end(midi, roll.title, roll.steps * per_step)
     if path is not None:
@@ -208,14 +206,15 @@ def write_midi(roll: Roll, path: Path | None, tempo_bpm: float | None = None) ->
 
 
 def _with_title_and_end(midi: pretty_midi.PrettyMIDI, title: str, end_tick: int) -> bytes:
-    """A file's bytes, with what pretty_midi has no place for: its title, and an end later than that of its notes."""
+    """The bytes of a file, with what pretty_midi has no place for: a title, and an end later than that of the notes."""
     plain, finished = io.BytesIO(), io.BytesIO()
     midi.write(plain)
-    file = mido.MidiFile(file=io.BytesIO(plain.getvalue()), charset=_CHARSET)
+    plain.seek(0)
+    file = mido.MidiFile(file=plain, charset=_CHARSET)
     if title:
         file.tracks[0].insert(0, mido.MetaMessage("track_name", name=title))
     for *events, end in file.tracks:
-        end.time = end_tick - sum(event.time for event in events)
+        end.time = max(0, end_tick - sum(event.time for event in events))
     file.save(file=finished)
     return finished.getvalue()
 

@@ -1,10 +1,10 @@
 """A roll as a picture to keep: title, colour scale and the roll itself."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import imageio.v3 as iio
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -15,7 +15,7 @@ from varcli.pianoroll.painter import RollPainter, lay_out, marked_intensity, ons
 from varcli.pianoroll.roll import Roll, Vocabulary
 
 if TYPE_CHECKING:
-    from torch.nn import Module
+    from varcli.pianoroll.fractal import FractalModel
 
 
 def draw_roll(
@@ -91,9 +91,7 @@ def _draw_legend(
 
 def png_bytes(image: Image.Image) -> bytes:
     """The picture as PNG; the same picture gives the same bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=9)
-    return buffer.getvalue()
+    return iio.imwrite("<bytes>", np.asarray(image), extension=".png", plugin="pillow", compress_level=9)
 
 
 def save_picture(roll: Roll, path: Path | str, *, title: str = "") -> None:
@@ -110,7 +108,7 @@ def save_picture(roll: Roll, path: Path | str, *, title: str = "") -> None:
     write_bytes(path, png_bytes(image))
 
 
-def save_sample_picture(model: "Module", path: Path, *, steps: int, seed: int) -> None:
+def save_sample_picture(model: "FractalModel", path: Path, *, steps: int, seed: int) -> None:
     """Let a model write one roll of `steps` steps from `seed`, and keep its picture as .png, whole or not at all."""
     from varcli.pianoroll.generate import SampleSettings, generate
 
