@@ -21,16 +21,16 @@ class KeyValueCache:
     @classmethod
     def empty(cls, stack: "Transformer", batch: int, length: int) -> "KeyValueCache":
         """An empty cache for `batch` sequences of up to `length` tokens, on the device and of the type of `stack`."""
-        weight = stack.blocks[0].attention.qkv.weight
+        weight = next(stack.parameters())
         shape = (len(stack.blocks), batch, stack.heads, length, stack.width // stack.heads)
         return cls(weight.new_zeros(shape), weight.new_zeros(shape))
 
 
 @dataclass(frozen=True)
 class CacheSlots:
-    """Where new tokens stand: rows [B] of the cache (None: all of them, in order) and the first column of each, `starts` [B].
+    """Where new tokens stand: rows [B] of the cache and the first column of each, `starts` [B].
 
-    With `rows` None and a single start shared by all, the write is a plain slice.
+    `rows` None means all of them, in order; with a single start shared by all as well, the write is a plain slice.
     """
 
     cache: KeyValueCache
@@ -39,7 +39,7 @@ class CacheSlots:
 
 
 def rotary_tables(positions_L: Tensor, features: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [..., L, F] for rotary position embedding (Su et al. 2021, arXiv:2104.09864), half-split layout."""
+    """Cosines and sines [..., L, F] for rotary positions (Su et al. 2021, arXiv:2104.09864), half-split layout."""
     half = torch.arange(0, features, 2, device=positions_L.device, dtype=torch.float32)
     angles = positions_L.float()[..., None] * base ** (-half / features)
     return torch.cat([angles.cos()] * 2, -1), torch.cat([angles.sin()] * 2, -1)
@@ -124,9 +124,10 @@ class Transformer(nn.Module):
     def __init__(self, width: int, heads: int, blocks: int, dropout: float) -> None:
         super().__init__()
         self.width, self.heads = width, heads
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(blocks))
+        stack = [Block(width, heads, dropout) for _ in range(blocks)]
+        self.blocks = nn.ModuleList(stack)
         self.norm = nn.LayerNorm(width)
-        for block in self.blocks:
+        for block in stack:
             # Residual branches start small, so that depth does not blow up the sum (GPT-2's rule).
             for last in (block.attention.out, block.down):
                 nn.init.normal_(last.weight, 0, 0.02 / (2 * blocks) ** 0.5)
@@ -140,10 +141,10 @@ class Transformer(nn.Module):
         rotary: tuple[Tensor, Tensor] | None = None,
         slots: CacheSlots | None = None,
     ) -> Tensor:
-        """Run x [B, L, D]; `mask` is boolean [B|1, 1, L, K], True where a query may look; with `slots`, K counts cached keys.
+        """Run x [B, L, D]; `mask` is boolean [B|1, 1, L, K], True where a query may look.
 
-        Without a mask, `causal` is only right for sequences that start at their first token; a cached continuation of
-        more than one token needs a mask.
+        With `slots`, K counts cached keys. Without a mask, `causal` is only right for sequences that start at their
+        first token; a cached continuation of more than one token needs a mask.
         """
         for index, block in enumerate(self.blocks):
             x_BLD = block(x_BLD, causal=causal, mask=mask, rotary=rotary, slots=slots, block=index)

@@ -1,6 +1,7 @@
 """Options of the piano-roll family, every one a sentence; importable without torch."""
 
 import re
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -27,18 +28,25 @@ def parse_shape(text: str) -> tuple[int, int]:
 class LevelConfig(Section):
     """One level: how it divides its parent and the transformer that decides about the children."""
 
-    kind: Literal["ar", "mar"] = Field("ar", description="Autoregressive in scan order, or masked in random order.")
-    shape: str | None = Field(
-        None, description="Shape of one child, PITCHESxSTEPS; absent for the last level, which says a cell's value."
+    kind: Literal["ar", "mar"] = Field(
+        default="ar", description="Autoregressive in scan order, or masked in random order."
     )
-    width: int = Field(256, ge=8, description="Width of the transformer.")
-    blocks: int = Field(4, ge=1, description="Number of transformer blocks.")
-    heads: int = Field(4, ge=1, description="Number of attention heads; divides the width.")
-    steps_before: int = Field(16, ge=0, description="Steps before the child that its window of known cells shows.")
-    steps_after: int = Field(0, ge=0, description="Steps after the child that its window of known cells shows.")
-    pitches_around: int = Field(16, ge=0, description="Pitches below and above the child that its window shows.")
+    shape: str | None = Field(
+        default=None,
+        description="Shape of one child, PITCHESxSTEPS; absent for the last level, which says a cell's value.",
+    )
+    width: int = Field(default=256, ge=8, description="Width of the transformer.")
+    blocks: int = Field(default=4, ge=1, description="Number of transformer blocks.")
+    heads: int = Field(default=4, ge=1, description="Number of attention heads; divides the width.")
+    steps_before: int = Field(
+        default=16, ge=0, description="Steps before the child that its window of known cells shows."
+    )
+    steps_after: int = Field(default=0, ge=0, description="Steps after the child that its window of known cells shows.")
+    pitches_around: int = Field(
+        default=16, ge=0, description="Pitches below and above the child that its window shows."
+    )
     lags: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (), description="Steps back at which further small windows look, to see what a repeat would bring."
+        default=(), description="Steps back at which further small windows look, to see what a repeat would bring."
     )
 
     @model_validator(mode="after")
@@ -53,16 +61,24 @@ class LevelConfig(Section):
 class ModelConfig(Section):
     """A fractal generator over 128 pitches and any number of steps."""
 
-    vocabulary: Literal["notes", "binary"] = Field("notes", description="Cells hold onset, held or silent; or just on and off.")
-    pitches: int = Field(128, ge=1, le=128, description="Rows of the canvas.")
-    velocity_bins: int = Field(16, ge=1, le=127, description="Velocity classes of an onset.")
-    steps_per_beat: int = Field(4, ge=1, le=96, description="Grid steps in a quarter note; 4 makes a 16th note one step.")
-    steps_per_bar: int = Field(16, ge=1, description="Steps of the metre that positions are counted in.")
-    scan_order: ScanOrder = Field("column_major", description="Order of AR children: by time first, or by pitch first.")
-    context_steps: int = Field(512, ge=1, description="Steps that attention of the first level looks back (AR) or around (MAR).")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the transformer blocks.")
+    vocabulary: Literal["notes", "binary"] = Field(
+        default="notes", description="Cells hold onset, held or silent; or just on and off."
+    )
+    pitches: int = Field(default=128, ge=1, le=128, description="Rows of the canvas.")
+    velocity_bins: int = Field(default=16, ge=1, le=127, description="Velocity classes of an onset.")
+    steps_per_beat: int = Field(
+        default=4, ge=1, le=96, description="Grid steps in a quarter note; 4 makes a 16th note one step."
+    )
+    steps_per_bar: int = Field(default=16, ge=1, description="Steps of the metre that positions are counted in.")
+    scan_order: ScanOrder = Field(
+        default="column_major", description="Order of AR children: by time first, or by pitch first."
+    )
+    context_steps: int = Field(
+        default=512, ge=1, description="Steps that attention of the first level looks back (AR) or around (MAR)."
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout in the transformer blocks.")
     levels: tuple[LevelConfig, ...] = Field(
-        (
+        default=(
             LevelConfig(shape="16x16", width=256, blocks=8, heads=4),
             LevelConfig(shape="4x4", width=256, blocks=4, heads=2),
             LevelConfig(shape="1x1", width=128, blocks=2, heads=1),
@@ -77,7 +93,7 @@ class ModelConfig(Section):
         shapes = [parse_shape(level.shape) for level in levels if level.shape is not None]
         if not shapes or shapes[-1] != (1, 1):
             raise ValueError("the last shape of levels must be 1x1")
-        for (h0, w0), (h1, w1) in zip(shapes, shapes[1:], strict=False):
+        for (h0, w0), (h1, w1) in pairwise(shapes):
             if h0 % h1 or w0 % w1 or (h0, w0) == (h1, w1):
                 raise ValueError(f"a child {h1}x{w1} does not divide its parent {h0}x{w0}")
         return levels
@@ -99,32 +115,39 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """What is read, and how it meets the grid."""
 
-    path: str | None = Field(None, description="Folder or zip of MIDI, a .mat or an .npz; --data says it too.")
-    drums: bool = Field(False, description="Keep drum tracks.")
+    path: str | None = Field(default=None, description="Folder or zip of MIDI, a .mat or an .npz; --data says it too.")
+    drums: bool = Field(default=False, description="Keep drum tracks.")
     max_off_grid: float | None = Field(
-        None, gt=0, le=0.5, description="Leave out a file whose onsets lie farther than this off the grid on average, in steps."
+        default=None,
+        gt=0,
+        le=0.5,
+        description="Leave out a file whose onsets lie farther than this off the grid on average, in steps.",
     )
-    transpose_down: int = Field(0, ge=0, le=24, description="Largest downward transposition in training, semitones.")
-    transpose_up: int = Field(0, ge=0, le=24, description="Largest upward transposition in training, semitones.")
-    crop_steps: int = Field(256, ge=1, description="Steps in a training crop.")
+    transpose_down: int = Field(
+        default=0, ge=0, le=24, description="Largest downward transposition in training, semitones."
+    )
+    transpose_up: int = Field(
+        default=0, ge=0, le=24, description="Largest upward transposition in training, semitones."
+    )
+    crop_steps: int = Field(default=256, ge=1, description="Steps in a training crop.")
 
 
 class SampleConfig(Section):
     """Defaults of sampling, stored with the weights."""
 
     num_iter_list: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
-        None, description="MAR: iterations per level, coarse to fine; absent for AR."
+        default=None, description="MAR: iterations per level, coarse to fine; absent for AR."
     )
-    batch_generate_size: int = Field(16, ge=1, description="MAR: patches of the first level written together.")
-    temperature: float = Field(1.0, gt=0, description="Divides the logits.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Keeps the likeliest values up to this probability.")
+    batch_generate_size: int = Field(default=16, ge=1, description="MAR: patches of the first level written together.")
+    temperature: float = Field(default=1.0, gt=0, description="Divides the logits.")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Keeps the likeliest values up to this probability.")
 
 
 class PianorollConfig(Section):
     """The whole config of a piano-roll model: what a preset or config.toml holds."""
 
     task: Literal["pianoroll"] = "pianoroll"
-    name: str = Field("fractal", description="What the run is called.")
+    name: str = Field(default="fractal", description="What the run is called.")
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()

@@ -10,25 +10,29 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(10_000, ge=1, description="Optimiser steps.")
-    batch_size: int = Field(8, ge=1, description="Crops per step and process.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
-    warmup_steps: int = Field(200, ge=0, description="Steps of linear warm-up before the cosine decay.")
-    final_lr_share: float = Field(0.02, ge=0, le=1, description="Share of the peak rate left at the end of the cosine.")
-    weight_decay: float = Field(0.05, ge=0, description="AdamW weight decay, on matrices only.")
-    grad_clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    steps: int = Field(default=10_000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(default=8, ge=1, description="Crops per step and process.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
+    warmup_steps: int = Field(default=200, ge=0, description="Steps of linear warm-up before the cosine decay.")
+    final_lr_share: float = Field(
+        default=0.02, ge=0, le=1, description="Share of the peak rate left at the end of the cosine."
+    )
+    weight_decay: float = Field(default=0.05, ge=0, description="AdamW weight decay, on matrices only.")
+    grad_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
     ema_decay: float = Field(
-        0.999, ge=0, lt=1, description="Decay of the averaged weights that are validated and shipped."
+        default=0.999, ge=0, lt=1, description="Decay of the averaged weights that are validated and shipped."
     )
-    seed: int = Field(0, ge=0, description="Seed of initialisation, crops and masks.")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the matrix work in bfloat16.")
-    store: Literal["fp32", "fp16"] = Field("fp32", description="Number format of the weights in checkpoints.")
-    compile: bool = Field(False, description="Compile the model with torch.compile.")
+    seed: int = Field(default=0, ge=0, description="Seed of initialisation, crops and masks.")
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16 runs the matrix work in bfloat16.")
+    store: Literal["fp32", "fp16"] = Field(default="fp32", description="Number format of the weights in checkpoints.")
+    compile: bool = Field(default=False, description="Compile the model with torch.compile.")
     parents_per_level: int = Field(
-        256, ge=1, description="Parents of the inner levels drawn per step; the loss is weighted to stay unbiased."
+        default=256,
+        ge=1,
+        description="Parents of the inner levels drawn per step; the loss is weighted to stay unbiased.",
     )
-    validate_every: int = Field(500, ge=1, description="Steps between validations.")
-    validation_crops: int = Field(64, ge=1, description="Crops scored at each validation.")
-    save_every: int = Field(500, ge=1, description="Steps between checkpoints.")
-    sample_every: int = Field(0, ge=0, description="Steps between sample pictures; 0 draws none.")
-    tensorboard: bool = Field(False, description="Also write TensorBoard events.")
+    validate_every: int = Field(default=500, ge=1, description="Steps between validations.")
+    validation_crops: int = Field(default=64, ge=1, description="Crops scored at each validation.")
+    save_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
+    sample_every: int = Field(default=0, ge=0, description="Steps between sample pictures; 0 draws none.")
+    tensorboard: bool = Field(default=False, description="Also write TensorBoard events.")
