@@ -46,6 +46,14 @@ def test_numbers_that_are_not_finite_are_found(tmp_path: Path) -> None:
     assert document["health"] == {"ok": False, "problems": [f"{name}: 1 values are not finite"]}
 
 
+def test_weights_stored_as_float16_are_healthy(tmp_path: Path) -> None:
+    path = save_tiny(tmp_path / "a.safetensors", build(tiny_config()).half())
+    document = run_json("inspect", path)
+    assert document["health"] == {"ok": True, "problems": []}
+    assert document["parameters"] == run_json("inspect", save_tiny(tmp_path / "b.safetensors"))["parameters"]
+    assert path.stat().st_size < (tmp_path / "b.safetensors").stat().st_size
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_every_kind_of_float_is_looked_at(tmp_path: Path, dtype: torch.dtype) -> None:
     path = tmp_path / "last.state.safetensors"
@@ -80,7 +88,8 @@ def test_frames(tmp_path: Path) -> None:
     frames = np.zeros((3, 128, 32), np.uint8)
     frames[1:, 60, 0] = 200
     path = tmp_path / "a_frames.npz"
-    np.savez(path, frames=frames, labels=np.array(["Init", "AR L0 patch 1/2", "AR L0 patch 2/2"]))
+    # Below level 0 every parent's children have the same labels.
+    np.savez(path, frames=frames, labels=np.array(["Init", "AR L1 patch 1/16", "AR L1 patch 1/16"]))
     document = run_json("inspect", path)
     assert (document["kind"], document["frames"], document["height"], document["width"]) == ("frames", 3, 128, 32)
     assert document["health"]["ok"]

@@ -7,8 +7,11 @@ import torch
 from cli_support import save_tiny, tiny_config
 
 from varcli import registry
+from varcli.checkpoint import load_checkpoint
 from varcli.errors import UsageError, VarError
+from varcli.events import SampleDone
 from varcli.pianoroll.fractal import build
+from varcli.pianoroll.generate import SampleSettings, generate
 
 
 def test_entries_are_whole() -> None:
@@ -54,6 +57,18 @@ def test_a_model_is_rebuilt_from_its_file_alone(tmp_path: Path) -> None:
     wanted = model.state_dict()
     assert set(rebuilt.state_dict()) == set(wanted)
     assert all(torch.equal(value, wanted[name]) for name, value in rebuilt.state_dict().items())
+
+
+def test_weights_stored_as_float16_make_a_float32_model(tmp_path: Path) -> None:
+    path = save_tiny(tmp_path / "a.safetensors", build(tiny_config()).half())
+    model, _ = registry.load_model(path)
+    stored = load_checkpoint(path)[1]
+    assert {value.dtype for value in stored.values()} == {torch.float16}
+    for name, value in model.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, stored[name].float())
+    *_, done = generate(model, SampleSettings(target_width=16))
+    assert isinstance(done, SampleDone) and done.roll.steps == 16
 
 
 @pytest.mark.parametrize("task", ["emitters", "pianoroll2"])

@@ -92,8 +92,6 @@ def describe_frames(path: Path) -> dict[str, Any]:
     recording = load_frames(path)
     count, height, width = recording.frames.shape
     problems = [] if recording.frames[-1].any() else ["the last frame is empty"]
-    if len(set(recording.labels)) < count:
-        problems.append("frames without a label of their own")
     return {
         "kind": "frames",
         "path": str(path),

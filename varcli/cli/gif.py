@@ -21,49 +21,61 @@ def complete_colormap(incomplete: str) -> list[str]:
     return [name for name in COLORMAPS if name.startswith(incomplete)]
 
 
+Frames = Annotated[
+    list[Path], typer.Argument(metavar="FRAMES.npz...", help="Recordings; several are set side by side, in step.")
+]
+Fps = Annotated[float, typer.Option("--fps", help="Frames a second.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", help="The animation, .gif or .webp; FRAMES.gif beside the first input by default."),
+]
+Every = Annotated[
+    int, typer.Option("--every", min=1, metavar="N", help="Show each N-th frame; the first and last always.")
+]
+Levels = Annotated[
+    str | None, typer.Option("--levels", help='Levels to show, such as "0,1"; all that were recorded by default.')
+]
+PixelScale = Annotated[
+    int | None,
+    typer.Option("--pixel-scale", metavar="K", help="Pixels per step of a roll, or per pixel of an image, 1 to 64."),
+]
+Bar = Annotated[bool, typer.Option("--bar/--no-bar", help="Draw how far the model was.")]
+Stats = Annotated[bool, typer.Option("--stats/--no-stats", help="Draw notes, cells and polyphony so far.")]
+FontFile = Annotated[Path | None, typer.Option("--font", help="A .ttf or .otf file to write with.")]
+FontSize = Annotated[float, typer.Option("--font-size", metavar="PT", help="Size of the labels, 6 to 96.")]
+Background = Annotated[
+    str, typer.Option("--background", metavar="COLOR", help="A name or a code, such as white or #12141c.")
+]
+Colormap = Annotated[
+    str | None,
+    typer.Option(
+        "--colormap",
+        metavar="NAME",
+        autocompletion=complete_colormap,
+        help="Colours of soft to loud: velocity, magma, inferno, viridis, ice or gray.",
+    ),
+]
+Colors = Annotated[int, typer.Option("--colors", metavar="N", help="Most colours that all frames share, 2 to 256.")]
+PngDir = Annotated[
+    Path | None, typer.Option("--png-dir", metavar="DIR", help="Also write frame_0000.png and so on there.")
+]
+
+
 def gif(
-    frames: Annotated[
-        list[Path], typer.Argument(metavar="FRAMES.npz...", help="Recordings; several are set side by side, in step.")
-    ],
-    fps: Annotated[float, typer.Option("--fps", help="Frames a second.")] = 5,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", help="The animation, .gif or .webp; FRAMES.gif beside the first input by default."),
-    ] = None,
-    every: Annotated[
-        int, typer.Option("--every", min=1, metavar="N", help="Show each N-th frame; the first and last always.")
-    ] = 1,
-    levels: Annotated[
-        str | None, typer.Option("--levels", help='Levels to show, such as "0,1"; all that were recorded by default.')
-    ] = None,
-    pixel_scale: Annotated[
-        int | None,
-        typer.Option(
-            "--pixel-scale", metavar="K", help="Pixels per step of a roll, or per pixel of an image, 1 to 64."
-        ),
-    ] = None,
-    bar: Annotated[bool, typer.Option("--bar/--no-bar", help="Draw how far the model was.")] = True,
-    stats: Annotated[bool, typer.Option("--stats/--no-stats", help="Draw notes, cells and polyphony so far.")] = True,
-    font: Annotated[Path | None, typer.Option("--font", help="A .ttf or .otf file to write with.")] = None,
-    font_size: Annotated[float, typer.Option("--font-size", metavar="PT", help="Size of the labels, 6 to 96.")] = 15,
-    background: Annotated[
-        str, typer.Option("--background", metavar="COLOR", help="A name or a code, such as white or #12141c.")
-    ] = "#12141c",
-    colormap: Annotated[
-        str | None,
-        typer.Option(
-            "--colormap",
-            metavar="NAME",
-            autocompletion=complete_colormap,
-            help="Colours of soft to loud: velocity, magma, inferno, viridis, ice or gray.",
-        ),
-    ] = None,
-    colors: Annotated[
-        int, typer.Option("--colors", metavar="N", help="Most colours that all frames share, 2 to 256.")
-    ] = 255,
-    png_dir: Annotated[
-        Path | None, typer.Option("--png-dir", metavar="DIR", help="Also write frame_0000.png and so on there.")
-    ] = None,
+    frames: Frames,
+    fps: Fps = 5,
+    output: Output = None,
+    every: Every = 1,
+    levels: Levels = None,
+    pixel_scale: PixelScale = None,
+    bar: Bar = True,
+    stats: Stats = True,
+    font: FontFile = None,
+    font_size: FontSize = 15,
+    background: Background = "#12141c",
+    colormap: Colormap = None,
+    colors: Colors = 255,
+    png_dir: PngDir = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
