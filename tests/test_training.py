@@ -1,0 +1,396 @@
+"""Training: it learns, it resumes to the bit, it leaves what it says, alone and in two processes."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fractal_support import price, some_canvas, tiny, tiny_config
+
+from varcli.checkpoint import load_checkpoint, load_state, read_header
+from varcli.config import dump_toml, load_config
+from varcli.errors import UsageError, VarError
+from varcli.events import CheckpointSaved, FilesRead, TrainStep, Validated
+from varcli.pianoroll.config import DataConfig, PianorollConfig
+from varcli.pianoroll.corpus import Corpus, Piece
+from varcli.pianoroll.fractal import Draw, build
+from varcli.pianoroll.midi import write_midi
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
+from varcli.pianoroll.training import CropBatch, PianorollTask, shift
+from varcli.registry import load_model
+from varcli.train import loop
+from varcli.train.config import TrainConfig
+from varcli.train.loop import learning_rate, plan, train
+
+SHORT = {
+    "steps": 6,
+    "batch_size": 2,
+    "warmup_steps": 2,
+    "validate_every": 3,
+    "save_every": 3,
+    "validation_crops": 2,
+    "parents_per_level": 16,
+}
+
+
+def config_of(
+    kind: str = "ar",
+    notes: bool = False,
+    model: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    **options: Any,
+) -> PianorollConfig:
+    """A model of 128 pitches that trains in milliseconds; `options` are those of training."""
+    level = {"steps_before": 2, "pitches_around": 2, "steps_after": 0}
+    return tiny_config(
+        kind,
+        "64x4>8x2>1x1",
+        128,
+        notes=notes,
+        level=level,
+        model=model or {},
+        name="tiny",
+        data=DataConfig.model_validate({"crop_steps": 16} | (data or {})),
+        train=TrainConfig.model_validate(SHORT | options),
+    )
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Binary pieces as .npz: a scale that climbs, at several lengths."""
+    path = tmp_path_factory.mktemp("data") / "pieces.npz"
+    arrays = {}
+    for number, split in enumerate(("train", "train", "train", "valid")):
+        roll = np.zeros((20 + 7 * number, 88), np.uint8)
+        for step in range(len(roll)):
+            roll[step, 30 + (step // 2 + number) % 12] = 1
+        arrays[f"{split}_{number:03d}"] = roll
+    np.savez(path, **arrays)
+    return path
+
+
+def finish(config: PianorollConfig, data: Path, folder: Path, **options: Any) -> list[Any]:
+    folder.mkdir(exist_ok=True)
+    return list(train(config, data=data, output_dir=folder, **options))
+
+
+def log_of(folder: Path) -> Iterator[dict[str, Any]]:
+    for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
+        yield {name: value for name, value in json.loads(line).items() if name not in ("seconds", "path")}
+
+
+@pytest.mark.parametrize("kind", ["ar", "mar"])
+def test_stopping_and_resuming_is_training_straight_through(kind, pieces, tmp_path) -> None:
+    config = config_of(kind, model={"dropout": 0.1}, data={"transpose_down": 2, "transpose_up": 2})
+    finish(config, pieces, tmp_path / "straight")
+    finish(config, pieces, tmp_path / "halves", max_steps=3)
+    assert load_state(tmp_path / "halves" / "last.state.safetensors")[1]["step"] == 3
+    finish(config, pieces, tmp_path / "halves", resume=True)
+    assert list(log_of(tmp_path / "halves")) == list(log_of(tmp_path / "straight"))
+    for name in ("best.safetensors", "last.safetensors", "last.state.safetensors", "config.toml"):
+        assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+
+
+def test_a_stop_between_validations_changes_no_loss_and_no_weight(pieces, tmp_path) -> None:
+    config = config_of()
+    finish(config, pieces, tmp_path / "straight")
+    for stop in (1, 2, 5, None):
+        finish(config, pieces, tmp_path / "parts", max_steps=stop, resume=stop != 1)
+    losses = [
+        [line for line in log_of(tmp_path / name) if line["event"] == "TrainStep"] for name in ("straight", "parts")
+    ]
+    assert losses[0] == losses[1] and len(losses[0]) == 6
+    tensors = [load_state(tmp_path / name / "last.state.safetensors")[0] for name in ("straight", "parts")]
+    assert tensors[0].keys() == tensors[1].keys()
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+@pytest.fixture(scope="module")
+def finished(pieces, tmp_path_factory: pytest.TempPathFactory) -> tuple[PianorollConfig, Path, list[Any]]:
+    config = config_of(sample_every=6)
+    folder = tmp_path_factory.mktemp("run")
+    return config, folder, finish(config, pieces, folder)
+
+
+def test_a_run_yields_and_logs_what_happens(finished) -> None:
+    config, folder, events = finished
+    assert isinstance(events[0], FilesRead)
+    steps = [event for event in events if isinstance(event, TrainStep)]
+    assert [event.step for event in steps] == [1, 2, 3, 4, 5, 6]
+    assert [event.lr for event in steps] == [learning_rate(config.train, step) for step in range(6)]
+    assert all(math.isfinite(event.loss) and event.nats_per_frame > 0 and event.seconds > 0 for event in steps)
+    validated = [event for event in events if isinstance(event, Validated)]
+    assert [event.step for event in validated] == [3, 6]
+    assert validated[0].best
+    assert sum(validated[0].bits_per_level) * math.log(2) == pytest.approx(validated[0].nats_per_frame)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    logged = [line for line in lines if line["event"] == "TrainStep"]
+    assert [line["loss"] for line in logged] == [event.loss for event in steps]
+    assert len(lines) == sum(not isinstance(event, FilesRead) for event in events)
+
+
+def test_a_run_leaves_a_folder_that_describes_itself(finished) -> None:
+    config, folder, events = finished
+    saved = {Path(event.path).name for event in events if isinstance(event, CheckpointSaved)}
+    assert saved == {"best.safetensors", "last.safetensors", "step_0000006.png"}
+    assert (folder / "samples" / "step_0000006.png").stat().st_size > 0
+    assert load_config(folder / "config.toml") == config
+    header = read_header(folder / "last.safetensors")
+    assert (header.task, header.steps, header.seed) == ("pianoroll", 6, 0)
+    assert header.data["pieces"] == 3 and header.data["steps"] == 20 + 27 + 34
+    best = min(event.nats_per_frame for event in events if isinstance(event, Validated))
+    assert read_header(folder / "best.safetensors").metrics["valid_nats_per_frame"] == best
+    model, _ = load_model(folder)
+    assert model.config == config and not model.training
+
+
+def test_what_is_saved_is_the_average_of_the_weights(finished) -> None:
+    config, folder, _ = finished
+    _, weights = load_checkpoint(folder / "last.safetensors")
+    state, numbers = load_state(folder / "last.state.safetensors")
+    assert numbers["step"] == 6
+    assert weights.keys() == {name for name, _ in build(config).named_parameters()}
+    assert all(torch.equal(weights[name], state[f"average.{name}"]) for name in weights)
+    assert not any(
+        torch.equal(weights[name], state[f"model.{name}"]) for name in weights if name.endswith("see.weight")
+    )
+
+
+def test_weights_may_be_stored_in_half_precision(pieces, tmp_path) -> None:
+    finish(config_of(store="fp16", steps=1), pieces, tmp_path)
+    _, weights = load_checkpoint(tmp_path / "best.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+    model, _ = load_model(tmp_path)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert np.isfinite(price(model, np.zeros((1, 128, 4), np.uint8))).all()
+
+
+def test_resuming_with_another_config_or_from_nothing_is_refused(finished, pieces, tmp_path) -> None:
+    config, folder, _ = finished
+    other = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": 0.5})})
+    with pytest.raises(UsageError, match="config differs"):
+        finish(other, pieces, folder, resume=True)
+    with pytest.raises(UsageError, match=r"no last\.state\.safetensors"):
+        finish(config, pieces, tmp_path, resume=True)
+    done = finish(config, pieces, folder, resume=True)
+    assert not [event for event in done if isinstance(event, TrainStep)]
+
+
+def test_a_loss_that_is_no_number_stops_the_run(pieces, tmp_path) -> None:
+    with pytest.raises(VarError, match="the loss is") as caught:
+        finish(config_of(learning_rate=1e30, warmup_steps=0), pieces, tmp_path)
+    assert caught.value.hint
+
+
+def test_a_corpus_without_validation_pieces_is_refused(tmp_path) -> None:
+    np.savez(tmp_path / "a.npz", train_0=np.ones((9, 88), np.uint8))
+    with pytest.raises(UsageError, match="no validation pieces"):
+        finish(config_of(), tmp_path / "a.npz", tmp_path)
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
+    options = TrainConfig(steps=110, warmup_steps=10, learning_rate=2.0, final_lr_share=0.1)
+    rates = [learning_rate(options, step) for step in range(111)]
+    assert rates[:10] == pytest.approx([0.2 * n for n in range(1, 11)])
+    assert rates[10] == pytest.approx(2.0)
+    assert rates[60] == pytest.approx(2.0 * (0.1 + 0.9 / 2))
+    assert rates[110] == pytest.approx(0.2)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert learning_rate(TrainConfig(steps=1, warmup_steps=0), 0) == 1e-3
+
+
+def test_a_plan_counts_what_would_be_trained() -> None:
+    config = config_of("mar", notes=True)
+    planned = plan(config)
+    assert planned["parameters"] == sum(p.numel() for p in build(config).parameters())
+    assert planned["parameters"] == sum(planned["parameters_per_level"].values())
+    assert list(planned["parameters_per_level"]) == ["L0", "L1", "L2", "L3"]
+    assert (planned["steps"], planned["crops"], planned["frames"]) == (6, 12, 12 * 16)
+
+
+@pytest.mark.parametrize("kind", ["ar", "mar"])
+def test_one_batch_is_learnt_by_heart(kind) -> None:
+    torch.manual_seed(0)
+    config = config_of(kind, notes=True)
+    model = build(config).train()
+    cells = some_canvas(tiny("ar", "4x1>1x1", 128, notes=True), 16, density=0.03)
+    batch = CropBatch(torch.from_numpy(cells)[None].repeat(2, 1, 1), torch.tensor([16, 16]))
+    task = task_of(config, cells)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    generator = torch.Generator().manual_seed(0)
+    nats = []
+    for _ in range(60):
+        result = task.loss(model, batch, Draw(generator))
+        optimizer.zero_grad()
+        result.loss.backward()
+        optimizer.step()
+        nats.append(result.nats_per_frame)
+    assert np.mean(nats[-10:]) < 0.4 * np.mean(nats[:3])
+
+
+@pytest.mark.parametrize("kind", ["ar", "mar"])
+def test_a_step_in_bfloat16_runs_and_stays_near_single_precision(kind, pieces, tmp_path) -> None:
+    nats = {}
+    for precision in ("fp32", "bf16"):
+        folder = tmp_path / precision
+        events = finish(config_of(kind, precision=precision, steps=2), pieces, folder)
+        nats[precision] = [event.nats_per_frame for event in events if isinstance(event, TrainStep | Validated)]
+        assert {tensor.dtype for tensor in load_checkpoint(folder / "last.safetensors")[1].values()} == {torch.float32}
+    assert nats["bf16"] == pytest.approx(nats["fp32"], rel=0.03)
+    assert nats["bf16"] != nats["fp32"]
+
+
+def task_of(config: PianorollConfig, *cells: np.ndarray, downbeats: tuple[int, ...] = ()) -> PianorollTask:
+    """A task over given canvases, each of them in both splits."""
+    binary = config.model.vocabulary == "binary"
+    vocabulary = Vocabulary(binary=True) if binary else Vocabulary(config.model.velocity_bins)
+    bars = np.array(downbeats, np.int32)
+    pieces = tuple(
+        Piece(f"{split}{i}", canvas, bars, 0.0, split) for split in ("train", "valid") for i, canvas in enumerate(cells)
+    )
+    return PianorollTask(config, Corpus(pieces, (), vocabulary, 4, "digest"))
+
+
+def test_the_loss_of_ar_levels_is_their_exact_price() -> None:
+    model = tiny("ar", "64x4>8x2>1x1", 128, notes=True)
+    task = task_of(config_of(notes=True), np.ones((128, 16), np.uint8))
+    cells = np.stack([some_canvas(model, 16, seed=s, density=0.05) for s in range(2)])
+    cells[1, :, 8:] = 0
+    steps = torch.tensor([16, 8])
+    exact = price(model, cells, steps_B=steps).sum() / 24
+    with torch.no_grad():
+        batch = CropBatch(torch.from_numpy(cells), steps)
+        result = task.loss(model, batch, Draw(torch.Generator()))
+        assert result.nats_per_frame == pytest.approx(exact, rel=1e-5)
+        assert sum(result.nats_per_level) == pytest.approx(exact, rel=1e-5)
+        generator = torch.Generator().manual_seed(0)
+        drawn = np.array([task.loss(model, batch, Draw(generator, 12)).nats_per_frame for _ in range(150)])
+        assert abs(drawn.mean() - exact) < 4 * drawn.std() / 150**0.5
+        alone = CropBatch(batch.codes[:1], steps[:1])
+        loss = task.loss(model, alone, Draw(generator)).loss
+        assert float(loss) == pytest.approx(price(model, cells[:1])[0] / 16, rel=1e-5)
+
+
+def test_batches_depend_on_seed_step_and_rank_alone() -> None:
+    rng = np.random.default_rng(0)
+    cells = [(rng.random((128, steps)) < 0.1).astype(np.uint8) for steps in (60, 10, 100)]
+    task, again = (task_of(config_of(data={"transpose_up": 3}), *cells) for _ in range(2))
+    first = task.batch(4, 0, 3)
+    task.batch(5, 0, 3)
+    assert torch.equal(first.codes, again.batch(4, 0, 3).codes)
+    assert not torch.equal(first.codes, task.batch(4, 1, 3).codes)
+    assert not torch.equal(first.codes, task.batch(5, 0, 3).codes)
+    assert not torch.equal(first.codes, task_of(config_of(seed=1), *cells).batch(4, 0, 3).codes)
+    once, twice = (list(task.validation_batches(2)) for _ in range(2))
+    assert all(torch.equal(a.codes, b.codes) for a, b in zip(once, twice, strict=True))
+
+
+def test_crops_begin_at_bars_and_what_lies_beyond_a_piece_does_not_count() -> None:
+    long = np.zeros((128, 70), np.uint8)
+    long[np.random.default_rng(0).integers(0, 128, 70), np.arange(70)] = 1
+    task = task_of(config_of(), long, downbeats=(3, 15, 27, 39, 51, 63))
+    starts = set()
+    for step in range(30):
+        batch = task.batch(step, 0, 2)
+        assert batch.steps.tolist() == [16, 16]
+        for crop in batch.codes.numpy():
+            (start,) = [s for s in range(55) if np.array_equal(crop, long[:, s : s + 16])]
+            starts.add(start)
+    assert starts == {3, 15, 27, 39, 51}
+    batch = task_of(config_of(), long[:, :10]).batch(0, 0, 2)
+    assert (batch.steps.tolist(), batch.codes.shape) == ([10, 10], (2, 128, 10))
+
+
+def test_crops_are_transposed_as_far_as_asked() -> None:
+    cells = np.zeros((128, 16), np.uint8)
+    cells[60, 0::4] = cells[67, 1::3] = 1
+    task = task_of(config_of(data={"transpose_down": 2, "transpose_up": 3}), cells)
+    lowest = set()
+    for step in range(40):
+        for crop in task.batch(step, 0, 2).codes.numpy():
+            low = int(np.flatnonzero(crop.any(1))[0])
+            assert np.array_equal(crop, np.roll(cells, low - 60, axis=0))
+            lowest.add(low)
+    assert lowest == {58, 59, 60, 61, 62, 63}
+    for batch in task.validation_batches(2):
+        assert all(np.array_equal(crop, cells) for crop in batch.codes.numpy())
+
+
+def test_transposing_keeps_every_note_or_does_nothing() -> None:
+    notes = [Note(2, 0, 3, 40), Note(120, 4, 2, 90)]
+    cells, _ = notes_to_cells(notes, 8, Vocabulary())
+    up = notes_to_cells([Note(n.pitch + 7, n.start_step, n.duration_steps, n.velocity) for n in notes], 8, Vocabulary())
+    assert np.array_equal(shift(cells, 7), up[0])
+    assert np.array_equal(shift(shift(cells, -2), 2), cells) and shift(cells, -2)[0].any()
+    for impossible in (-3, 8):
+        assert np.array_equal(shift(cells, impossible), cells)
+    assert not shift(np.zeros((128, 4), np.uint8), 5).any()
+
+
+def test_a_folder_of_midi_trains_a_model_of_notes(tmp_path) -> None:
+    for number in (0, 1, 2):
+        notes = [Note(60 + number + step % 5, step, 2, 60) for step in range(0, 32, 2)]
+        cells, _ = notes_to_cells(notes, 32, Vocabulary())
+        write_midi(Roll(cells, Vocabulary()), tmp_path / f"{number:03d}.mid")
+    events = finish(config_of(notes=True, steps=2), tmp_path, tmp_path / "run")
+    assert [event.total for event in events if isinstance(event, FilesRead)][-1] == 3
+    assert math.isfinite(events[-1].step) and (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_two_processes_learn_from_the_mean_of_their_gradients(pieces, tmp_path) -> None:
+    config = config_of(steps=2, validate_every=2, save_every=2)
+    (tmp_path / "config.toml").write_text(dump_toml(config), encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "varcli"]
+    command += ["train", str(tmp_path / "config.toml"), "--data", str(pieces), "--output-dir", str(tmp_path / "run")]
+    package = str(Path(loop.__file__).parents[2])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": package}
+    done = subprocess.run(
+        [*command, "--device", "cpu", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["step"] == 2
+    logged = [line for line in log_of(tmp_path / "run") if line["event"] == "TrainStep"]
+    assert [line["step"] for line in logged] == [1, 2]
+    assert all(math.isfinite(line["loss"]) for line in logged)
+    state, _ = load_state(tmp_path / "run" / "last.state.safetensors")
+    expected = alone_with_both_gradients(config, pieces)
+    for name, value in expected.items():
+        torch.testing.assert_close(state[f"model.{name}"], value, rtol=1e-4, atol=1e-6)
+
+
+def alone_with_both_gradients(config: PianorollConfig, data: Path) -> dict[str, torch.Tensor]:
+    """The weights after the steps of `config`, each on the mean gradient of two ranks, worked out in one process."""
+    *_, task = PianorollTask.read(config, data)
+    assert isinstance(task, PianorollTask)
+    options = config.train
+    run = loop._start(config, "cpu")
+    model = run.model.train()
+    for step in range(options.steps):
+        means = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+        for rank in (0, 1):
+            seed = options.seed * 1_000_003 + step * 97 + rank
+            draw = Draw(torch.Generator().manual_seed(seed), options.parents_per_level)
+            model.zero_grad()
+            task.loss(model, task.batch(step, rank, options.batch_size), draw).loss.backward()
+            for name, p in model.named_parameters():
+                means[name] += 0 if p.grad is None else p.grad / 2
+        for name, p in model.named_parameters():
+            p.grad = means[name]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), options.grad_clip)
+        for group in run.optimizer.param_groups:
+            group["lr"] = learning_rate(options, step)
+        run.optimizer.step()
+    return {name: p.detach() for name, p in model.named_parameters()}
