@@ -5,14 +5,19 @@ one by one, and the assumption holds up to the first occupied child. So a family
 rather than one per child, and the distribution is exactly that of deciding one at a time.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from varcli.events import LevelStarted, PatchDone
 from varcli.pianoroll.family import Answer, Ask, Family, Worker, bounds, emit
 from varcli.pianoroll.level import STATE_EMPTY, STATE_OCCUPIED
 
+if TYPE_CHECKING:
+    from varcli.pianoroll.run import Run
 
-def fill_in_order(run: "Run", family: Family) -> Worker:  # noqa: F821
+
+def fill_in_order(run: "Run", family: Family) -> Worker:
     """Decide the children of a family one after another and fill the occupied ones."""
     sheet, level, n = family.sheet, family.level, int(family.exists[-1]) + 1
     shape = run.tree.shapes[level]
@@ -41,7 +46,7 @@ def fill_in_order(run: "Run", family: Family) -> Worker:  # noqa: F821
         start = hit + (first is not None)
 
 
-def _empty(run: "Run", family: Family, index: int, shape: tuple[int, int]) -> None:  # noqa: F821
+def _empty(run: "Run", family: Family, index: int, shape: tuple[int, int]) -> None:
     if run.model.masked:
         family.sheet.finish(family.level, int(family.p[index]), int(family.t[index]), shape, empty=True)
     if index + 1 < len(family.state):
@@ -51,7 +56,7 @@ def _empty(run: "Run", family: Family, index: int, shape: tuple[int, int]) -> No
         _done(run, family, index)
 
 
-def _done(run: "Run", family: Family, index: int) -> None:  # noqa: F821
+def _done(run: "Run", family: Family, index: int) -> None:
     sheet, total = family.sheet, len(family.exists)
     box = (bounds(run, family, index),)
     number = index + 1 if total == len(family.p) else int(np.searchsorted(family.exists, index)) + 1

@@ -18,7 +18,7 @@ class Chooser(Protocol):
         ...
 
     def first(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> int | None:
-        """Index of the first occupied node, all before it being empty; with `forced` the last is occupied if no other is."""
+        """Index of the first occupied node; with `forced` the last is occupied if no other is."""
         ...
 
     def each(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> np.ndarray:

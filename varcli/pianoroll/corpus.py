@@ -14,6 +14,7 @@ from varcli.errors import UsageError, VarError
 from varcli.events import FilesRead
 from varcli.pianoroll.arrays import Split, read_mat, read_npz
 from varcli.pianoroll.cache import load_parsed, save_parsed
+from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.midi import LossReport
 from varcli.pianoroll.parse import Parsed, Settings, Unread, parse_all
 from varcli.pianoroll.roll import Vocabulary
@@ -83,6 +84,18 @@ def read_corpus(
     else:
         settings = Settings(steps_per_beat, vocabulary, drums)
         yield from _read_midi_files(path, settings, max_off_grid, cache_dir or default_cache_dir(), workers)
+
+
+def read_corpus_of(config: PianorollConfig, path: Path) -> Iterator[FilesRead | Corpus]:
+    """Read a corpus onto the grid and vocabulary of a config, with an event per file; see read_corpus."""
+    model, data = config.model, config.data
+    return read_corpus(
+        path,
+        steps_per_beat=model.steps_per_beat,
+        vocabulary=Vocabulary.of(model),
+        drums=data.drums,
+        max_off_grid=data.max_off_grid,
+    )
 
 
 def default_cache_dir() -> Path:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Sheet:
-    """One sample being written: its row in the batch, live codes and reveal maps u8 [P, T], chooser, and event queue."""
+    """One sample being written: row in the batch, live codes and reveal maps u8 [P, T], chooser, event queue."""
 
     row: int
     sample: int

@@ -228,7 +228,9 @@ class FractalModel(nn.Module):
         go_on = asked & occupied
         return priced, Parents(c_Nn[go_on], p_Nn[go_on], t_Nn[go_on], hidden[go_on], weight[go_on])
 
-    def _show(self, canvas: Canvas, level: LevelModel, c_Nn: Tensor, p_Nn: Tensor, t_Nn: Tensor, known_Nn: Tensor) -> None:
+    def _show(
+        self, canvas: Canvas, level: LevelModel, c_Nn: Tensor, p_Nn: Tensor, t_Nn: Tensor, known_Nn: Tensor
+    ) -> None:
         """Note in the canvas that a masked level shows the cells of known children."""
         assert canvas.reveal is not None
         h, w = self.tree.shapes[level.level]
@@ -280,7 +282,11 @@ def _masked(occupied: Tensor, exists: Tensor, generator: torch.Generator) -> tup
     device = exists.device
     count = exists.sum(1, keepdim=True)
     # One stratified draw over the batch: less noise than independent ones, and each is still uniform.
-    u = (torch.rand(1, generator=generator) + torch.randperm(N, generator=generator) / N).remainder(1)[:, None].to(device)
+    u = (
+        (torch.rand(1, generator=generator) + torch.randperm(N, generator=generator) / N)
+        .remainder(1)[:, None]
+        .to(device)
+    )
     known_count = (u * count).long().clamp(max=count - 1)
     order = torch.rand(N, n, generator=generator).to(device).masked_fill(~exists, 2.0).argsort(1).argsort(1)
     known = order < known_count

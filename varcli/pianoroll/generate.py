@@ -48,7 +48,7 @@ def generate(model: FractalModel, settings: SampleSettings) -> Iterator[Event]:
 
 
 def check_settings(model: FractalModel, settings: SampleSettings) -> tuple[int, ...] | None:
-    """The iterations per level that these settings mean for a model (None if no level is masked); UsageError if none."""
+    """The iterations per level that these settings mean (None if no level is masked); raises UsageError."""
     for name, value, least in (
         ("--num-samples", settings.num_samples, 1),
         ("--batch-size", settings.batch_size, 1),
@@ -72,14 +72,18 @@ def _check_scan_order(model: FractalModel, wanted: str | None) -> None:
     if all(level.kind == "mar" for level in model.level_models):
         raise UsageError("--scan-order means nothing to a masked model", "leave it out")
     if wanted != trained:
-        raise UsageError(f"the model was trained for scan order {trained}, not {wanted}", f"say {trained} or leave it out")
+        raise UsageError(
+            f"the model was trained for scan order {trained}, not {wanted}", f"say {trained} or leave it out"
+        )
 
 
 def _iterations(model: FractalModel, wanted: tuple[int, ...] | None) -> tuple[int, ...] | None:
     levels = model.level_models
     if not model.masked:
         if wanted is not None:
-            raise UsageError("--num-iter-list is for masked (MAR) models; every level of this one is AR", "leave it out")
+            raise UsageError(
+                "--num-iter-list is for masked (MAR) models; every level of this one is AR", "leave it out"
+            )
         return None
     iterations = wanted or model.config.sample.num_iter_list or tuple(12 if level.level == 0 else 4 for level in levels)
     if len(iterations) != len(levels):
@@ -99,7 +103,8 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
     for first in range(0, settings.num_samples, settings.batch_size):
         samples = range(first, first + settings.batch_size)
         choosers = [
-            Sampler(model.tree, settings.target_width, (settings.seed, sample), temperature, top_p) for sample in samples
+            Sampler(model.tree, settings.target_width, (settings.seed, sample), temperature, top_p)
+            for sample in samples
         ]
         run = Run(
             model,

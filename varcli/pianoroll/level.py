@@ -24,7 +24,7 @@ OWN_SHARE = 32
 
 
 def cell_channels(config: ModelConfig) -> Tensor:
-    """What a code looks like to the network: f32 [256, C] (sounding, onset, its velocity; and "known" if a level is MAR)."""
+    """What a code looks like to the network: f32 [256, C] (sounding, onset, velocity; "known" if a level is MAR)."""
     table = torch.zeros(256, 3)
     if config.vocabulary == "binary":
         table[1] = torch.tensor([1.0, 0.0, 0.0])
@@ -108,7 +108,7 @@ class LevelModel(nn.Module):
         return self.see(_lookup(codes_NnW, self.channels).flatten(-2))
 
     def inherited(self, parent_ND: Tensor) -> Tensor:
-        """What each child takes from its parent's hidden vector [N, D'], as [N, n, D]: a common part and one of its own."""
+        """What children take from their parent's vector [N, D'], as [N, n, D]: a common part and one of their own."""
         own = self.spread(self.share(parent_ND).view(len(parent_ND), self.siblings, OWN_SHARE))
         return self.inherit(parent_ND)[:, None] + own + self.place.weight
 
@@ -124,7 +124,9 @@ class LevelModel(nn.Module):
         x = self.look(codes_NnW) + place_NnD + self.state(state_Nn)
         return x if from_parent_NnD is None else x + from_parent_NnD
 
-    def attend(self, x_NnD: Tensor, t_Nn: Tensor, slots: CacheSlots | None = None, mask: Tensor | None = None) -> Tensor:
+    def attend(
+        self, x_NnD: Tensor, t_Nn: Tensor, slots: CacheSlots | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """Run the transformer over tokens; level 0 turns them by their column and looks only `context_steps` far."""
         rotary = None
         if self.level == 0:

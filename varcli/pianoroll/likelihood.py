@@ -75,7 +75,7 @@ def score(
 
 
 def _visits_frames_in_order(model: FractalModel) -> bool:
-    """Whether every decision belongs to one frame and frames come one after another: the first patches are one step wide."""
+    """Whether every decision belongs to one frame, and frames follow one another: first patches one step wide."""
     (_, w), tree = model.tree.shapes[0], model.tree
     return w == 1 and tree.scan_order == "column_major"
 
@@ -99,7 +99,9 @@ def _score_piece(
             _spread(cells, nats, decisions.pitch.cpu().numpy(), decisions.step.cpu().numpy(), shape)
     total = float(per_level.sum())
     if not math.isfinite(total):
-        raise VarError(f"{piece.name} holds something the model gives no probability", "is a held note without an onset?")
+        raise VarError(
+            f"{piece.name} holds something the model gives no probability", "is a held note without an onset?"
+        )
     first = float(cells[:, 0].sum()) if by_frame else None
     return PieceLikelihood(piece.name, T, total, first, cells.astype(np.float32)), per_level
 

@@ -5,6 +5,8 @@ occupied ones before the next iteration. With one child per iteration this is th
 """
 
 import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +14,11 @@ from varcli.events import LevelStarted, PatchDone
 from varcli.pianoroll.family import Answer, Ask, Family, Together, Worker, bounds, emit
 from varcli.pianoroll.level import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED
 
+if TYPE_CHECKING:
+    from varcli.pianoroll.run import Run
 
-def fill_masked(run: "Run", family: Family) -> Worker:  # noqa: F821
+
+def fill_masked(run: "Run", family: Family) -> Worker:
     """Unmask the children of a family over the iterations of its level and fill the occupied ones."""
     sheet, level, n = family.sheet, family.level, len(family.exists)
     order = family.exists[sheet.chooser.order(level, family.p[family.exists], family.t[family.exists])]
@@ -31,7 +36,9 @@ def fill_masked(run: "Run", family: Family) -> Worker:  # noqa: F821
             occupied = sheet.chooser.each(level, p, t, answer.logits[chosen], forced)
             any_occupied = any_occupied or bool(occupied.any())
             hits = chosen[occupied]
-            parts = [run.fill(level + 1, sheet, int(family.p[k]), int(family.t[k]), answer.hidden[int(k)]) for k in hits]
+            parts = [
+                run.fill(level + 1, sheet, int(family.p[k]), int(family.t[k]), answer.hidden[int(k)]) for k in hits
+            ]
             if parts:
                 yield Together(parts)
             _finish(run, family, chosen, occupied)
@@ -42,7 +49,7 @@ def fill_masked(run: "Run", family: Family) -> Worker:  # noqa: F821
         done += count
 
 
-def _finish(run: "Run", family: Family, chosen: np.ndarray, occupied: np.ndarray) -> None:  # noqa: F821
+def _finish(run: "Run", family: Family, chosen: np.ndarray, occupied: np.ndarray) -> None:
     shape = run.tree.shapes[family.level]
     for k, on in zip(chosen, occupied, strict=True):
         family.sheet.finish(family.level, int(family.p[k]), int(family.t[k]), shape, empty=not on)
@@ -54,7 +61,7 @@ def unmask_counts(n: int, iterations: int) -> list[int]:
     iterations = min(iterations, math.ceil(n * math.pi / 2))  # with these, each already unmasks one child
     left = [math.floor(n * math.cos(math.pi / 2 * i / iterations)) for i in range(iterations)] + [0]
     left[0] = n
-    return [a - b for a, b in zip(left, left[1:], strict=False) if a > b]
+    return [a - b for a, b in pairwise(left) if a > b]
 
 
 def masked_state(n: int, exists: np.ndarray) -> np.ndarray:

@@ -7,8 +7,12 @@ note in one of V velocity bins, so a repeated note differs from a sustained one.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from varcli.pianoroll.config import ModelConfig
 
 PITCHES = 128
 SILENT, HELD, ONSET = 0, 1, 2
@@ -39,6 +43,11 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if not 1 <= self.velocity_bins <= 127:
             raise ValueError(f"velocity_bins must be 1 to 127, not {self.velocity_bins}")
+
+    @classmethod
+    def of(cls, config: "ModelConfig") -> "Vocabulary":
+        """The vocabulary that a model's config describes."""
+        return cls(binary=True) if config.vocabulary == "binary" else cls(config.velocity_bins)
 
     @property
     def size(self) -> int:

@@ -86,7 +86,10 @@ class Run:
         codes = unknown_canvas((len(choosers), self.tree.pitches, steps), model.masked)
         self.canvas = Canvas(model, torch.from_numpy(codes).to(model.device))
         self._on_cpu = model.device.type == "cpu"
-        self.sheets = [self._sheet(row, sample, chooser) for row, (sample, chooser) in enumerate(zip(samples, choosers, strict=True))]
+        self.sheets = [
+            self._sheet(row, sample, chooser)
+            for row, (sample, chooser) in enumerate(zip(samples, choosers, strict=True))
+        ]
         self._top = self.tree.top(steps)
         # One question at a time needs every level in order and one sample; only then is an inner cache never stale.
         self._sequential = cached and len(choosers) == 1 and not model.masked
@@ -98,10 +101,18 @@ class Run:
     def _sheet(self, row: int, sample: int, chooser: Chooser) -> Sheet:
         P, T = self.tree.pitches, self.steps
         low_p, _, low_t, _ = self.model.margins
-        codes = self.canvas.codes[row].numpy()[low_p : low_p + P, low_t : low_t + T] if self._on_cpu else np.zeros((P, T), np.uint8)
+        codes = (
+            self.canvas.codes[row].numpy()[low_p : low_p + P, low_t : low_t + T]
+            if self._on_cpu
+            else np.zeros((P, T), np.uint8)
+        )
         reveal = None
         if self.canvas.reveal is not None:
-            reveal = self.canvas.reveal[row].numpy()[low_p : low_p + P, low_t : low_t + T] if self._on_cpu else np.full((P, T), NEVER, np.uint8)
+            reveal = (
+                self.canvas.reveal[row].numpy()[low_p : low_p + P, low_t : low_t + T]
+                if self._on_cpu
+                else np.full((P, T), NEVER, np.uint8)
+            )
         if not self._on_cpu:
             codes[:] = unknown_canvas((P, T), self.model.masked)
         return Sheet(row, sample, codes, np.zeros((P, T), np.uint8), reveal, T, chooser)
@@ -266,7 +277,9 @@ class Run:
         missing = [ask.family for ask in asks if ask.family.inherited is None]
         if missing:
             hidden = torch.stack([family.hidden for family in missing if family.hidden is not None])
-            for family, part in zip(missing, self.model.level_models[asks[0].family.level].inherited(hidden), strict=True):
+            for family, part in zip(
+                missing, self.model.level_models[asks[0].family.level].inherited(hidden), strict=True
+            ):
                 family.inherited = part
         parts = [ask.family.inherited for ask in asks]
         begin = int(start[0])
@@ -300,7 +313,9 @@ class Run:
         P, T = self.tree.pitches, self.steps
         low_p, _, low_t, _ = self.model.margins
         area = (slice(None), slice(low_p, low_p + P), slice(low_t, low_t + T))
-        self.canvas.codes[area] = torch.from_numpy(np.stack([sheet.codes for sheet in self.sheets])).to(self.model.device)
+        self.canvas.codes[area] = torch.from_numpy(np.stack([sheet.codes for sheet in self.sheets])).to(
+            self.model.device
+        )
         if self.canvas.reveal is not None:
             stacked = np.stack([sheet.reveal for sheet in self.sheets if sheet.reveal is not None])
             self.canvas.reveal[area] = torch.from_numpy(stacked).to(self.model.device)

@@ -15,9 +15,9 @@ from torch import Tensor
 from varcli.errors import UsageError
 from varcli.events import FilesRead
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.corpus import Corpus, Piece, read_corpus
+from varcli.pianoroll.corpus import Corpus, Piece, read_corpus_of
 from varcli.pianoroll.fractal import Draw, FractalModel
-from varcli.pianoroll.roll import Vocabulary, crop
+from varcli.pianoroll.roll import crop
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,7 @@ class PianorollTask:
     @classmethod
     def read(cls, config: PianorollConfig, data: Path) -> "Iterator[FilesRead | PianorollTask]":
         """Read the corpus a config asks for, with an event per file; the last item is the task."""
-        binary = config.model.vocabulary == "binary"
-        vocabulary = Vocabulary(binary=True) if binary else Vocabulary(config.model.velocity_bins)
-        for item in read_corpus(
-            data,
-            steps_per_beat=config.model.steps_per_beat,
-            vocabulary=vocabulary,
-            drums=config.data.drums,
-            max_off_grid=config.data.max_off_grid,
-        ):
+        for item in read_corpus_of(config, data):
             yield cls(config, item) if isinstance(item, Corpus) else item
 
     def batch(self, step: int, rank: int, size: int) -> CropBatch:
@@ -76,7 +68,9 @@ class PianorollTask:
         rng = np.random.default_rng([self.config.train.seed, step, rank])
         down, up = self.config.data.transpose_down, self.config.data.transpose_up
         pieces = rng.choice(len(self.pieces), size, p=self._share)
-        return self._collate([self._crop(self.pieces[index], rng, int(rng.integers(-down, up + 1))) for index in pieces])
+        return self._collate(
+            [self._crop(self.pieces[index], rng, int(rng.integers(-down, up + 1))) for index in pieces]
+        )
 
     def validation_batches(self, size: int) -> Iterator[CropBatch]:
         """The same untransposed crops at every validation, spread over the validation pieces."""

@@ -20,7 +20,7 @@ class Window:
     """Cells a node looks at, as offsets from its first cell, and when they are known.
 
     offsets [W, 2]: (pitch, step). precedes [positions, W]: the cell is generated before the node, in scan order.
-    differs [positions, W]: the first level at which the paths of cell and node part (the node's own level if the cell lies in it).
+    differs [positions, W]: first level at which the paths of cell and node part; its own if it holds the cell.
     `positions` counts the node's places inside a patch of level 0.
     """
 
@@ -40,7 +40,9 @@ class Tree:
     @classmethod
     def of(cls, config: ModelConfig) -> "Tree":
         """The tree that a model's config describes."""
-        return cls(tuple(parse_shape(level.shape) for level in config.levels if level.shape), config.pitches, config.scan_order)
+        return cls(
+            tuple(parse_shape(level.shape) for level in config.levels if level.shape), config.pitches, config.scan_order
+        )
 
     @property
     def depth(self) -> int:
@@ -81,18 +83,24 @@ class Tree:
         """What nodes of `level` see (the last level, a cell's value, stands at the cell itself)."""
         h, w = self.shapes[min(level, self.depth - 1)]
         around = config.pitches_around
-        p, t = np.meshgrid(np.arange(-around, h + around), np.arange(-config.steps_before, w + config.steps_after), indexing="ij")
+        p, t = np.meshgrid(
+            np.arange(-around, h + around), np.arange(-config.steps_before, w + config.steps_after), indexing="ij"
+        )
         parts = [np.stack([p.ravel(), t.ravel()], 1)]
         signs = (-1, 1) if config.kind == "mar" else (-1,)
         for lag in config.lags:
             for sign in signs:
-                p, t = np.meshgrid(np.arange(-LAG_REACH, h + LAG_REACH), np.arange(-1, w + 1) + sign * lag, indexing="ij")
+                p, t = np.meshgrid(
+                    np.arange(-LAG_REACH, h + LAG_REACH), np.arange(-1, w + 1) + sign * lag, indexing="ij"
+                )
                 parts.append(np.stack([p.ravel(), t.ravel()], 1))
         offsets = np.unique(np.concatenate(parts), axis=0)
-        (h0, w0), n = self.shapes[0], self.positions(level)
+        w0, n = self.shapes[0][1], self.positions(level)
         index = np.arange(n)
         node_p, node_t = index // (w0 // w) * h, index % (w0 // w) * w
-        precedes, differs = self._compare(level, node_p[:, None], node_t[:, None], offsets[None, :, 0], offsets[None, :, 1])
+        precedes, differs = self._compare(
+            level, node_p[:, None], node_t[:, None], offsets[None, :, 0], offsets[None, :, 1]
+        )
         return Window(offsets, precedes, differs)
 
     def _compare(self, level: int, node_p, node_t, dp, dt) -> tuple[np.ndarray, np.ndarray]:
