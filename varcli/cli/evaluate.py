@@ -24,7 +24,6 @@ from varcli.errors import UsageError
 if TYPE_CHECKING:
     from varcli.pianoroll.config import PianorollConfig
     from varcli.pianoroll.corpus import Corpus, Piece
-    from varcli.pianoroll.fractal import FractalModel
     from varcli.pianoroll.likelihood import LikelihoodReport, PieceLikelihood
 
 app = typer.Typer(no_args_is_help=True, help="Measure a model.")
@@ -86,7 +85,7 @@ def likelihood(
     from varcli.pianoroll.likelihood import LikelihoodReport, score
 
     with Display() as display:
-        corpus = _read(display, data, model)
+        corpus = _read(display, data, config)
         pieces = corpus.split(split.value)
         if not pieces:
             raise UsageError(f"{data}: no pieces in the split {split.value!r}", "choose another --split")
@@ -104,23 +103,12 @@ def likelihood(
     emit(document, lines, as_json)
 
 
-def _read(display: Display, data: Path, model: "FractalModel") -> "Corpus":
+def _read(display: Display, data: Path, config: "PianorollConfig") -> "Corpus":
     """Read the data onto the grid and vocabulary that the model knows."""
-    from varcli.pianoroll.corpus import Corpus, read_corpus
-    from varcli.pianoroll.generate import vocabulary_of
+    from varcli.pianoroll.corpus import Corpus, read_corpus_of
 
-    config = model.config
-    events = read_corpus(
-        data,
-        steps_per_beat=config.model.steps_per_beat,
-        vocabulary=vocabulary_of(model),
-        drums=config.data.drums,
-        max_off_grid=config.data.max_off_grid,
-    )
-    corpus = None
-    for event in display.follow(events):
-        corpus = event if isinstance(event, Corpus) else corpus
-    assert corpus is not None
+    *_, corpus = display.follow(read_corpus_of(config, data))
+    assert isinstance(corpus, Corpus)
     return corpus
 
 

@@ -1,0 +1,125 @@
+"""Does it sound like the data: statistics of sampled rolls against those of held-out windows.
+
+    python benchmarks/music.py --checkpoint fractal-ar --data POP909 --samples 50
+
+A statistic of a sample is inside if it lies in the range that the middle 98 percent of the held-out windows span. A
+wall is a sample with more sounding cells than any held-out window has; an empty one has none, and is never inside.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from support import STEPS, print_table, run
+
+from varcli.cli.output import emit
+from varcli.cli.progress import Display
+from varcli.errors import UsageError
+from varcli.events import SampleDone
+from varcli.pianoroll.config import ModelConfig
+from varcli.pianoroll.corpus import Corpus, read_corpus_of
+from varcli.pianoroll.fractal import FractalModel
+from varcli.pianoroll.generate import SampleSettings, generate
+from varcli.pianoroll.metrics import WindowStatistics, window_statistics, windows
+from varcli.pianoroll.roll import Vocabulary
+from varcli.registry import load_model
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One statistic: the 1st and 99th percentile of held-out windows, the share of samples between, and medians."""
+
+    low: float
+    high: float
+    inside: float
+    median_samples: float
+    median_held_out: float
+
+
+def sample_rolls(model: FractalModel, settings: SampleSettings, display: Display) -> list[np.ndarray]:
+    """Canvases u8 [P, T] of fresh samples."""
+    events = display.follow(generate(model, settings))
+    return [event.roll.cells for event in events if isinstance(event, SampleDone)]
+
+
+def held_out_windows(model: FractalModel, data: Path, steps: int, display: Display) -> list[np.ndarray]:
+    """Canvases u8 [P, T] of the test pieces of a corpus; raises UsageError if they are shorter than a window."""
+    *_, corpus = display.follow(read_corpus_of(model.config, data))
+    assert isinstance(corpus, Corpus)
+    found = windows(corpus.split("test"), corpus.vocabulary, steps)
+    if not found:
+        raise UsageError(f"{data}: no test piece is {steps} steps long", "choose a smaller --steps or more data")
+    return found
+
+
+def statistics_of(canvases: Sequence[np.ndarray], grid: ModelConfig) -> dict[str, np.ndarray]:
+    """Every statistic of every canvas, f64 [n] by name."""
+    vocabulary = Vocabulary.of(grid)
+    found = [window_statistics(cells, vocabulary, grid.steps_per_bar, grid.steps_per_beat) for cells in canvases]
+    return {field.name: np.array([getattr(one, field.name) for one in found]) for field in fields(WindowStatistics)}
+
+
+def compare(samples: Sequence[np.ndarray], held_out: Sequence[np.ndarray], grid: ModelConfig) -> dict[str, Compared]:
+    """How the samples' statistics lie among those of held-out windows, by name of the statistic."""
+    sounding = np.array([cells.any() for cells in samples])
+    theirs, ours = statistics_of(held_out, grid), statistics_of(samples, grid)
+    compared = {}
+    for name, values in ours.items():
+        low, high = np.quantile(theirs[name], (0.01, 0.99)).tolist()
+        inside = float(np.mean(sounding & (low <= values) & (values <= high)))
+        compared[name] = Compared(low, high, inside, float(np.median(values)), float(np.median(theirs[name])))
+    return compared
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Sample, read, compare; returns the document of --json."""
+    model, _ = load_model(options.checkpoint)
+    settings = SampleSettings(options.samples, options.batch_size, options.steps, seed=options.seed)
+    with Display() as display:
+        held_out = held_out_windows(model, options.data, options.steps, display)
+        samples = sample_rolls(model, settings, display)
+    most = max(np.count_nonzero(cells) for cells in held_out)
+    cells = np.array([np.count_nonzero(roll) for roll in samples])
+    return {
+        "checkpoint": options.checkpoint,
+        "data": str(options.data),
+        "samples": options.samples,
+        "seed": options.seed,
+        "steps": options.steps,
+        "windows": len(held_out),
+        "statistics": {name: asdict(one) for name, one in compare(samples, held_out, model.config.model).items()},
+        "empty": float(np.mean(cells == 0)),
+        "walls": float(np.mean(cells > most)),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--checkpoint", default="fractal-ar", help="a model's name, file or run folder")
+    parser.add_argument("--data", type=Path, required=True, help="the corpus that the model was trained on")
+    parser.add_argument("--samples", type=int, default=50, help="rolls to sample")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the samples")
+    parser.add_argument("--steps", type=int, default=STEPS, help="length of a roll and of a window")
+    parser.add_argument("--batch-size", type=int, default=10, help="rolls written together")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args(arguments)
+    document = measure(options)
+    if options.json:
+        emit(document, [], as_json=True)
+        return
+    rows = [
+        [name, f"{one['low']:.2f} to {one['high']:.2f}", f"{one['inside']:.0%}"]
+        + [f"{one[key]:.2f}" for key in ("median_samples", "median_held_out")]
+        for name, one in document["statistics"].items()
+    ]
+    print_table(["statistic", "range of held-out", "inside", "median of samples", "of held-out"], rows)
+    print(f"\n{document['samples']} samples, {document['windows']} held-out windows of {document['steps']} steps")
+    print(f"empty {document['empty']:.0%}, walls {document['walls']:.0%}")
+
+
+if __name__ == "__main__":
+    run(main)

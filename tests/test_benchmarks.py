@@ -1,0 +1,94 @@
+"""The benchmarks run and say what they measured; how fast or good a model is, is no matter of tests."""
+
+import json
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from cli_support import save_corpus, save_tiny
+
+from varcli.errors import UsageError
+from varcli.pianoroll.config import ModelConfig
+from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+QUICK = ["--steps", "16"]
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ModuleType:
+    """A benchmark as a module, found as its own folder finds it."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return import_module(request.param)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "columns"),
+    [("recording", 4), ("sampling", 5)],
+    indirect=["benchmark"],
+)
+def test_speed_is_a_table(
+    benchmark: ModuleType, columns: int, checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark.main(["--checkpoint", checkpoint, "--repeats", "2", "--threads", "1", *QUICK])
+    head, rule, row, *rest = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in (head, rule, row)}) == 1
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert len(cells) == columns and cells[0] == checkpoint
+    assert float(cells[-1]) > 0
+    assert "16 steps" in rest[-1]
+
+
+@pytest.mark.parametrize("benchmark", ["music"], indirect=True)
+def test_music_is_compared_with_held_out_windows(
+    benchmark: ModuleType,
+    checkpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    options = ["--checkpoint", checkpoint, "--data", str(save_corpus(tmp_path / "midi")), "--samples", "3", *QUICK]
+    benchmark.main([*options, "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert (document["samples"], document["steps"], document["windows"]) == (3, 16, 5)
+    assert len(document["statistics"]) == 6
+    for one in document["statistics"].values():
+        assert one["low"] <= one["median_held_out"] <= one["high"] and 0 <= one["inside"] <= 1
+    assert 0 <= document["empty"] <= 1 and 0 <= document["walls"] <= 1
+    benchmark.main(options)
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in document["statistics"])
+    with pytest.raises(UsageError, match="no test piece is 4096 steps long"):
+        benchmark.main([*options[:-2], "--steps", "4096"])
+
+
+@pytest.mark.parametrize("benchmark", ["music"], indirect=True)
+def test_samples_like_the_data_are_inside_and_silence_is_not(benchmark: ModuleType) -> None:
+    steps = 64
+    tune = [Note(60 + n % 5, step, 2, 40 + 5 * n) for n, step in enumerate(range(0, steps, 4))]
+    octaves = [[replace(note, pitch=note.pitch + up) for note in tune] for up in (-12, 0, 12)]
+    canvases = [notes_to_cells(notes, steps, Vocabulary())[0] for notes in octaves]
+    silence = np.zeros_like(canvases[0])
+    found = benchmark.compare([*canvases, silence], canvases, ModelConfig())
+    assert {one.inside for one in found.values()} == {0.75}
+    assert all(one.low <= one.median_held_out <= one.high for one in found.values())
+
+
+@pytest.mark.parametrize("benchmark", ["support"], indirect=True)
+def test_what_a_user_can_mend_is_two_lines(benchmark: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise UsageError("no model there", "choose another")
+
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.run(main)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: no model there\nhint: choose another\n"
