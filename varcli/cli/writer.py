@@ -97,23 +97,13 @@ class Writer:
 
     def finish(self, event: "SampleDone") -> dict[str, Any]:
         """Write the files of a finished sample, each whole or not at all, and say what they are."""
-        from varcli.files import write_bytes
         from varcli.pianoroll.midi import write_midi
-        from varcli.pianoroll.picture import draw_roll, png_bytes
+        from varcli.pianoroll.picture import save_picture
 
         sample, roll = event.sample, event.roll
         seconds = time.perf_counter() - self._began.pop(sample)
         write_midi(roll, self.outputs.midi(sample))
-        picture = draw_roll(
-            roll.cells,
-            roll.vocabulary,
-            title=self.title(sample),
-            tempo_bpm=roll.tempo_bpm,
-            steps_per_beat=roll.steps_per_beat,
-            steps_per_bar=roll.steps_per_bar,
-            downbeats=roll.downbeats,
-        )
-        write_bytes(self.outputs.picture(sample), png_bytes(picture))
+        save_picture(roll, self.outputs.picture(sample), title=self.title(sample))
         self._write_recording(sample)
         said = self._say(sample, roll, seconds)
         self.written.append(said)

@@ -8,6 +8,7 @@ Shapes: B canvases, P pitches, T steps, N parents, n children of one parent, W c
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,8 +99,8 @@ class Canvas:
         beyond = torch.arange(self.steps, device=inner.device) >= self.steps_B[:, None]
         self.inner.copy_(inner.masked_fill(beyond[:, None], UNKNOWN))
 
-    def flat(self, canvas: Tensor, pitch: Tensor, step: Tensor) -> Tensor:
-        """Index of cells in the flat memory."""
+    def flat(self, canvas: Any, pitch: Any, step: Any) -> Any:
+        """Index of cells in the flat memory; numbers, tensors and numpy arrays go in and come out alike."""
         return canvas * (self.shape[1] * self.shape[2]) + pitch * self.shape[2] + step + self._origin
 
     def flat_offsets(self, level: LevelModel) -> Tensor:
@@ -118,6 +119,8 @@ class Canvas:
 
 class FractalModel(nn.Module):
     """Levels of a piano-roll generator; built from its config alone."""
+
+    is_ar: Tensor
 
     def __init__(self, config: PianorollConfig) -> None:
         super().__init__()
@@ -320,8 +323,10 @@ def _join_parents(parts: list[Parents]) -> Parents:
     if len(parts) == 1:
         return parts[0]
     hidden = torch.cat([part.hidden for part in parts if part.hidden is not None])
-    first = (torch.cat([getattr(part, name) for part in parts]) for name in ("canvas", "pitch", "step"))
-    return Parents(*first, hidden, torch.cat([part.weight for part in parts]))
+    joined = {
+        name: torch.cat([getattr(part, name) for part in parts]) for name in ("canvas", "pitch", "step", "weight")
+    }
+    return Parents(**joined, hidden=hidden)
 
 
 def build(config: PianorollConfig) -> FractalModel:

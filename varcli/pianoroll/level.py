@@ -49,6 +49,11 @@ class LevelModel(nn.Module):
     The value level has one node per occupied cell and says its code instead.
     """
 
+    offsets: Tensor
+    follows: Tensor
+    differs: Tensor
+    channels: Tensor
+
     def __init__(self, level: int, config: ModelConfig, tree: Tree, parent_width: int) -> None:
         super().__init__()
         options: LevelConfig = config.levels[level]
