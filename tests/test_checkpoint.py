@@ -56,6 +56,15 @@ def rewrite(path: Path, change: Any) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + blob[8 + length :])
 
 
+def claim(path: Path, **fields: Any) -> None:
+    """Change fields of the JSON that a checkpoint says about itself, and nothing else."""
+
+    def change(header: dict[str, Any]) -> None:
+        header["__metadata__"][KEY] = json.dumps(json.loads(header["__metadata__"][KEY]) | fields)
+
+    rewrite(path, change)
+
+
 def test_tensors_and_header_come_back(tmp_path: Path) -> None:
     wanted = tensors()
     header, found = load_checkpoint(save(tmp_path / "a.safetensors", wanted))
@@ -127,24 +136,14 @@ def test_bytes_after_the_tensors_are_noticed(tmp_path: Path) -> None:
 
 def test_an_edited_header_is_noticed_without_reading_the_tensors(tmp_path: Path) -> None:
     path = save(tmp_path / "a.safetensors")
-
-    def claim_more_steps(header: dict[str, Any]) -> None:
-        fields = json.loads(header["__metadata__"][KEY])
-        header["__metadata__"][KEY] = json.dumps(fields | {"steps": 1_000_000})
-
-    rewrite(path, claim_more_steps)
+    claim(path, steps=1_000_000)
     with pytest.raises(VarError, match="its header does not match its seal"):
         read_header(path)
 
 
 def test_a_newer_format_is_named(tmp_path: Path) -> None:
     path = save(tmp_path / "a.safetensors")
-
-    def bring_from_the_future(header: dict[str, Any]) -> None:
-        fields = json.loads(header["__metadata__"][KEY])
-        header["__metadata__"][KEY] = json.dumps(fields | {"format": 99})
-
-    rewrite(path, bring_from_the_future)
+    claim(path, format=99)
     with pytest.raises(VarError, match="format 99") as raised:
         read_header(path)
     assert raised.value.hint == "update varcli"
