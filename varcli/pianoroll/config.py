@@ -77,6 +77,10 @@ class ModelConfig(Section):
         default=512, ge=1, description="Steps that attention of the first level looks back (AR) or around (MAR)."
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout in the transformer blocks.")
+    tonality: bool = Field(
+        default=False,
+        description="Tell nodes the pitch classes heard so far, counted from their own; not for row_major.",
+    )
     levels: tuple[LevelConfig, ...] = Field(
         default=(
             LevelConfig(shape="16x16", width=256, blocks=8, heads=4),
@@ -103,6 +107,8 @@ class ModelConfig(Section):
         shapes = [level.shape for level in self.levels]
         if None in shapes[:-1]:
             raise ValueError("only the last level may have no shape")
+        if self.tonality and self.scan_order == "row_major" and self.levels[0].kind == "ar":
+            raise ValueError("tonality needs whole columns in the past, so scan_order column_major")
         if self.vocabulary == "notes" and shapes[-1] is not None:
             raise ValueError("vocabulary 'notes' needs a last level without a shape, for a cell's value")
         if self.vocabulary == "binary" and shapes[-1] is None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.level import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED, STATE_START, UNKNOWN, LevelModel
+from varcli.pianoroll.tonality import PITCH_CLASSES, heard, rotations
 from varcli.pianoroll.tree import Tree
 
 NEVER = 255
@@ -86,6 +87,7 @@ class Canvas:
         self.inner.copy_(codes_BPT)
         self.full = self.codes[:, low_p : low_p + P, low_t : low_t + width]
         self.reveal = torch.full_like(self.codes, NEVER) if model.masked else None
+        self.heard_rows: Tensor | None = None
         self._offsets: dict[int, Tensor] = {}
         self._origin = low_p * self.shape[2] + low_t
         if model.masked:
@@ -108,6 +110,16 @@ class Canvas:
         if level.level not in self._offsets:
             self._offsets[level.level] = (level.offsets[:, 0] * self.shape[2] + level.offsets[:, 1]).int()
         return self._offsets[level.level]
+
+    def heard(self, model: "FractalModel") -> Tensor:
+        """What nodes of each column may know of the pitch classes, as rows per class (see tonality.rotations)."""
+        B, P, width = self.full.shape
+        on = (self.full > 0) & (self.full < UNKNOWN)
+        in_order = model.level_models[0].kind == "ar"
+        if not in_order and self.reveal is not None:
+            low_p, _, low_t, _ = model.margins
+            on = on & (self.reveal[:, low_p : low_p + P, low_t : low_t + width] == 0)
+        return rotations(heard(on.view(B, P, self.columns, -1), past_only=in_order))
 
     def occupancy(self, shape: tuple[int, int]) -> Tensor:
         """Whether each node of a shape holds anything, bool [B, P / h, columns]."""
@@ -222,7 +234,8 @@ class FractalModel(nn.Module):
             forced = torch.zeros_like(forced)
         nodes = Parents(c_Nn, p_Nn, t_Nn, None, parents.weight[:, None] * scale)
         inherited = None if parents.hidden is None else level.inherited(parents.hidden)
-        x = level.embed(self.windows(level, canvas, nodes), level.locate(p_Nn, t_Nn), state, inherited)
+        seen, sounds = self.windows(level, canvas, nodes), self._listen(level, canvas, nodes)
+        x = level.embed(seen, level.locate(p_Nn, t_Nn), state, inherited, sounds)
         hidden = level.attend(x, t_Nn)
         logits = level.decide(hidden, p_Nn).float()
         nats = F.binary_cross_entropy_with_logits(logits, occupied.float(), reduction="none").masked_fill(forced, 0.0)
@@ -230,6 +243,19 @@ class FractalModel(nn.Module):
         priced = Decisions(level.level, nats[asked], weight[asked], c_Nn[asked], p_Nn[asked], t_Nn[asked], total)
         go_on = asked & occupied
         return priced, Parents(c_Nn[go_on], p_Nn[go_on], t_Nn[go_on], hidden[go_on], weight[go_on])
+
+    def _listen(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor | None:
+        """What nodes hear of the key, [N, n, FEATURES], or None if the model has no ear for it.
+
+        It is counted once, when level 0 has settled what is known: whole columns before, or unmasked patches.
+        """
+        if not self.config.model.tonality:
+            return None
+        if level.level == 0:
+            canvas.heard_rows = canvas.heard(self)
+        assert canvas.heard_rows is not None
+        column = at_Nn.canvas * canvas.columns + at_Nn.step // self.tree.shapes[0][1]
+        return F.embedding(column * PITCH_CLASSES + at_Nn.pitch % PITCH_CLASSES, canvas.heard_rows)
 
     def _show(
         self, canvas: Canvas, level: LevelModel, c_Nn: Tensor, p_Nn: Tensor, t_Nn: Tensor, known_Nn: Tensor
@@ -247,7 +273,8 @@ class FractalModel(nn.Module):
         seen = self.windows(level, canvas, nodes)
         assert cells.hidden is not None
         state = torch.full_like(nodes.pitch, STATE_START)
-        x = level.embed(seen, level.locate(nodes.pitch, nodes.step), state, level.inherited(cells.hidden))
+        sounds = self._listen(level, canvas, nodes)
+        x = level.embed(seen, level.locate(nodes.pitch, nodes.step), state, level.inherited(cells.hidden), sounds)
         logits = level.decide(level.attend(x, nodes.step), nodes.pitch).float()
         logits = forbid_held(level, logits, seen, nodes.step).squeeze(1)
         code = canvas.codes.view(-1)[canvas.flat(cells.canvas, cells.pitch, cells.step)].long()

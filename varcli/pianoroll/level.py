@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from varcli.nn.attention import CacheSlots, Transformer, rotary_tables
 from varcli.pianoroll.config import LevelConfig, ModelConfig
+from varcli.pianoroll.tonality import FEATURES
 from varcli.pianoroll.tree import Tree, Window
 
 UNKNOWN = 255
@@ -83,6 +84,7 @@ class LevelModel(nn.Module):
             self.inherit = nn.Linear(parent_width, D)
             self.share = nn.Linear(parent_width, self.siblings * OWN_SHARE)
             self.spread = nn.Linear(OWN_SHARE, D, bias=False)
+        self.hear = nn.Linear(FEATURES, D, bias=False) if config.tonality else None
         self.transformer = Transformer(D, options.heads, options.blocks, config.dropout)
         outputs = config.velocity_bins + 1 if self.is_value else 1
         self.head = nn.Linear(D, outputs)
@@ -124,9 +126,18 @@ class LevelModel(nn.Module):
             x = x + self.start((t_Nn // self.child_steps).clamp(max=START_COLUMNS - 1))
         return x
 
-    def embed(self, codes_NnW: Tensor, place_NnD: Tensor, state_Nn: Tensor, from_parent_NnD: Tensor | None) -> Tensor:
-        """Tokens [N, n, D] of nodes, from what they see, where they stand, their state and their parents."""
+    def embed(
+        self,
+        codes_NnW: Tensor,
+        place_NnD: Tensor,
+        state_Nn: Tensor,
+        from_parent_NnD: Tensor | None,
+        heard_NnF: Tensor | None,
+    ) -> Tensor:
+        """Tokens [N, n, D] of nodes, from what they see, where they stand, their state, parents, and what is heard."""
         x = self.look(codes_NnW) + place_NnD + self.state(state_Nn)
+        if self.hear is not None and heard_NnF is not None:
+            x = x + self.hear(heard_NnF)
         return x if from_parent_NnD is None else x + from_parent_NnD
 
     def attend(

@@ -23,6 +23,7 @@ from varcli.pianoroll.family import Answer, Ask, Family, Sheet, Together, Worker
 from varcli.pianoroll.fractal import NEVER, Canvas, FractalModel, forbid_held
 from varcli.pianoroll.level import LevelModel
 from varcli.pianoroll.mar import fill_masked, masked_state
+from varcli.pianoroll.tonality import PITCH_CLASSES
 
 SPECULATE_TOP = 8
 """Patches of level 0 decided in one look when silence is assumed, if a column has several."""
@@ -229,11 +230,17 @@ class Run:
             start, stop = np.zeros(len(asks), np.int64), len(asks[0].family.p)
         columns = np.minimum(start[:, None] + np.arange(stop), len(asks[0].family.p) - 1)
         pick, step = self._pick(network, asks, columns)
-        first, position, place, state, row = pick.unbind(0)
+        first, position, place, state, row, sound = pick.unbind(0)
         table = self._tables[level]
         seen = self._look(network, first, position)
         where = F.embedding(place, table.place)
-        x = network.embed(seen, where, state, self._inherited(asks, start, stop))
+        sounds = None
+        if network.hear is not None:
+            if level == 0:
+                self.canvas.heard_rows = self.canvas.heard(self.model)
+            assert self.canvas.heard_rows is not None
+            sounds = F.embedding(sound, self.canvas.heard_rows)
+        x = network.embed(seen, where, state, self._inherited(asks, start, stop), sounds)
         hidden = self._attend(network, x, step, start, asks)
         if network.is_value:
             logits = forbid_held(network, F.linear(hidden, table.weight) + F.embedding(row, table.bias), seen, step)
@@ -247,9 +254,9 @@ class Run:
         return answers
 
     def _pick(self, network: LevelModel, asks: list[Ask], columns: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Where the children asked about stand, i32 [5, R, m]: first cell in flat memory, position in the patch, row of
-        the table of places, state, pitch row. And their steps [R, m]."""
-        stacked = np.empty((5, *columns.shape), np.int32)
+        """Where the children asked about stand, i32 [6, R, m]: first cell in flat memory, position in the patch, row of
+        the table of places, state, pitch row, row of what is heard. And their steps [R, m]."""
+        stacked = np.empty((6, *columns.shape), np.int32)
         steps = np.empty(columns.shape, np.int64)
         bar, table = network.steps_per_bar, self._tables[network.level]
         for row, (ask, column) in enumerate(zip(asks, columns, strict=True)):
@@ -261,6 +268,8 @@ class Run:
             stacked[2, row] = pitch_row * table.columns + (t // network.child_steps if network.level == 0 else t % bar)
             stacked[3, row] = family.state[column]
             stacked[4, row] = pitch_row
+            column_of = family.sheet.row * self.canvas.columns + t // self.tree.shapes[0][1]
+            stacked[5, row] = column_of * PITCH_CLASSES + p % PITCH_CLASSES
             steps[row] = t
         return torch.from_numpy(stacked).to(self.model.device), torch.from_numpy(steps).to(self.model.device)
 
