@@ -104,13 +104,27 @@ def follow(model: FractalModel, codes: torch.Tensor | np.ndarray, *, seed: int =
     return follow_with(model, codes, [Scorer(model.tree, canvas, seed) for canvas in codes], **options)
 
 
-def follow_with(model: FractalModel, codes: np.ndarray, scorers: list[Any], **options: Any) -> np.ndarray:
+def follow_with(
+    model: FractalModel, codes: np.ndarray, scorers: list[Any], kind: type[Run] = Run, **options: Any
+) -> np.ndarray:
     """The same with given scorers, one per canvas."""
-    run = Run(model, scorers, range(len(codes)), codes.shape[2], batch_generate_size=1, **options)
+    run = kind(model, scorers, range(len(codes)), codes.shape[2], batch_generate_size=1, **options)
     for _ in run.events():
         pass
     assert all(np.array_equal(sheet.visible, canvas) for sheet, canvas in zip(run.sheets, codes, strict=True))
     return np.array([scorer.nats for scorer in scorers])
+
+
+class RemoteRun(Run):
+    """A run that believes its model to be on another device, and so sends it copies of what is written."""
+
+    @property
+    def _on_cpu(self) -> bool:
+        return False
+
+    @_on_cpu.setter
+    def _on_cpu(self, value: bool) -> None:
+        assert value
 
 
 Node = tuple[int, int, int]

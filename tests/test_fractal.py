@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from fractal_support import all_canvases, codes_of, follow, follow_with, price, some_canvas, tiny
+from fractal_support import RemoteRun, all_canvases, codes_of, follow, follow_with, price, some_canvas, tiny
 
 from varcli.config import load_config
 from varcli.pianoroll.choose import Scorer, at_least_one
@@ -140,6 +140,14 @@ def test_masked_canvases_cost_the_same_alone_and_in_company(kinds) -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-4)
     np.testing.assert_allclose(follow(model, canvases, seed=5, cached=False), alone, rtol=1e-4)
     assert not np.allclose(follow(model, canvases, seed=6), alone, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kinds", [("ar", "ar"), ("mar", "mar"), ("ar", "mar")])
+def test_a_model_on_another_device_sees_the_same_canvas(kinds) -> None:
+    model = tiny(kinds, "4x4>1x1", 8, notes=True, velocity_bins=3)
+    canvases = np.stack([some_canvas(model, 6, seed=s) for s in range(2)])
+    for part in (canvases, canvases[:1]):
+        np.testing.assert_allclose(follow(model, part, kind=RemoteRun), follow(model, part), rtol=1e-5)
 
 
 @pytest.mark.parametrize("scan_order", ORDERS)
