@@ -29,7 +29,7 @@ from varcli.errors import UsageError
 
 if TYPE_CHECKING:
     from varcli.pianoroll.config import PianorollConfig
-    from varcli.pianoroll.generate import SampleSettings
+    from varcli.pianoroll.settings import SampleSettings
 
 
 class Mode(StrEnum):
@@ -109,6 +109,7 @@ def sample(
     midi, picture, gif, frames, notes, steps, seconds}] and seconds, with null for a file that was not asked for.
     """
     from varcli.files import ensure_output_dir, refuse_existing
+    from varcli.pianoroll.settings import SampleSettings, check_settings
 
     levels, every = parse_levels(record_levels, "--record-levels"), parse_every(record_every, "--record-every")
     animated = gif_samples if gif else None
@@ -118,11 +119,6 @@ def sample(
     iterations = parse_counts(num_iter_list, "--num-iter-list")
     config = config_of(checkpoint)
     _check_levels(outputs, len(config.model.levels))
-    refuse_existing(outputs.paths(), overwrite)
-    ensure_output_dir(output_dir)
-
-    from varcli.pianoroll.generate import SampleSettings
-
     settings = SampleSettings(
         num_samples=num_samples,
         batch_size=batch_size,
@@ -134,6 +130,9 @@ def sample(
         tempo_bpm=tempo,
         seed=seed,
     )
+    check_settings(config, settings)
+    refuse_existing(outputs.paths(), overwrite)
+    ensure_output_dir(output_dir)
     document = _run(outputs, checkpoint, config, settings, device)
     emit(document, _lines(document), as_json)
 

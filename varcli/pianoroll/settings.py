@@ -1,0 +1,73 @@
+"""How to sample, and whether a model can: importable without torch, so that a mistake is told before anything loads."""
+
+from dataclasses import dataclass
+
+from varcli.errors import UsageError
+from varcli.pianoroll.config import PianorollConfig
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How to sample; None takes what the checkpoint's own config says.
+
+    `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
+    """
+
+    num_samples: int = 1
+    batch_size: int = 1
+    target_width: int = 256
+    num_iter_list: tuple[int, ...] | None = None
+    scan_order: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    tempo_bpm: float = 120.0
+    seed: int = 0
+
+
+def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[int, ...] | None:
+    """The iterations per level that these settings mean (None if no level is masked); raises UsageError."""
+    for name, value, least in (
+        ("--num-samples", settings.num_samples, 1),
+        ("--batch-size", settings.batch_size, 1),
+        ("--target-width", settings.target_width, 1),
+        ("--seed", settings.seed, 0),
+    ):
+        if value < least:
+            raise UsageError(f"{name} is {value}", f"give at least {least}")
+    if settings.temperature is not None and not settings.temperature > 0:
+        raise UsageError(f"--temperature is {settings.temperature}", "give a number above 0")
+    if settings.top_p is not None and not 0 < settings.top_p <= 1:
+        raise UsageError(f"--top-p is {settings.top_p}", "give a number above 0, at most 1")
+    _check_scan_order(config, settings.scan_order)
+    return _iterations(config, settings.num_iter_list)
+
+
+def _check_scan_order(config: PianorollConfig, wanted: str | None) -> None:
+    trained = config.model.scan_order
+    if wanted is None:
+        return
+    if all(level.kind == "mar" for level in config.model.levels):
+        raise UsageError("--scan-order means nothing to a masked model", "leave it out")
+    if wanted != trained:
+        raise UsageError(
+            f"the model was trained for scan order {trained}, not {wanted}", f"say {trained} or leave it out"
+        )
+
+
+def _iterations(config: PianorollConfig, wanted: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    levels = config.model.levels
+    if all(level.kind == "ar" for level in levels):
+        if wanted is not None:
+            raise UsageError(
+                "--num-iter-list is for masked (MAR) models; every level of this one is AR", "leave it out"
+            )
+        return None
+    iterations = wanted or config.sample.num_iter_list or (12,) + (4,) * (len(levels) - 1)
+    if len(iterations) != len(levels):
+        raise UsageError(
+            f"--num-iter-list has {len(iterations)} numbers; the model has {len(levels)} levels",
+            "give one number of iterations per level, coarse to fine",
+        )
+    if min(iterations) < 1:
+        raise UsageError(f"--num-iter-list holds {min(iterations)}", "give iterations of at least 1")
+    return iterations
