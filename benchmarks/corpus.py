@@ -1,6 +1,6 @@
 """Facts about a corpus of MIDI that the design rests on: how far onsets lie off the grid, and how empty rolls are.
 
-    python benchmarks/corpus.py --data pop909.zip
+python benchmarks/corpus.py --data pop909.zip
 """
 
 import argparse
@@ -23,7 +23,7 @@ def off_grid_without_beats(path: Path, every: int) -> list[float]:
 
 
 def empty_shares(rolls: list[np.ndarray]) -> dict[str, float]:
-    """Shares of 16x16 patches and 4x4 blocks that hold nothing, and decisions per roll where only occupied parents ask."""
+    """Shares of 16x16 patches and 4x4 blocks that hold nothing, and decisions where only occupied parents ask."""
     on = np.stack([roll > 0 for roll in rolls])
 
     def occupied(size: int) -> np.ndarray:
@@ -52,7 +52,8 @@ def main() -> None:
     without = np.array(off_grid_without_beats(options.data, options.every))
     print(f"pieces {len(corpus.pieces)}, steps {sum(piece.cells.shape[1] for piece in corpus.pieces)}")
     for label, values in (("beat annotations or tick grid", with_beats), ("tick grid alone", without)):
-        print(f"off the grid, {label}: mean {values.mean():.3f}, median {np.median(values):.3f} steps ({len(values)} files)")
+        figures = f"mean {values.mean():.3f}, median {np.median(values):.3f} steps ({len(values)} files)"
+        print(f"off the grid, {label}: {figures}")
     rolls = windows(corpus.pieces, Vocabulary(), steps=options.steps)
     for label, value in empty_shares(rolls).items():
         print(f"{label}: {value:.3f}" if value < 1 else f"{label}: {value:.0f}")

@@ -22,9 +22,10 @@ from varcli.events import SampleDone
 from varcli.pianoroll.config import ModelConfig
 from varcli.pianoroll.corpus import Corpus, read_corpus_of
 from varcli.pianoroll.fractal import FractalModel
-from varcli.pianoroll.generate import SampleSettings, generate
+from varcli.pianoroll.generate import generate
 from varcli.pianoroll.metrics import WindowStatistics, window_statistics, windows
 from varcli.pianoroll.roll import Vocabulary
+from varcli.pianoroll.settings import SampleSettings
 from varcli.registry import load_model
 
 

@@ -14,7 +14,8 @@ from support import STEPS, print_table, run, seconds_of, use_threads
 from varcli.animation import FrameRecorder
 from varcli.events import Event
 from varcli.pianoroll.fractal import FractalModel
-from varcli.pianoroll.generate import SampleSettings, generate, vocabulary_of, warm_up
+from varcli.pianoroll.generate import generate, vocabulary_of, warm_up
+from varcli.pianoroll.settings import SampleSettings
 from varcli.registry import load_model
 
 

@@ -11,7 +11,8 @@ from statistics import median
 
 from support import STEPS, print_table, run, seconds_of, use_threads
 
-from varcli.pianoroll.generate import SampleSettings, generate, warm_up
+from varcli.pianoroll.generate import generate, warm_up
+from varcli.pianoroll.settings import SampleSettings
 from varcli.registry import load_model
 
 BATCH = 16

@@ -111,6 +111,7 @@ def save_picture(roll: Roll, path: Path | str, *, title: str = "") -> None:
 def save_sample_picture(model: "FractalModel", path: Path, *, steps: int, seed: int) -> None:
     """Let a model write one roll of `steps` steps from `seed`, and keep its picture as .png, whole or not at all."""
     from varcli.pianoroll.generate import generate
+    from varcli.pianoroll.settings import SampleSettings
 
     for event in generate(model, SampleSettings(target_width=steps, seed=seed)):
         if isinstance(event, SampleDone):
