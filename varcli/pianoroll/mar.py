@@ -36,12 +36,13 @@ def fill_masked(run: "Run", family: Family) -> Worker:
             occupied = sheet.chooser.each(level, p, t, answer.logits[chosen], forced)
             any_occupied = any_occupied or bool(occupied.any())
             hits = chosen[occupied]
-            parts = [
-                run.fill(level + 1, sheet, int(family.p[k]), int(family.t[k]), answer.hidden[int(k)]) for k in hits
-            ]
-            if parts:
+            for group in _in_turn(run, family, hits):
+                parts = [
+                    run.fill(level + 1, sheet, int(family.p[k]), int(family.t[k]), answer.hidden[int(k)]) for k in group
+                ]
                 yield Together(parts)
-            _finish(run, family, chosen, occupied)
+                _finish(run, family, group, STATE_OCCUPIED)
+            _finish(run, family, chosen[~occupied], STATE_EMPTY)
             index = first + len(chosen)
             boxes = tuple(bounds(run, family, int(k)) for k in (chosen if level == 0 else hits))
             event = PatchDone(sheet.sample, level, "mar", index, n, iteration, len(counts), batch, boxes, sheet.visible)
@@ -49,11 +50,23 @@ def fill_masked(run: "Run", family: Family) -> Worker:
         done += count
 
 
-def _finish(run: "Run", family: Family, chosen: np.ndarray, occupied: np.ndarray) -> None:
+def _in_turn(run: "Run", family: Family, hits: np.ndarray) -> list[np.ndarray]:
+    """Occupied children that are filled together: all at once, but cells a step after a step.
+
+    Whether a cell is held or struck hangs on the cell before it; decided side by side, notes fall to pieces.
+    """
+    if len(hits) == 0 or family.level < run.tree.depth - 1:
+        return [hits] if len(hits) else []
+    steps = family.t[hits]
+    return [hits[steps == step] for step in np.unique(steps)]
+
+
+def _finish(run: "Run", family: Family, nodes: np.ndarray, state: int) -> None:
     shape = run.tree.shapes[family.level]
-    for k, on in zip(chosen, occupied, strict=True):
-        family.sheet.finish(family.level, int(family.p[k]), int(family.t[k]), shape, empty=not on)
-        family.state[k] = STATE_OCCUPIED if on else STATE_EMPTY
+    for k in nodes:
+        p, t = int(family.p[k]), int(family.t[k])
+        family.sheet.finish(family.level, p, t, shape, empty=state == STATE_EMPTY)
+        family.state[k] = state
 
 
 def unmask_counts(n: int, iterations: int) -> list[int]:
