@@ -108,7 +108,7 @@ def follow_with(
     model: FractalModel, codes: np.ndarray, scorers: list[Any], kind: type[Run] = Run, **options: Any
 ) -> np.ndarray:
     """The same with given scorers, one per canvas."""
-    run = kind(model, scorers, range(len(codes)), codes.shape[2], batch_generate_size=1, **options)
+    run = kind(model, scorers, range(len(codes)), codes.shape[2], **{"batch_generate_size": 1} | options)
     for _ in run.events():
         pass
     assert all(np.array_equal(sheet.visible, canvas) for sheet, canvas in zip(run.sheets, codes, strict=True))

@@ -8,9 +8,11 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from fractal_support import Looks, Node, looks, some_canvas, tiny
 
-from varcli.pianoroll.fractal import FractalModel
+from varcli.pianoroll.fractal import Canvas, FractalModel
+from varcli.pianoroll.level import UNKNOWN
 
 ORDERS = ("column_major", "row_major")
 STEPS = 10
@@ -123,6 +125,27 @@ def test_emptying_or_filling_a_patch_moves_nothing_before_it(shapes, order) -> N
         assert early <= after.logits.keys()
         later += len(moved(before, after))
     assert later > 10
+
+
+def test_the_first_level_looks_back_as_far_as_its_context_and_no_farther() -> None:
+    level = {"steps_before": 0, "steps_after": 0, "pitches_around": 0, "lags": ()}
+    model = tiny("ar", "8x2>1x1", 8, level=level, model={"context_steps": 6})
+    canvas = some_canvas(model, 20, density=0.2)
+    other = canvas.copy()
+    other[:, 4:6] = 0 if canvas[:, 4:6].any() else 1
+    moves = moved(looks(model, canvas), looks(model, other))
+    # Three patches of two steps each: the state of the changed one is first felt by its neighbour.
+    assert [t for level, _, t in sorted(moves) if level == 0] == [6, 8, 10]
+
+
+@pytest.mark.parametrize("kinds", [("mar", "mar"), ("ar", "mar")], ids="-".join)
+def test_masked_models_know_nothing_of_what_lies_beyond_the_canvas(kinds) -> None:
+    model = tiny(kinds, "4x4>1x1", 8, notes=True)
+    live = Canvas(model, torch.zeros(2, 8, 6, dtype=torch.uint8), torch.tensor([6, 3]))
+    assert (live.inner[0] == 0).all() and (live.inner[1, :, :3] == 0).all()
+    live.inner[0] = UNKNOWN
+    live.inner[1, :, :3] = UNKNOWN
+    assert (live.codes == UNKNOWN).all()
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fractal_support import all_canvases, codes_of, follow_with, price, tiny, tiny_config
+from fractal_support import all_canvases, codes_of, follow, follow_with, price, tiny, tiny_config
 
 from varcli.errors import UsageError
 from varcli.events import LevelStarted, PatchDone, SampleDone, SampleStarted
@@ -104,8 +104,27 @@ def test_masked_samples_come_as_often_as_the_mean_over_all_orders_says(kinds, no
     assert_drawn_from(frequencies(model, 2, 3000, 500, batch_generate_size=1), probability)
 
 
+@pytest.mark.parametrize("notes", [False, True])
+def test_cells_unmasked_together_come_as_often_as_they_are_priced(notes) -> None:
+    model = softer(tiny("mar", "2x2>1x1", 2, notes=notes))
+    canvases = all_canvases(2, 2 if notes else 3, codes_of(model)).numpy()
+    together: dict[str, Any] = {"iterations": (1, 1, 1), "batch_generate_size": 16}
+    # Decided at once, cells of one patch are independent but for the one that must be there.
+    probability = np.exp(-follow(model, canvases, **together))
+    assert probability.sum() == pytest.approx(1, abs=1e-5)
+    assert_drawn_from(frequencies(model, canvases.shape[2], 3000, 500, **together), probability)
+
+
 @pytest.mark.parametrize("kind", ["ar", "mar"])
-def test_a_sample_does_not_depend_on_how_many_follow_it(kind) -> None:
+def test_a_sample_does_not_depend_on_how_many_follow_it(kind, monkeypatch) -> None:
+    sizes = []
+
+    def counted(model: FractalModel, choosers: list[Sampler], *rest: Any, **options: Any) -> Run:
+        sizes.append(len(choosers))
+        return Run(model, choosers, *rest, **options)
+
+    # Rows of a smaller batch may be rounded in another way, so the last one is filled up.
+    monkeypatch.setattr("varcli.pianoroll.generate.Run", counted)
     model = tiny(kind, "4x4>2x2>1x1", 8, notes=True, velocity_bins=3)
     common = {"batch_size": 2, "target_width": 10, "seed": 3}
     one, three, five = (samples(model, num_samples=n, **common) for n in (1, 3, 5))
@@ -114,6 +133,7 @@ def test_a_sample_does_not_depend_on_how_many_follow_it(kind) -> None:
         assert all(np.array_equal(a, b) for a, b in zip(few, more, strict=False))
     assert all(np.array_equal(a, b) for a, b in zip(three, samples(model, num_samples=3, **common), strict=True))
     assert len({cells.tobytes() for cells in five}) == 5
+    assert sizes == [2, 2, 2, 2, 2, 2, 2, 2]
     others = samples(model, num_samples=3, **common | {"seed": 4})
     assert not any(np.array_equal(a, b) for a, b in itertools.product(three, others))
 
@@ -281,6 +301,17 @@ def test_held_cells_follow_a_sounding_one_where_the_model_sees_it() -> None:
         held += int((cells == 1).sum())
         assert (before[cells == 1] > 0).all()
     assert held > 20
+
+
+@pytest.mark.parametrize("kind", ["ar", "mar"])
+def test_no_note_is_held_from_before_the_first_step(kind) -> None:
+    model = tiny(kind, "4x4>1x1", 8, notes=True)
+    with torch.no_grad():
+        for level in model.level_models:
+            level.head.bias[0] += 4.0
+    cells = np.stack(samples(model, num_samples=8, batch_size=8, target_width=6))
+    assert (cells[:, :, 0] > 0).sum() > 20 and (cells == 1).sum() > 20
+    assert not (cells[:, :, 0] == 1).any()
 
 
 def test_rolls_carry_grid_tempo_and_vocabulary() -> None:

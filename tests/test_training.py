@@ -346,7 +346,8 @@ def test_a_folder_of_midi_trains_a_model_of_notes(tmp_path) -> None:
 
 
 def test_two_processes_learn_from_the_mean_of_their_gradients(pieces, tmp_path) -> None:
-    config = config_of(steps=2, validate_every=2, save_every=2)
+    # Clipping and AdamW would hide a sum in the place of a mean; the moments of unclipped gradients do not.
+    config = config_of(steps=2, validate_every=2, save_every=2, grad_clip=1e9)
     (tmp_path / "config.toml").write_text(dump_toml(config), encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "varcli"]
     command += ["train", str(tmp_path / "config.toml"), "--data", str(pieces), "--output-dir", str(tmp_path / "run")]
@@ -366,13 +367,13 @@ def test_two_processes_learn_from_the_mean_of_their_gradients(pieces, tmp_path) 
     assert [line["step"] for line in logged] == [1, 2]
     assert all(math.isfinite(line["loss"]) for line in logged)
     state, _ = load_state(tmp_path / "run" / "last.state.safetensors")
-    expected = alone_with_both_gradients(config, pieces)
-    for name, value in expected.items():
-        torch.testing.assert_close(state[f"model.{name}"], value, rtol=1e-4, atol=1e-6)
+    for name, (weight, moment) in alone_with_both_gradients(config, pieces).items():
+        torch.testing.assert_close(state[f"model.{name}"], weight, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(state[f"optimizer.exp_avg.{name}"], moment, rtol=1e-4, atol=1e-6)
 
 
-def alone_with_both_gradients(config: PianorollConfig, data: Path) -> dict[str, torch.Tensor]:
-    """The weights after the steps of `config`, each on the mean gradient of two ranks, worked out in one process."""
+def alone_with_both_gradients(config: PianorollConfig, data: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Weights and first moments after the steps of `config` on the mean gradient of two ranks, in one process."""
     *_, task = PianorollTask.read(config, data)
     assert isinstance(task, PianorollTask)
     options = config.train
@@ -393,4 +394,4 @@ def alone_with_both_gradients(config: PianorollConfig, data: Path) -> dict[str, 
         for group in run.optimizer.param_groups:
             group["lr"] = learning_rate(options, step)
         run.optimizer.step()
-    return {name: p.detach() for name, p in model.named_parameters()}
+    return {name: (p.detach(), run.optimizer.state[p]["exp_avg"]) for name, p in model.named_parameters()}
