@@ -28,13 +28,13 @@ def empty_shares(rolls: list[np.ndarray]) -> dict[str, float]:
 
     def occupied(size: int) -> np.ndarray:
         n, pitches, steps = on.shape
-        return on.reshape(n, pitches // size, size, steps // size, size).any((2, 4))
+        return np.asarray(on.reshape(n, pitches // size, size, steps // size, size).any((2, 4)))
 
     patches, blocks = occupied(16), occupied(4)
     asked = patches[0].size + (16 * patches.sum((1, 2)) + 16 * blocks.sum((1, 2))).mean()
     return {
-        "empty 16x16 patches": 1 - patches.mean(),
-        "empty 4x4 blocks": 1 - blocks.mean(),
+        "empty 16x16 patches": 1 - float(patches.mean()),
+        "empty 4x4 blocks": 1 - float(blocks.mean()),
         "occupancy decisions per roll": float(asked),
         "cells per roll": float(on[0].size),
     }

@@ -1,5 +1,7 @@
 """What nodes hear of the key: counted right, the same in every key, and never a leak."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from varcli.errors import UsageError
 from varcli.pianoroll.fractal import Canvas
 from varcli.pianoroll.tonality import FEATURES, PITCH_CLASSES, heard, rotations
 
-TONAL = {"model": {"tonality": True}}
+TONAL: dict[str, Any] = {"model": {"tonality": True}}
 
 
 def by_hand(on: np.ndarray, width: int, column: int, reach: int, past_only: bool) -> np.ndarray:
