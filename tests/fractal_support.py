@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from varcli.events import SampleDone
 from varcli.pianoroll.choose import Scorer
-from varcli.pianoroll.config import LevelConfig, ModelConfig, PianorollConfig
+from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, PianorollConfig
 from varcli.pianoroll.fractal import Canvas, Draw, FractalModel, Parents, build
+from varcli.pianoroll.generate import SampleSettings, generate
 from varcli.pianoroll.level import STATE_MASKED, LevelModel
 from varcli.pianoroll.run import Run
+from varcli.train.config import TrainConfig
 
 torch.set_num_threads(1)
 
@@ -54,6 +57,39 @@ def tiny_config(
     return PianorollConfig(model=model, **sections)
 
 
+SHORT = {
+    "steps": 6,
+    "batch_size": 2,
+    "warmup_steps": 2,
+    "validate_every": 3,
+    "save_every": 3,
+    "validation_crops": 2,
+    "parents_per_level": 16,
+}
+
+
+def config_of(
+    kind: str = "ar",
+    notes: bool = False,
+    model: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    **options: Any,
+) -> PianorollConfig:
+    """A short training of a small model of 128 pitches; `options` are those of training."""
+    level = {"steps_before": 2, "pitches_around": 2, "steps_after": 0}
+    return tiny_config(
+        kind,
+        "64x4>8x2>1x1",
+        128,
+        notes=notes,
+        level=level,
+        model=model or {},
+        name="tiny",
+        data=DataConfig.model_validate({"crop_steps": 16} | (data or {})),
+        train=TrainConfig.model_validate(SHORT | options),
+    )
+
+
 def tiny(kinds: Sequence[str] | str, shapes: str, pitches: int, *, seed: int = 0, **options: Any) -> FractalModel:
     """A model whose weights are so large that every decision depends strongly on all it sees."""
     model = build(tiny_config(kinds, shapes, pitches, **options)).eval()
@@ -87,6 +123,12 @@ def some_canvas(model: FractalModel, steps: int, *, seed: int = 0, density: floa
     return cells
 
 
+def samples(model: FractalModel, **settings: Any) -> list[np.ndarray]:
+    """Cells u8 [P, T] of all samples."""
+    done = [event for event in generate(model, SampleSettings(**settings)) if isinstance(event, SampleDone)]
+    return [event.roll.cells for event in done]
+
+
 def price(model: FractalModel, codes: torch.Tensor | np.ndarray, *, seed: int = 0, **options: Any) -> np.ndarray:
     """NLL f64 [B] of canvases u8 [B, P, T] by the walk, in nats; `parents` is the cap of the draw."""
     codes = torch.as_tensor(codes)
@@ -108,7 +150,8 @@ def follow_with(
     model: FractalModel, codes: np.ndarray, scorers: list[Any], kind: type[Run] = Run, **options: Any
 ) -> np.ndarray:
     """The same with given scorers, one per canvas."""
-    run = kind(model, scorers, range(len(codes)), codes.shape[2], **{"batch_generate_size": 1} | options)
+    how: dict[str, Any] = {"batch_generate_size": 1} | options
+    run = kind(model, scorers, range(len(codes)), codes.shape[2], **how)
     for _ in run.events():
         pass
     assert all(np.array_equal(sheet.visible, canvas) for sheet, canvas in zip(run.sheets, codes, strict=True))
