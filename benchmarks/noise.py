@@ -3,7 +3,7 @@
 Every cell of 88 keys sounds on its own with probability 0.05, which costs 17.47 nats per frame and not less. The
 process's own figure on the held-out frames is the yardstick: a model may not lie below it by more than 0.02.
 
-    python benchmarks/noise.py [--steps 600] [--frames 20480] [--only TEXT]
+    python benchmarks/noise.py [--steps 600] [--frames 20480] [--passes 4] [--only TEXT]
 """
 
 import argparse
@@ -124,7 +124,7 @@ def own_nats(piece: Piece) -> float:
     return float(-KEYS * (on * np.log(SHARE) + (1 - on) * np.log(1 - SHARE)))
 
 
-def measure(case: Case, steps: int, frames: int) -> Measured:
+def measure(case: Case, steps: int, frames: int, passes: int) -> Measured:
     """Train a model for `steps` and score it on `frames` new ones."""
     began = time.perf_counter()
     torch.manual_seed(0)
@@ -134,7 +134,7 @@ def measure(case: Case, steps: int, frames: int) -> Measured:
     model = build(config)
     train(model, PianorollTask(config, Corpus(tuple(pieces), (), Vocabulary(binary=True), 4, "noise")))
     held_out = noise(rng, frames // PIECE_STEPS, "test")
-    *_, report = score(model, held_out, passes=4)
+    *_, report = score(model, held_out, passes=passes)
     assert isinstance(report, LikelihoodReport)
     own = [own_nats(piece) for piece in held_out]
     gaps = [part.nats / part.frames - mine for part, mine in zip(report.pieces, own, strict=True)]
@@ -147,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--steps", type=int, default=600, help="optimiser steps per model")
     parser.add_argument("--frames", type=int, default=20_480, help="held-out frames, a multiple of 512")
+    parser.add_argument("--passes", type=int, default=4, help="draws by which masked models are estimated")
     parser.add_argument("--only", default="", help="measure the cases whose name contains this")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     options = parser.parse_args()
@@ -158,7 +159,7 @@ def main() -> None:
     leaks = 0
     for case in CASES:
         if options.only in case.name:
-            found = measure(case, options.steps, options.frames)
+            found = measure(case, options.steps, options.frames, options.passes)
             gap = found.nats - found.own
             leaks += gap < -ALLOWED - 2 * found.error
             said = f"{gap:+.3f}" + (f" ± {found.error:.3f}" if found.error else "")

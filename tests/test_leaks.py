@@ -65,15 +65,14 @@ def changes(model: FractalModel, canvas: np.ndarray) -> list[tuple[int, int, int
     return found
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     "kinds",
     [("ar",) * 3, ("mar",) * 3, ("ar", "mar", "mar"), ("mar", "ar", "ar"), ("ar", "mar", "ar"), ("mar", "ar", "mar")],
     ids="-".join,
 )
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_changed_cell_moves_only_those_who_may_know_it(kinds, order, seed) -> None:
-    model = tiny(kinds, "4x4>2x2>1x1", 8, notes=True, velocity_bins=2, scan_order=order, seed=seed)
+def test_a_changed_cell_moves_only_those_who_may_know_it(kinds, seed) -> None:
+    model = tiny(kinds, "4x4>2x2>1x1", 8, notes=True, velocity_bins=2, scan_order=ORDERS[seed], seed=seed)
     canvas = some_canvas(model, STEPS, seed=seed, density=0.4)
     before = looks(model, canvas, seed)
     ignorant = informed = 0

@@ -51,7 +51,7 @@ def test_nothing_is_learnt_from_noise_that_is_not_in_it(shapes, order) -> None:
     rng = np.random.default_rng(0)
     # Windows reach far into what comes later, so that a mistake in what is hidden would show.
     level = {"steps_before": 3, "steps_after": 3, "pitches_around": 6, "lags": (), "heads": 2}
-    options = {"steps": 150, "batch_size": 4, "learning_rate": 1e-2, "warmup_steps": 10, "parents_per_level": 256}
+    options = {"steps": 100, "batch_size": 4, "learning_rate": 1e-2, "warmup_steps": 10, "parents_per_level": 256}
     config = tiny_config(
         "ar",
         shapes,
