@@ -55,21 +55,37 @@ class Sampler:
         h, w = self._shapes[level]
         return self._uniform[level][p // h, t // w]
 
+    def _tempered(self, logits: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64) / self._temperature, -500, 500)))
+
     def _probability(self, logits: np.ndarray) -> np.ndarray:
-        occupied = 1 / (1 + np.exp(-np.clip(logits / self._temperature, -60, 60)))
+        occupied = self._tempered(logits)
         if self._top_p < 1:
             occupied = np.where(occupied >= self._top_p, 1.0, np.where(1 - occupied >= self._top_p, 0.0, occupied))
         return occupied
 
     def first(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> int | None:
-        hits = np.flatnonzero(self._draws(level, p, t) < self._probability(logits))
+        draws = self._draws(level, p, t)
+        if forced and self._top_p < 1:
+            # Where one child must be occupied, the nucleus is over which comes first: child by child it would
+            # rule each of them out until the last.
+            empty = np.cumprod(1 - self._tempered(logits))
+            mass = -np.diff(np.concatenate([[1.0], empty[:-1], [0.0]]))
+            return _draw(_nucleus(mass, self._top_p), float(draws[0]))
+        hits = np.flatnonzero(draws < self._probability(logits))
         return int(hits[0]) if len(hits) else len(p) - 1 if forced else None
 
     def each(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> np.ndarray:
-        probability = self._probability(logits)
         draws = self._draws(level, p, t)
         if not forced:
-            return draws < probability
+            return draws < self._probability(logits)
+        probability = self._tempered(logits)
+        if self._top_p < 1:
+            # One child is drawn by its odds of being the only one, in whatever order they come; the others as ever.
+            odds = probability / np.maximum(1 - probability, 1e-300)
+            chosen = draws < self._probability(logits)
+            chosen[_draw(_nucleus(odds / odds.sum(), self._top_p), float(draws[0]))] = True
+            return chosen
         chosen = np.zeros(len(p), bool)
         for i in range(len(p)):
             chosen[i] = draws[i] < (probability[i] if chosen.any() else at_least_one(probability[i:]))
@@ -80,11 +96,21 @@ class Sampler:
         mass = np.exp(z - z.max())
         mass /= mass.sum()
         if self._top_p < 1:
-            rank = np.argsort(-mass, kind="stable")
-            beyond = np.cumsum(mass[rank]) - mass[rank] >= self._top_p
-            mass[rank[beyond]] = 0
-            mass /= mass.sum()
-        return 1 + min(int(np.searchsorted(np.cumsum(mass), self._values[p, t], side="right")), len(mass) - 1)
+            mass = _nucleus(mass, self._top_p)
+        return 1 + _draw(mass, float(self._values[p, t]))
+
+
+def _nucleus(mass: np.ndarray, top_p: float) -> np.ndarray:
+    """Probabilities [n] of the likeliest outcomes that together reach `top_p`, the others zero."""
+    rank = np.argsort(-mass, kind="stable")
+    kept = mass.copy()
+    kept[rank[np.cumsum(mass[rank]) - mass[rank] >= top_p]] = 0
+    return kept / kept.sum()
+
+
+def _draw(mass: np.ndarray, uniform: float) -> int:
+    """Outcome of probabilities [n] at a uniform number in [0, 1)."""
+    return min(int(np.searchsorted(np.cumsum(mass), uniform, side="right")), len(mass) - 1)
 
 
 class Scorer:

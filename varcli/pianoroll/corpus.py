@@ -98,6 +98,16 @@ def read_corpus_of(config: PianorollConfig, path: Path) -> Iterator[FilesRead | 
     )
 
 
+def check_rows(config: PianorollConfig, pieces: Iterable[Piece]) -> None:
+    """Raise UsageError for a piece whose canvas has other rows than the model's: none is cut or moved in silence."""
+    for piece in pieces:
+        if len(piece.cells) != config.model.pitches:
+            raise UsageError(
+                f"{piece.name} has {len(piece.cells)} pitches, the model {config.model.pitches}",
+                "MIDI, .mat and .npz are read as 128 pitches; set model.pitches=128",
+            )
+
+
 def default_cache_dir() -> Path:
     """The user's cache folder for parsed corpora: $XDG_CACHE_HOME/varcli, or ~/.cache/varcli."""
     home = os.environ.get("XDG_CACHE_HOME")

@@ -47,7 +47,7 @@ class Parents:
 class Decisions:
     """Priced decisions of one level: nats [M] and their weight [M], and where they stand: canvas, pitch, step [M].
 
-    `total` counts the level's children in the whole batch, whether they were drawn or not.
+    `total` counts the children, on the canvas or not, of all the parents that the level above left to choose from.
     """
 
     level: int
@@ -61,10 +61,15 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Draw:
-    """How a walk draws: MAR masks and parents come from `generator`; `parents` caps the parents per inner level."""
+    """How a walk draws: MAR masks and parents come from `generator`; `parents` caps the parents per inner level.
+
+    `known_share` in [0, 1), if given, takes the place of the uniform number that says how much of level 0 is known, so
+    that who scores canvases one by one can spread it evenly over them.
+    """
 
     generator: torch.Generator
     parents: int | None = None
+    known_share: float | None = None
 
 
 class Canvas:
@@ -228,7 +233,8 @@ class FractalModel(nn.Module):
         if level.kind == "ar":
             asked, forced, state, scale = _in_order(occupied, exists)
         else:
-            asked, forced, state, scale = _masked(occupied, exists, draw.generator)
+            share = draw.known_share if level.level == 0 else None
+            asked, forced, state, scale = _masked(occupied, exists, draw.generator, share)
             self._show(canvas, level, c_Nn, p_Nn, t_Nn, exists & ~asked)
         if level.level == 0:
             forced = torch.zeros_like(forced)
@@ -303,7 +309,9 @@ def _in_order(occupied: Tensor, exists: Tensor) -> tuple[Tensor, Tensor, Tensor,
     return exists, forced, state, torch.ones(len(exists), 1, device=exists.device)
 
 
-def _masked(occupied: Tensor, exists: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _masked(
+    occupied: Tensor, exists: Tensor, generator: torch.Generator, share: float | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """MAR: a uniform number of children, drawn at random, is known; the others are asked about.
 
     A child asked about after k of n known ones stands for n / (n - k) decisions of a random order.
@@ -312,11 +320,8 @@ def _masked(occupied: Tensor, exists: Tensor, generator: torch.Generator) -> tup
     device = exists.device
     count = exists.sum(1, keepdim=True)
     # One stratified draw over the batch: less noise than independent ones, and each is still uniform.
-    u = (
-        (torch.rand(1, generator=generator) + torch.randperm(N, generator=generator) / N)
-        .remainder(1)[:, None]
-        .to(device)
-    )
+    first = torch.rand(1, generator=generator) if share is None else torch.tensor([share])
+    u = (first + torch.randperm(N, generator=generator) / N).remainder(1)[:, None].to(device)
     known_count = (u * count).long().clamp(max=count - 1)
     order = torch.rand(N, n, generator=generator).to(device).masked_fill(~exists, 2.0).argsort(1).argsort(1)
     known = order < known_count

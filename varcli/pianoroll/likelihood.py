@@ -3,6 +3,7 @@
 Shapes: P pitches, T steps.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 
 from varcli.errors import UsageError, VarError
 from varcli.events import PieceScored
-from varcli.pianoroll.corpus import Piece
+from varcli.pianoroll.corpus import Piece, check_rows
 from varcli.pianoroll.fractal import Draw, FractalModel
 
 PARENTS_AT_ONCE = 512
@@ -56,13 +57,15 @@ def score(
     """
     if not pieces:
         raise UsageError("there are no pieces to score", "choose another --split or other data")
+    check_rows(model.config, pieces)
     exact = not model.masked
     by_frame = exact and _visits_frames_in_order(model)
     scored: list[PieceLikelihood] = []
     levels = np.zeros(len(model.levels))
     nats, frames = 0.0, 0
     for done, piece in enumerate(pieces, 1):
-        likelihood, per_level = _score_piece(model, piece, 1 if exact else passes, seed, by_frame)
+        draws = [Draw(torch.Generator())] if exact else _draws(piece.name, passes, seed)
+        likelihood, per_level = _score_piece(model, piece, draws, by_frame)
         scored.append(likelihood)
         levels += per_level
         nats, frames = nats + likelihood.nats, frames + likelihood.frames
@@ -80,9 +83,22 @@ def _visits_frames_in_order(model: FractalModel) -> bool:
     return w == 1 and tree.scan_order == "column_major"
 
 
+def _draws(name: str, passes: int, seed: int) -> list[Draw]:
+    """What is known of a piece in each pass: a share of it that is uniform over pieces and spread evenly over passes.
+
+    It hangs on the piece's name, so that a piece costs the same alone and in company.
+    """
+    base = int(hashlib.sha256(f"{seed} {name}".encode()).hexdigest()[:12], 16)
+    offset = base / 16**12
+    return [
+        Draw(torch.Generator().manual_seed(base + index), known_share=(offset + index / passes) % 1)
+        for index in range(passes)
+    ]
+
+
 @torch.inference_mode()
 def _score_piece(
-    model: FractalModel, piece: Piece, passes: int, seed: int, by_frame: bool
+    model: FractalModel, piece: Piece, draws: Sequence[Draw], by_frame: bool
 ) -> tuple[PieceLikelihood, np.ndarray]:
     """Price one piece; returns it and its nats per level."""
     model.eval()
@@ -90,10 +106,9 @@ def _score_piece(
     codes = torch.from_numpy(np.ascontiguousarray(piece.cells))[None].to(model.device)
     per_level = np.zeros(len(model.levels))
     cells = np.zeros((P, T), np.float64)
-    for number in range(passes):
-        draw = Draw(torch.Generator().manual_seed(seed * 1_000_003 + number))
+    for draw in draws:
         for decisions in model.walk(codes, draw, chunk=PARENTS_AT_ONCE):
-            nats = (decisions.nats.double() * decisions.weight.double()).cpu().numpy() / passes
+            nats = (decisions.nats.double() * decisions.weight.double()).cpu().numpy() / len(draws)
             per_level[decisions.level] += nats.sum()
             shape = model.tree.shapes[min(decisions.level, model.tree.depth - 1)]
             _spread(cells, nats, decisions.pitch.cpu().numpy(), decisions.step.cpu().numpy(), shape)

@@ -15,7 +15,7 @@ from torch import Tensor
 from varcli.errors import UsageError
 from varcli.events import FilesRead
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.corpus import Corpus, Piece, read_corpus_of
+from varcli.pianoroll.corpus import Corpus, Piece, check_rows, read_corpus_of
 from varcli.pianoroll.fractal import Draw, FractalModel
 from varcli.pianoroll.roll import crop
 
@@ -48,6 +48,7 @@ class PianorollTask:
         for name, pieces in (("training", self.pieces), ("validation", self.valid)):
             if not pieces:
                 raise UsageError(f"the corpus has no {name} pieces", "files are split by song number; give more files")
+        check_rows(config, (*self.pieces, *self.valid))
         steps = np.array([piece.cells.shape[1] for piece in self.pieces], np.float64)
         self._share = steps / steps.sum()
         self.provenance: dict[str, Any] = {
@@ -97,7 +98,11 @@ class PianorollTask:
         return CropBatch(torch.from_numpy(codes), steps)
 
     def loss(self, model: FractalModel, batch: CropBatch, draw: Draw) -> StepLoss:
-        """Price a batch; every level weighs as much as it costs in nats per frame."""
+        """Price a batch: the mean price of a level's drawn decisions, times the decisions it could have drawn.
+
+        A level below one that drew its parents therefore weighs less than its share of the nats. The figures beside the
+        loss are unbiased.
+        """
         frames = int(batch.steps.sum())
         steps_B = batch.steps.to(model.device)
         terms, nats = [], []

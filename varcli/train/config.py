@@ -29,7 +29,7 @@ class TrainConfig(BaseModel):
     parents_per_level: int = Field(
         default=256,
         ge=1,
-        description="Parents of the inner levels drawn per step; the loss is weighted to stay unbiased.",
+        description="Parents of the inner levels drawn per step; the reported nats stay unbiased.",
     )
     validate_every: int = Field(default=500, ge=1, description="Steps between validations.")
     validation_crops: int = Field(default=64, ge=1, description="Crops scored at each validation.")
