@@ -35,8 +35,12 @@ class LevelConfig(Section):
         default=None,
         description="Shape of one child, PITCHESxSTEPS; absent for the last level, which says a cell's value.",
     )
-    width: int = Field(default=256, ge=8, description="Width of the transformer.")
-    blocks: int = Field(default=4, ge=1, description="Number of transformer blocks.")
+    network: Literal["transformer", "mlp"] = Field(
+        default="transformer",
+        description="Children attend to their siblings, or each is decided by a perceptron from what it sees.",
+    )
+    width: int = Field(default=256, ge=8, description="Width of the network.")
+    blocks: int = Field(default=4, ge=1, description="Number of its blocks.")
     heads: int = Field(default=4, ge=1, description="Number of attention heads; divides the width.")
     steps_before: int = Field(
         default=16, ge=0, description="Steps before the child that its window of known cells shows."
@@ -56,6 +60,17 @@ class LevelConfig(Section):
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         return self
+
+
+class EchoConfig(Section):
+    """Pointers to similar stretches of the same piece, from which nodes may copy."""
+
+    candidates: int = Field(default=0, ge=0, le=32, description="Stretches that a column may point to; 0: no copying.")
+    pitches_around: int = Field(
+        default=6, ge=0, description="Pitches below and above a child that are compared and shown."
+    )
+    steps_before: int = Field(default=1, ge=0, description="Steps before the child that are compared and shown.")
+    steps_after: int = Field(default=2, ge=0, description="Steps after the child that are compared and shown.")
 
 
 class ModelConfig(Section):
@@ -80,6 +95,16 @@ class ModelConfig(Section):
     tonality: bool = Field(
         default=False,
         description="Tell nodes the pitch classes heard so far, counted from their own; not for row_major.",
+    )
+    voices: bool = Field(
+        default=False,
+        description="Tell nodes how many notes sound below them in their step; for first patches one step wide.",
+    )
+    echo: EchoConfig = Field(default=EchoConfig(), description="Copying from similar stretches of the piece.")
+    note_dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of seen cells hidden in training.")
+    conditioning: bool = Field(
+        default=False,
+        description="Train with some cells known beforehand, so that the model can continue, inpaint and harmonise.",
     )
     levels: tuple[LevelConfig, ...] = Field(
         default=(
@@ -107,8 +132,15 @@ class ModelConfig(Section):
         shapes = [level.shape for level in self.levels]
         if None in shapes[:-1]:
             raise ValueError("only the last level may have no shape")
+        if self.conditioning and self.velocity_bins > 124:
+            raise ValueError("conditioning needs velocity_bins of 124 or less: codes must stay below 127")
         if self.tonality and self.scan_order == "row_major" and self.levels[0].kind == "ar":
             raise ValueError("tonality needs whole columns in the past, so scan_order column_major")
+        if self.echo.candidates and self.scan_order == "row_major" and self.levels[0].kind == "ar":
+            raise ValueError("echo needs whole columns in the past, so scan_order column_major")
+        in_steps = parse_shape(str(shapes[0]))[1] == 1 and self.scan_order == "column_major"
+        if self.voices and not (in_steps and all(level.kind == "ar" for level in self.levels)):
+            raise ValueError("voices needs AR levels, first patches one step wide and scan_order column_major")
         if self.vocabulary == "notes" and shapes[-1] is not None:
             raise ValueError("vocabulary 'notes' needs a last level without a shape, for a cell's value")
         if self.vocabulary == "binary" and shapes[-1] is None:

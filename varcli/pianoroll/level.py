@@ -11,21 +11,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.nn.attention import CacheSlots, Transformer, rotary_tables
+from varcli.nn.mlp import ResidualMLP
 from varcli.pianoroll.config import LevelConfig, ModelConfig
 from varcli.pianoroll.tonality import FEATURES
 from varcli.pianoroll.tree import Tree, Window
 
 UNKNOWN = 255
 """Code of a cell that a node may not see or that does not exist yet."""
+GIVEN = 128
+"""Flag on the code of a cell that is known beforehand: every node may see it, whatever the order or the masks."""
 
 STATE_START, STATE_EMPTY, STATE_OCCUPIED, STATE_MASKED = range(4)
 START_COLUMNS = 32
+MOST_VOICES = 7
+"""Cells counted below a node in its step; more are as many."""
 OWN_SHARE = 32
 """Width of the part of its parent's vector that belongs to one child alone."""
 
 
 def cell_channels(config: ModelConfig) -> Tensor:
-    """What a code looks like to the network: f32 [256, C] (sounding, onset, velocity; "known" if a level is MAR)."""
+    """What a code looks like to the network: f32 [256, C].
+
+    Channels: sounding, onset, velocity; "known" if a level is MAR, else "given" if the model can be conditioned.
+    """
     table = torch.zeros(256, 3)
     if config.vocabulary == "binary":
         table[1] = torch.tensor([1.0, 0.0, 0.0])
@@ -35,39 +43,59 @@ def cell_channels(config: ModelConfig) -> Tensor:
         table[1, 0] = 1
         table[2 : 2 + bins, :2] = 1
         table[2 : 2 + bins, 2] = torch.linspace(0, 1, bins) if bins > 1 else 0.5
+    codes = config.velocity_bins + 2 if config.vocabulary == "notes" else 2
+    if config.conditioning:
+        table[GIVEN : GIVEN + codes] = table[:codes]
+    last = torch.zeros(256, 1)
+    last[GIVEN : GIVEN + codes] = 1
     if any(level.kind == "mar" for level in config.levels):
-        known = torch.zeros(256, 1)
-        known[: config.velocity_bins + 2 if config.vocabulary == "notes" else 2] = 1
-        table = torch.cat([table, known], 1)
-    return table
+        last[:codes] = 1
+    elif not config.conditioning:
+        return table
+    return torch.cat([table, last], 1)
 
 
-class LevelModel(nn.Module):
-    """One level: embeds its nodes, runs its transformer, and says whether each child is occupied.
+def plain(codes: Tensor) -> Tensor:
+    """Codes u8 without the flag of given cells; unknown cells count as silent."""
+    return (codes & (GIVEN - 1)).masked_fill_(codes == UNKNOWN, 0)
 
-    A node's token is the sum of its window of known cells, its place (pitch row, place in the bar, place in the
-    parent), the state of its neighbour in the order (AR) or of itself (MAR), and the parent's hidden vector.
-    The value level has one node per occupied cell and says its code instead.
-    """
+
+class View(nn.Module):
+    """A window of cells around the nodes of one level: offsets [W, 2], and when their cells are known."""
 
     offsets: Tensor
     follows: Tensor
     differs: Tensor
     channels: Tensor
 
-    def __init__(self, level: int, config: ModelConfig, tree: Tree, parent_width: int) -> None:
+    def __init__(self, level: int, window: Window, config: ModelConfig) -> None:
         super().__init__()
-        options: LevelConfig = config.levels[level]
-        self.level, self.kind, self.width = level, options.kind, options.width
-        self.is_value = level == tree.depth
-        self.child_pitches, self.child_steps = tree.shapes[min(level, tree.depth - 1)]
-        self.steps_per_bar = config.steps_per_bar
-        self.context_columns = max(1, config.context_steps // tree.shapes[0][1])
-        window: Window = tree.window(level, options)
+        self.level = level
         self.register_buffer("offsets", torch.from_numpy(window.offsets), persistent=False)
         self.register_buffer("follows", torch.from_numpy(~window.precedes), persistent=False)
         self.register_buffer("differs", torch.from_numpy(window.differs), persistent=False)
         self.register_buffer("channels", cell_channels(config), persistent=False)
+
+
+class LevelModel(View):
+    """One level: embeds its nodes, runs its network, and says whether each child is occupied.
+
+    A node's token is the sum of its window of known cells, its place (pitch row, place in the bar, place in the
+    parent), the state of its neighbour in the order (AR) or of itself (MAR), the parent's hidden vector, and what the
+    model's ears and pointers add. The value level has one node per occupied cell and says its code instead.
+    A `stateless` level runs its tokens one by one, without attention: all it knows of siblings is in the window.
+    """
+
+    def __init__(self, level: int, config: ModelConfig, tree: Tree, parent_width: int) -> None:
+        options: LevelConfig = config.levels[level]
+        window: Window = tree.window(level, options)
+        super().__init__(level, window, config)
+        self.kind, self.width, self.stateless = options.kind, options.width, options.network == "mlp"
+        self.is_value = level == tree.depth
+        self.child_pitches, self.child_steps = tree.shapes[min(level, tree.depth - 1)]
+        self.steps_per_bar = config.steps_per_bar
+        self.context_columns = max(1, config.context_steps // tree.shapes[0][1])
+        self.note_dropout = config.note_dropout
 
         rows = config.pitches // self.child_pitches
         inputs = window.offsets.shape[0] * self.channels.shape[1]
@@ -85,7 +113,12 @@ class LevelModel(nn.Module):
             self.share = nn.Linear(parent_width, self.siblings * OWN_SHARE)
             self.spread = nn.Linear(OWN_SHARE, D, bias=False)
         self.hear = nn.Linear(FEATURES, D, bias=False) if config.tonality else None
-        self.transformer = Transformer(D, options.heads, options.blocks, config.dropout)
+        self.voices = nn.Embedding(MOST_VOICES + 1, D) if config.voices and level else None
+        self.transformer, self.perceptron = None, None
+        if self.stateless:
+            self.perceptron = ResidualMLP(D, options.blocks, config.dropout)
+        else:
+            self.transformer = Transformer(D, options.heads, options.blocks, config.dropout)
         outputs = config.velocity_bins + 1 if self.is_value else 1
         self.head = nn.Linear(D, outputs)
         self.row_bias = nn.Embedding(rows, outputs)
@@ -112,7 +145,11 @@ class LevelModel(nn.Module):
 
     def look(self, codes_NnW: Tensor) -> Tensor:
         """Embed windows of cell codes u8 [N, n, W] (UNKNOWN where hidden) to [N, n, D]."""
-        return self.see(_lookup(codes_NnW, self.channels).flatten(-2))
+        seen = lookup(codes_NnW, self.channels)
+        if self.training and self.note_dropout > 0:
+            kept = torch.rand(codes_NnW.shape, device=seen.device) >= self.note_dropout
+            seen = seen * (kept / (1 - self.note_dropout)).to(seen.dtype)[..., None]
+        return self.see(seen.flatten(-2))
 
     def inherited(self, parent_ND: Tensor) -> Tensor:
         """What children take from their parent's vector [N, D'], as [N, n, D]: a common part and one of their own."""
@@ -133,9 +170,12 @@ class LevelModel(nn.Module):
         state_Nn: Tensor,
         from_parent_NnD: Tensor | None,
         heard_NnF: Tensor | None,
+        more_NnD: Tensor | None = None,
     ) -> Tensor:
-        """Tokens [N, n, D] of nodes, from what they see, where they stand, their state, parents, and what is heard."""
+        """Tokens [N, n, D] of nodes: what they see, where they stand, their state, parents, what is heard, and more."""
         x = self.look(codes_NnW) + place_NnD + self.state(state_Nn)
+        if more_NnD is not None:
+            x = x + more_NnD
         if self.hear is not None and heard_NnF is not None:
             x = x + self.hear(heard_NnF)
         return x if from_parent_NnD is None else x + from_parent_NnD
@@ -143,7 +183,10 @@ class LevelModel(nn.Module):
     def attend(
         self, x_NnD: Tensor, t_Nn: Tensor, slots: CacheSlots | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Run the transformer over tokens; level 0 turns them by their column and looks only `context_steps` far."""
+        """Run the network over tokens; attention of level 0 turns them by their column and looks `context_steps` far."""
+        if self.perceptron is not None:
+            return self.perceptron(x_NnD)
+        assert self.transformer is not None
         rotary = None
         if self.level == 0:
             columns = (t_Nn // self.child_steps)[:, None]
@@ -170,7 +213,7 @@ class LevelModel(nn.Module):
         return logits if self.is_value else logits.squeeze(-1) + (self.row_head(row) * h_NnD).sum(-1)
 
 
-def _lookup(codes: Tensor, channels_VC: Tensor) -> Tensor:
+def lookup(codes: Tensor, channels_VC: Tensor) -> Tensor:
     """Channels [..., C] of cell codes u8 [...]; in bfloat16 under autocast.
 
     Four bfloat16 channels are as wide as one int64, and a gather of int64 is five times faster than one of rows.

@@ -94,7 +94,11 @@ class Tree:
                     np.arange(-LAG_REACH, h + LAG_REACH), np.arange(-1, w + 1) + sign * lag, indexing="ij"
                 )
                 parts.append(np.stack([p.ravel(), t.ravel()], 1))
-        offsets = np.unique(np.concatenate(parts), axis=0)
+        return self.sight(level, np.unique(np.concatenate(parts), axis=0))
+
+    def sight(self, level: int, offsets: np.ndarray) -> Window:
+        """When cells at `offsets` [W, 2] from nodes of `level` are known."""
+        h, w = self.shapes[min(level, self.depth - 1)]
         w0, n = self.shapes[0][1], self.positions(level)
         index = np.arange(n)
         node_p, node_t = index // (w0 // w) * h, index % (w0 // w) * w

@@ -1,0 +1,204 @@
+"""Copying: pointers to earlier stretches of the same piece, and what they would have a node do.
+
+Music repeats itself. For every column of level 0, `find` looks for other columns whose surroundings agree with its own,
+as far as they are known: these are the candidates. At every node an `Echo` judges them once more by all that is known
+there, weighs them, and hands on what stands at the place each points to.
+
+Shapes: B canvases, P pitches, C columns of level 0, w steps of a column, K candidates, M cells of a window, D width.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varcli.pianoroll.config import ModelConfig
+from varcli.pianoroll.level import GIVEN, UNKNOWN, View, lookup, plain
+from varcli.pianoroll.tree import Tree
+
+if TYPE_CHECKING:
+    from varcli.pianoroll.canvas import Canvas
+    from varcli.pianoroll.fractal import FractalModel
+
+REACH = 16
+"""Columns on a side over which the agreement of two places is added up."""
+LONGEST_RUN = 32
+SLOW, FAST = 0.85, 0.5
+"""How much less each further column counts, in the long and in the short view."""
+METRE = (0.125, 0.25, 0.5, 1, 2, 4, 8)
+"""Bars of which a distance may be a multiple."""
+TRAITS = 5 + len(METRE)
+ROW = 8
+"""Pitches of a row in which the agreement inside a column is kept."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Where columns may point: shift in steps i32 [B, C, K] (0: nowhere) and traits of each pointer f32 [B, C, K, F].
+
+    `below` u8 [B, C, K, rows + 1, 3] counts, in the rows under each, cells that sound in both columns, here alone, and
+    there alone.
+    """
+
+    shift: Tensor
+    traits: Tensor
+    below: Tensor
+
+
+def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, past_only: bool) -> Candidates:
+    """Candidates for every column of codes u8 [B, P, C * w] (UNKNOWN where nothing is known).
+
+    With `past_only` a column points back, and is compared by what comes before it and before there; else it points
+    anywhere, and both sides count.
+    """
+    B, P, steps = known_BPK.shape
+    codes = plain(known_BPK)
+    pattern = (codes > (0 if binary else 1)).view(B, P, -1, column).transpose(1, 2).flatten(2).float()
+    slow, fast, run = _agreement(pattern, past_only)
+    C = steps // column
+    place = torch.arange(C, device=codes.device)
+    distance = place[:, None] - place
+    allowed = distance > 0 if past_only else distance != 0
+    recent = distance.abs() * -1e-5
+    shift, traits = [], []
+    exact = min(count // 2, C) if past_only else 0
+    taken = ~allowed.expand(B, C, C)
+    for number, score in ((exact, run + 0.02 * slow), (count - exact, slow)):
+        best = (score + recent).masked_fill(taken, float("-inf")).topk(min(number, C), -1)
+        taken = taken.scatter(2, best.indices, True)
+        steps_away = (best.indices - place[:, None]) * column
+        shift.append(F.pad(steps_away.masked_fill(best.values.isinf(), 0), (0, number - best.indices.shape[2])))
+        known = torch.stack([part.gather(2, best.indices) for part in (slow / 4, fast, run.log1p() / 2)], -1)
+        traits.append(F.pad(known, (0, 0, 0, number - best.indices.shape[2])))
+    shift_BCK = torch.cat(shift, 2).int()
+    away = shift_BCK.abs()
+    metre = torch.stack([away % max(1, round(bar * bars)) == 0 for bars in METRE], -1).float()
+    where = torch.stack([away.float().clamp(min=1).log2() / 8, (shift_BCK > 0).float()], -1)
+    traits_BCKF = torch.cat([torch.cat(traits, 2), where, metre], -1)
+    columns = torch.arange(B * C, device=codes.device)
+    below = agreement_below(known_BPK, shift_BCK.view(B * C, -1), columns, column, total=not past_only)
+    return Candidates(shift_BCK, traits_BCKF, below.view(B, C, *below.shape[1:]))
+
+
+def _agreement(pattern_BCX: Tensor, past_only: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """How well the surroundings of two columns agree, f32 [B, C, C] each: in the long view, in the short, and how many
+    columns on end are equal (only of the past)."""
+    joint = pattern_BCX @ pattern_BCX.transpose(1, 2)
+    count = pattern_BCX.sum(-1)
+    both = count[:, :, None] + count[:, None]
+    # Two empty columns agree a little where that is known; where empty may mean unknown, it says nothing.
+    alike = torch.where(both > 0, 2 * joint / both.clamp(min=1), 0.25 if past_only else 0.0)
+    equal = (2 * joint == both).float()
+    slow, fast, run = (torch.zeros_like(alike) for _ in range(3))
+    on_end = torch.ones_like(alike)
+    C = alike.shape[1]
+    for j in range(1, min(max(REACH, LONGEST_RUN), C - 1) + 1):
+        here, there = (
+            (slice(None), slice(j, None), slice(j, None)),
+            (slice(None), slice(None, C - j), slice(None, C - j)),
+        )
+        if j <= REACH:
+            slow[here] += SLOW ** (j - 1) * alike[there]
+            fast[here] += FAST ** (j - 1) * alike[there]
+            if not past_only:
+                slow[there] += SLOW ** (j - 1) * alike[here]
+                fast[there] += FAST ** (j - 1) * alike[here]
+        if past_only:
+            on_end[here] *= equal[there]
+            on_end[:, :j] = 0
+            on_end[:, :, :j] = 0
+            run += on_end
+    if not past_only:
+        slow, fast = slow + alike, fast + alike
+    return slow, fast, run
+
+
+def agreement_below(known_BPK: Tensor, shift_QK: Tensor, columns_Q: Tensor, column: int, *, total: bool) -> Tensor:
+    """Agreement of columns with those they point to, counted in rows of pitches, u8 [Q, K, rows + 1, 3].
+
+    Entry r counts all rows under r; with `total` every entry counts all there are. `columns_Q` are flat, b * C + c.
+    """
+    B, P, steps = known_BPK.shape
+    C = steps // column
+    cells = known_BPK.view(B, P, C, column).transpose(1, 2).reshape(B * C, P, column)
+    source = columns_Q[:, None] + torch.div(shift_QK, column, rounding_mode="trunc")
+    here, there = cells[columns_Q][:, None], cells[source]
+    known = (here != UNKNOWN) & (there != UNKNOWN) & (shift_QK != 0)[..., None, None]
+    on, there_on = (plain(here) > 0) & known, (plain(there) > 0) & known
+    counts = torch.stack([(on & there_on).sum(-1), (on & ~there_on).sum(-1), (there_on & ~on).sum(-1)], -1)
+    counts = F.pad(counts, (0, 0, 0, -P % ROW)).unflatten(2, (-1, ROW)).sum(3)
+    running = F.pad(counts.cumsum(2), (0, 0, 1, 0))
+    if total:
+        running = running[:, :, -1:].expand_as(running)
+    return running.clamp(max=255).to(torch.uint8)
+
+
+class Echo(View):
+    """Weighs the candidates at the nodes of one level and embeds what they bring."""
+
+    def __init__(self, level: int, config: ModelConfig, tree: Tree, width: int) -> None:
+        options = config.echo
+        h, w = tree.shapes[min(level, tree.depth - 1)]
+        around = options.pitches_around
+        p, t = np.meshgrid(
+            np.arange(-around, h + around), np.arange(-options.steps_before, w + options.steps_after), indexing="ij"
+        )
+        offsets = np.stack([p.ravel(), t.ravel()], 1)
+        super().__init__(level, tree.sight(level, offsets), config)
+        self.centre = np.flatnonzero((offsets >= 0).all(1) & (offsets < (h, w)).all(1))
+        self.column = tree.shapes[0][1]
+        K, channels = options.candidates, self.channels.shape[1]
+        self.judge = nn.Sequential(nn.Linear(TRAITS + 6, 24), nn.SiLU(), nn.Linear(24, 1))
+        self.show = nn.Linear(len(offsets) * channels, width, bias=False)
+        self.tell = nn.Linear(3 * K, width, bias=False)
+        nn.init.normal_(self.show.weight, 0, 0.05)
+
+    def forward(
+        self, model: "FractalModel", canvas: "Canvas", c_Nn: Tensor, p_Nn: Tensor, t_Nn: Tensor, position_Nn: Tensor
+    ) -> Tensor:
+        """What the candidates bring to nodes, [N, n, D]; `canvas.candidates` must be up to date."""
+        candidates = canvas.candidates
+        assert candidates is not None
+        column = (c_Nn * canvas.columns + t_Nn // self.column).view(-1)
+        shift = candidates.shift.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, -1)
+        first = canvas.flat(c_Nn, p_Nn, t_Nn).int()
+        own = model.look_at(self, canvas, first, position_Nn)
+        there = self._look_there(model, canvas, first, t_Nn, shift)
+        there_NnKMC = lookup(there, self.channels)
+        own_on, on = (self._sounding(codes) for codes in (own, there))
+        own_known, known = own != UNKNOWN, there != UNKNOWN
+        both = (own_on[..., None, :] & on).sum(-1)
+        here_only = (own_on[..., None, :] & known).sum(-1) - both
+        there_only = (own_known[..., None, :] & on).sum(-1) - both
+        row = model.settled_rows(p_Nn) // ROW
+        below = candidates.below.flatten(0, 1)[column, :, row.view(-1)].view(*c_Nn.shape, -1, 3)
+        counted = torch.cat([torch.stack([both, here_only, there_only], -1), below], -1).float().log1p() / 2
+        traits = candidates.traits.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, *candidates.traits.shape[2:])
+        score = self.judge(torch.cat([traits, counted], -1)).squeeze(-1).float()
+        nowhere = torch.zeros_like(score[..., :1])
+        weight = torch.cat([score.masked_fill(shift == 0, float("-inf")), nowhere], -1).softmax(-1)[..., :-1]
+        centre = on[..., self.centre].any(-1).float()
+        brought = (weight.to(there_NnKMC.dtype)[..., None, :] @ there_NnKMC.flatten(-2)).squeeze(-2)
+        return self.show(brought) + self.tell(torch.cat([weight, centre, 4 * weight * centre], -1))
+
+    def _look_there(
+        self, model: "FractalModel", canvas: "Canvas", first_Nn: Tensor, t_Nn: Tensor, shift_NnK: Tensor
+    ) -> Tensor:
+        """Codes u8 [N, n, K, M] at the places pointed to; UNKNOWN what level 0 of this column may not know."""
+        index = (first_Nn[..., None] + shift_NnK)[..., None] + canvas.flat_offsets(self)
+        codes = canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
+        if model.level_models[0].kind == "ar":
+            past = (t_Nn % self.column)[..., None, None] + self.offsets[:, 1] + shift_NnK[..., None]
+            veiled = past >= 0
+        else:
+            assert canvas.reveal is not None
+            veiled = canvas.reveal.view(-1).index_select(0, index.view(-1)).view(index.shape) != 0
+        if model.config.model.conditioning:
+            veiled &= codes < GIVEN
+        return codes.masked_fill_(veiled | (shift_NnK == 0)[..., None], UNKNOWN)
+
+    def _sounding(self, codes: Tensor) -> Tensor:
+        return ((codes & (GIVEN - 1)) > 0) & (codes != UNKNOWN)
