@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varcli.pianoroll.level import GIVEN, UNKNOWN, LevelModel, plain
+from varcli.pianoroll.level import GIVEN, UNKNOWN, View, plain
 from varcli.pianoroll.tonality import heard, rotations
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Canvas:
         self._voices: Tensor | None = None
         self._limits = limits or Limits()
         self._has_held = model.config.model.vocabulary == "notes"
-        self._offsets: dict[int, Tensor] = {}
+        self._offsets: dict[View, Tensor] = {}
         self._maps: dict[tuple[str, tuple[int, int]], Tensor] = {}
         self._origin = low_p * self.shape[2] + low_t
         given = self._limits.given
@@ -73,11 +73,11 @@ class Canvas:
         """Index of cells in the flat memory; numbers, tensors and numpy arrays go in and come out alike."""
         return canvas * (self.shape[1] * self.shape[2]) + pitch * self.shape[2] + step + self._origin
 
-    def flat_offsets(self, level: LevelModel) -> Tensor:
-        """Window offsets of a level as distances in the flat memory, i32 [W]."""
-        if level.level not in self._offsets:
-            self._offsets[level.level] = (level.offsets[:, 0] * self.shape[2] + level.offsets[:, 1]).int()
-        return self._offsets[level.level]
+    def flat_offsets(self, view: View) -> Tensor:
+        """Window offsets of a view as distances in the flat memory, i32 [W]."""
+        if view not in self._offsets:
+            self._offsets[view] = (view.offsets[:, 0] * self.shape[2] + view.offsets[:, 1]).int()
+        return self._offsets[view]
 
     def known_at_top(self, model: "FractalModel") -> Tensor:
         """Cells u8 [B, P, K] that all of level 0 may know: the codes themselves if its order says what is past (the

@@ -53,8 +53,8 @@ class Decisions:
 class Draw:
     """How a walk draws: MAR masks and parents come from `generator`; `parents` caps the parents per inner level.
 
-    `top` caps the nodes of a stateless level 0. `known_share` in [0, 1), if given, takes the place of the uniform number
-    that says how much of level 0 is known, so that who scores canvases one by one can spread it evenly over them.
+    `top` caps the nodes of a stateless level 0. `known_share` in [0, 1), if given, takes the place of the uniform
+    number that says how much of level 0 is known, so that who scores canvases one by one can spread it evenly.
     `in_order` is the share of masked families whose known children are the first ones in scan order, not random ones.
     """
 

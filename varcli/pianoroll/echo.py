@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varcli.pianoroll.config import ModelConfig
+from varcli.pianoroll.config import ModelConfig, parse_shape
 from varcli.pianoroll.level import GIVEN, UNKNOWN, View, lookup, plain
 from varcli.pianoroll.tree import Tree
 
@@ -46,6 +46,35 @@ class Candidates:
     shift: Tensor
     traits: Tensor
     below: Tensor
+
+    def to(self, device: torch.device) -> "Candidates":
+        """The same on another device."""
+        return Candidates(self.shift.to(device), self.traits.to(device), self.below.to(device))
+
+
+def find_in(known_BPT: Tensor, config: ModelConfig) -> Candidates:
+    """Candidates of canvases u8 [B, P, T] by what a model's config says; see `find`."""
+    column = parse_shape(str(config.levels[0].shape))[1]
+    return find(
+        F.pad(known_BPT, (0, -known_BPT.shape[2] % column)),
+        column=column,
+        count=config.echo.candidates,
+        bar=config.steps_per_bar,
+        binary=config.vocabulary == "binary",
+        past_only=config.levels[0].kind == "ar",
+    )
+
+
+def pad_candidates(parts: list[Candidates], steps: int, config: ModelConfig) -> Candidates:
+    """Candidates of canvases of different lengths as those of one batch of `steps` steps."""
+    columns = -(-steps // parse_shape(str(config.levels[0].shape))[1])
+
+    def padded(name: str) -> Tensor:
+        tensors = [getattr(part, name)[0] for part in parts]
+        rows = [F.pad(x, (0, 0) * (x.ndim - 1) + (0, columns - len(x))) for x in tensors]
+        return torch.stack(rows)
+
+    return Candidates(padded("shift"), padded("traits").float(), padded("below"))
 
 
 def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, past_only: bool) -> Candidates:

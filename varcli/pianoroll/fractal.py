@@ -26,7 +26,7 @@ from varcli.pianoroll.decisions import (
     join_parents,
     masked,
 )
-from varcli.pianoroll.echo import Candidates, Echo, find
+from varcli.pianoroll.echo import Candidates, Echo, find_in
 from varcli.pianoroll.level import GIVEN, MOST_VOICES, STATE_START, UNKNOWN, LevelModel, View, plain
 from varcli.pianoroll.tonality import PITCH_CLASSES
 from varcli.pianoroll.tree import Tree
@@ -106,16 +106,8 @@ class FractalModel(nn.Module):
 
     def point(self, canvas: Canvas) -> None:
         """Find where the columns of a canvas may copy from, by all that level 0 knows of it now."""
-        options = self.config.model
-        if options.echo.candidates:
-            canvas.candidates = find(
-                canvas.known_at_top(self),
-                column=self.tree.shapes[0][1],
-                count=options.echo.candidates,
-                bar=options.steps_per_bar,
-                binary=options.vocabulary == "binary",
-                past_only=options.levels[0].kind == "ar",
-            )
+        if len(self.echoes):
+            canvas.candidates = find_in(canvas.known_at_top(self), self.config.model)
 
     def more(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor | None:
         """What pointers and the count of voices add to nodes, [N, n, D], or None."""

@@ -183,7 +183,7 @@ class LevelModel(View):
     def attend(
         self, x_NnD: Tensor, t_Nn: Tensor, slots: CacheSlots | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Run the network over tokens; attention of level 0 turns them by their column and looks `context_steps` far."""
+        """Run the network over tokens; attention of level 0 turns them by column and looks `context_steps` far."""
         if self.perceptron is not None:
             return self.perceptron(x_NnD)
         assert self.transformer is not None

@@ -16,16 +16,23 @@ from varcli.errors import UsageError
 from varcli.events import FilesRead
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus import Corpus, Piece, check_rows, read_corpus_of
-from varcli.pianoroll.fractal import Draw, FractalModel
+from varcli.pianoroll.echo import Candidates, find_in, pad_candidates
+from varcli.pianoroll.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.masks import draw_given
 from varcli.pianoroll.roll import crop
 
 
 @dataclass(frozen=True)
 class CropBatch:
-    """Crops u8 [B, P, T], padded with silence at the right, and how many steps of each count [B]."""
+    """Crops u8 [B, P, T], padded with silence at the right, and how many steps of each count [B].
+
+    `given` bool [B, P, T] says which cells are known beforehand; `candidates` are where whole pieces may copy from.
+    """
 
     codes: Tensor
     steps: Tensor
+    given: Tensor | None = None
+    candidates: Candidates | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,10 @@ class PianorollTask:
                 raise UsageError(f"the corpus has no {name} pieces", "files are split by song number; give more files")
         check_rows(config, (*self.pieces, *self.valid))
         steps = np.array([piece.cells.shape[1] for piece in self.pieces], np.float64)
-        self._share = steps / steps.sum()
+        # Crops of one length are drawn by how many a piece holds; pieces shorter than that all come as often.
+        crops = np.maximum(steps, config.data.crop_steps)
+        self._share = crops / crops.sum()
+        self._candidates: dict[str, Candidates] = {}
         self.provenance: dict[str, Any] = {
             "corpus": corpus.digest,
             "pieces": len(self.pieces),
@@ -68,19 +78,20 @@ class PianorollTask:
         """The crops of one step: a function of seed, step and rank alone, so that resuming needs no state."""
         rng = np.random.default_rng([self.config.train.seed, step, rank])
         down, up = self.config.data.transpose_down, self.config.data.transpose_up
-        pieces = rng.choice(len(self.pieces), size, p=self._share)
-        return self._collate(
-            [self._crop(self.pieces[index], rng, int(rng.integers(-down, up + 1))) for index in pieces]
-        )
+        pieces = [self.pieces[index] for index in rng.choice(len(self.pieces), size, p=self._share)]
+        crops = [self._crop(piece, rng, int(rng.integers(-down, up + 1))) for piece in pieces]
+        given = [draw_given(part, rng) for part in crops] if self.config.model.conditioning else None
+        return self._collate(pieces, crops, given)
 
     def validation_batches(self, size: int) -> Iterator[CropBatch]:
-        """The same untransposed crops at every validation, spread over the validation pieces."""
+        """The same untransposed crops at every validation, spread over the validation pieces, nothing given."""
         rng = np.random.default_rng([self.config.train.seed, 10**9])
         order = rng.permutation(len(self.valid))
         count = self.config.train.validation_crops
-        crops = [self._crop(self.valid[order[i % len(order)]], rng, 0) for i in range(count)]
+        pieces = [self.valid[order[i % len(order)]] for i in range(count)]
+        crops = [self._crop(piece, rng, 0) for piece in pieces]
         for start in range(0, count, size):
-            yield self._collate(crops[start : start + size])
+            yield self._collate(pieces[start : start + size], crops[start : start + size], None)
 
     def _crop(self, piece: Piece, rng: np.random.Generator, transpose: int) -> np.ndarray:
         steps, want = piece.cells.shape[1], self.config.data.crop_steps
@@ -90,23 +101,49 @@ class PianorollTask:
         start = int(rng.choice(bars))
         return shift(crop(piece.cells, start, min(steps, start + want), self.vocabulary), transpose)
 
-    def _collate(self, crops: list[np.ndarray]) -> CropBatch:
+    def _collate(self, pieces: list[Piece], crops: list[np.ndarray], given: list[np.ndarray] | None) -> CropBatch:
         steps = torch.tensor([part.shape[1] for part in crops])
-        codes = np.zeros((len(crops), self.config.model.pitches, int(steps.max())), np.uint8)
-        for row, part in zip(codes, crops, strict=True):
-            row[:, : part.shape[1]] = part
-        return CropBatch(torch.from_numpy(codes), steps)
+        shape = (len(crops), self.config.model.pitches, int(steps.max()))
+        codes, known = np.zeros(shape, np.uint8), np.zeros(shape, bool)
+        for row, part in enumerate(crops):
+            codes[row, :, : part.shape[1]] = part
+            if given is not None:
+                known[row, :, : part.shape[1]] = given[row]
+        return CropBatch(
+            torch.from_numpy(codes),
+            steps,
+            torch.from_numpy(known) if given is not None else None,
+            self._pointers(pieces, crops, shape[2]),
+        )
+
+    def _pointers(self, pieces: list[Piece], crops: list[np.ndarray], steps: int) -> Candidates | None:
+        """Candidates of a batch of whole pieces as they are: found once a piece, since they hang on nothing drawn."""
+        config = self.config
+        whole = all(
+            part.shape[1] == piece.cells.shape[1] and (part is piece.cells or np.array_equal(part, piece.cells))
+            for piece, part in zip(pieces, crops, strict=True)
+        )
+        if not (config.model.echo.candidates and whole and all(level.kind == "ar" for level in config.model.levels)):
+            return None
+        for piece in pieces:
+            if piece.name not in self._candidates:
+                codes = torch.from_numpy(np.ascontiguousarray(piece.cells))
+                self._candidates[piece.name] = find_in(codes[None], config.model)
+        return pad_candidates([self._candidates[piece.name] for piece in pieces], steps, config.model)
 
     def loss(self, model: FractalModel, batch: CropBatch, draw: Draw) -> StepLoss:
-        """Price a batch: the mean price of a level's drawn decisions, times the decisions it could have drawn.
+        """Price a batch: the mean price of a level's drawn decisions, times the decisions that it has in all.
 
-        A level below one that drew its parents therefore weighs less than its share of the nats. The figures beside the
-        loss are unbiased.
+        The figures beside the loss are unbiased.
         """
         frames = int(batch.steps.sum())
-        steps_B = batch.steps.to(model.device)
+        device = model.device
+        limits = None if batch.given is None else Limits(given=batch.given.to(device))
+        candidates = None if batch.candidates is None else batch.candidates.to(device)
         terms, nats = [], []
-        for decisions in model.walk(batch.codes.to(model.device), draw, steps_B=steps_B):
+        steps_B = batch.steps.to(device)
+        walk = model.walk(batch.codes.to(device), draw, steps_B=steps_B, limits=limits, candidates=candidates)
+        for decisions in walk:
             if len(decisions.nats) == 0:
                 nats.append(0.0)
                 continue
@@ -118,9 +155,11 @@ class PianorollTask:
     @torch.no_grad()
     def validate(self, model: FractalModel, size: int) -> tuple[float, tuple[float, ...]]:
         """NLL in nats per frame over the validation crops, and in bits per level; the same draws every time."""
+        options = self.config.train
         total, frames = np.zeros(len(model.levels)), 0
         for index, batch in enumerate(self.validation_batches(size)):
-            draw = Draw(torch.Generator().manual_seed(index), self.config.train.parents_per_level)
+            top = None if options.top_nodes is None else 8 * options.top_nodes
+            draw = Draw(torch.Generator().manual_seed(index), options.parents_per_level, top=top)
             count = int(batch.steps.sum())
             total += count * np.array(self.loss(model, batch, draw).nats_per_level)
             frames += count

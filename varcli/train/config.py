@@ -31,6 +31,17 @@ class TrainConfig(BaseModel):
         ge=1,
         description="Parents of the inner levels drawn per step; the reported nats stay unbiased.",
     )
+    top_nodes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Nodes of a first level without attention that are drawn per step; all if absent.",
+    )
+    in_order_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of masked families that know their first children in scan order, not random ones.",
+    )
     validate_every: int = Field(default=500, ge=1, description="Steps between validations.")
     validation_crops: int = Field(default=64, ge=1, description="Crops scored at each validation.")
     save_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")

@@ -129,7 +129,10 @@ def _step(run: Run, task: PianorollTask, options: TrainConfig, lr: float, rank: 
     model = run.model.train()
     torch.manual_seed(options.seed * 1_000_003 + run.step * 97 + rank)
     draw = Draw(
-        torch.Generator().manual_seed(options.seed * 1_000_003 + run.step * 97 + rank), options.parents_per_level
+        torch.Generator().manual_seed(options.seed * 1_000_003 + run.step * 97 + rank),
+        options.parents_per_level,
+        top=options.top_nodes,
+        in_order=options.in_order_share,
     )
     with _precision(options, model.device):
         result = task.loss(model, task.batch(run.step, rank, options.batch_size), draw)
@@ -166,7 +169,7 @@ def _start(config: PianorollConfig, device: str) -> Run:
     model = build(config).to(device)
     if config.train.compile:
         for level in model.level_models:
-            level.transformer.compile(dynamic=True)
+            (level.transformer or level.perceptron).compile(dynamic=True)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
