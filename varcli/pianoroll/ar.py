@@ -2,7 +2,8 @@
 
 The logits of all remaining children are computed on the assumption that they are empty; the decisions are then taken
 one by one, and the assumption holds up to the first occupied child. So a family costs one look per occupied child
-rather than one per child, and the distribution is exactly that of deciding one at a time.
+rather than one per child, and the distribution is exactly that of deciding one at a time. Children in which nothing is
+left to decide are not asked about: they are known beforehand, and stand in the states from the start.
 """
 
 from typing import TYPE_CHECKING
@@ -23,14 +24,15 @@ def fill_in_order(run: "Run", family: Family) -> Worker:
     shape = run.tree.shapes[level]
     ahead = run.lookahead(level)
     emit(sheet, LevelStarted(sheet.sample, level, "ar", len(family.exists), 0))
-    start, any_occupied = 0, level == 0
-    while start < n:
+    start, any_occupied = 0, level == 0 or family.must_sound
+    candidates = _candidates(family, start)
+    while len(candidates):
         stop = min(n, start + ahead)
         answer = yield Ask(family, start, stop)
         assert isinstance(answer, Answer)
-        asked = family.exists[(family.exists >= start) & (family.exists < stop)]
-        forced = not any_occupied and stop == n
-        logits = answer.logits[asked - start]
+        asked = candidates[candidates < stop]
+        forced = not any_occupied and len(asked) == len(candidates)
+        logits = family.insist(asked, answer.logits[asked - start])
         first = sheet.chooser.first(level, family.p[asked], family.t[asked], logits, forced) if len(asked) else None
         hit = stop if first is None else int(asked[first])
         for index in range(start, hit):
@@ -44,13 +46,31 @@ def fill_in_order(run: "Run", family: Family) -> Worker:
             if hit + 1 < len(family.state):
                 family.state[hit + 1] = STATE_OCCUPIED
         start = hit + (first is not None)
+        candidates = candidates[candidates >= start] if first is None else _candidates(family, start)
+    for index in range(start, n):
+        _empty(run, family, index, shape)
+
+
+def _candidates(family: Family, start: int) -> np.ndarray:
+    """Children from `start` on that are to be asked about now.
+
+    Of the others, those that are sure to be occupied say so to the next one.
+    """
+    later = family.exists[family.exists >= start]
+    if family.must is None:
+        return later
+    is_open = family.open(later)
+    known = later[~is_open & family.must[later]] + 1
+    family.state[known[known < len(family.state)]] = STATE_OCCUPIED
+    return later[is_open]
 
 
 def _empty(run: "Run", family: Family, index: int, shape: tuple[int, int]) -> None:
     if run.model.masked:
         family.sheet.finish(family.level, int(family.p[index]), int(family.t[index]), shape, empty=True)
     if index + 1 < len(family.state):
-        family.state[index + 1] = STATE_EMPTY
+        known = family.must is not None and family.must[index]
+        family.state[index + 1] = STATE_OCCUPIED if known else STATE_EMPTY
     # Inner levels say when something was written; level 0 counts every patch, as the bar does.
     if family.level == 0:
         _done(run, family, index)

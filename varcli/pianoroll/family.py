@@ -13,7 +13,8 @@ from torch import Tensor
 
 from varcli.events import Event
 from varcli.pianoroll.choose import Chooser
-from varcli.pianoroll.level import UNKNOWN
+from varcli.pianoroll.level import GIVEN, UNKNOWN
+from varcli.pianoroll.openings import Openings
 
 if TYPE_CHECKING:
     from varcli.pianoroll.run import Run
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Sheet:
-    """One sample being written: row in the batch, live codes and reveal maps u8 [P, T], chooser, event queue."""
+    """One sample being written: row in the batch, live codes and reveal maps u8 [P, T], chooser, event queue.
+
+    `codes` is what the network sees, where cells known beforehand carry a flag; `visible` holds plain codes.
+    `openings` says where the sample may and must sound, None if that is everywhere and nowhere.
+    """
 
     row: int
     sample: int
@@ -30,6 +35,7 @@ class Sheet:
     reveal: np.ndarray | None
     steps: int
     chooser: Chooser
+    openings: Openings | None = None
     events: list[Event] = field(default_factory=list)
 
     def finish(self, level: int, p: int, t: int, shape: tuple[int, int], *, empty: bool) -> None:
@@ -38,12 +44,20 @@ class Sheet:
             area = (slice(p, p + shape[0]), slice(t, min(t + shape[1], self.steps)))
             self.reveal[area] = level
             if empty:
-                self.codes[area] = 0
+                codes = self.codes[area]
+                codes[(codes < GIVEN) | (codes == UNKNOWN)] = 0
 
     def write(self, p: int, t: int, code: int) -> None:
         """Write one cell."""
         self.codes[p, t] = code
         self.visible[p, t] = code
+        if self.openings is not None:
+            self.openings.wrote(p, t)
+
+    def keep(self, given: np.ndarray, codes: np.ndarray) -> None:
+        """Write the cells known beforehand, where `given` bool [P, T]; every node may see them."""
+        self.codes[given] = codes[given] | GIVEN
+        self.visible[given] = codes[given]
 
 
 @dataclass
@@ -51,6 +65,7 @@ class Family:
     """Children of one parent: pitches and steps [n], indices of those that begin on the canvas, and states [n].
 
     `hidden` [D] is the parent's vector; `inherited` [n, D] what the children take from it, once computed.
+    `must` says which of the children sound in any case, bool [n]; None if nothing is said of any.
     """
 
     level: int
@@ -61,6 +76,30 @@ class Family:
     state: np.ndarray
     hidden: Tensor | None
     inherited: Tensor | None = None
+    must: np.ndarray | None = None
+
+    def settle(self) -> None:
+        """Look up which children sound in any case."""
+        openings = self.sheet.openings
+        if openings is not None:
+            self.must = np.zeros(len(self.p), bool)
+            self.must[self.exists] = openings.must(self.level, self.p[self.exists], self.t[self.exists])
+
+    @property
+    def must_sound(self) -> bool:
+        """Whether any child sounds in any case."""
+        return self.must is not None and bool(self.must.any())
+
+    def open(self, nodes: np.ndarray) -> np.ndarray:
+        """Which of the children `nodes` hold a free cell that may sound now, bool [n]."""
+        openings = self.sheet.openings
+        if openings is None:
+            return np.ones(len(nodes), bool)
+        return openings.open(self.level, self.p[nodes], self.t[nodes])
+
+    def insist(self, nodes: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Logits [n] of the children `nodes`, infinite where one sounds in any case."""
+        return logits if self.must is None else np.where(self.must[nodes], np.float32(np.inf), logits)
 
 
 @dataclass(frozen=True)
@@ -95,6 +134,13 @@ def bounds(run: "Run", family: Family, index: int) -> tuple[int, int, int, int]:
     h, w = run.tree.shapes[family.level]
     p, t = int(family.p[index]), int(family.t[index])
     return p, p + h, t, min(t + w, family.sheet.steps)
+
+
+def settled(sheet: Sheet, level: int, p: int, t: int, shape: tuple[int, int]) -> Worker:
+    """The coroutine for a node in which nothing is left to decide."""
+    sheet.finish(level, p, t, shape, empty=True)
+    return
+    yield  # a worker that asks nothing
 
 
 def unknown_canvas(shape: tuple[int, ...], masked: bool) -> np.ndarray:

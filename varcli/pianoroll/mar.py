@@ -1,10 +1,13 @@
 """Masked families: children in random order, several at a time, as MaskGIT and fractal MAR unmask.
 
 An iteration looks at everything known, decides a share of the children that grows along a cosine, and fills the
-occupied ones before the next iteration. With one child per iteration this is the exact any-order model.
+occupied ones before the next iteration. With one child per iteration this is the exact any-order model. Children that
+are known to be empty are shown as such from the start; those known to sound take their turn and are sure to be filled.
 """
 
 import math
+from collections.abc import Generator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,36 +21,84 @@ if TYPE_CHECKING:
     from varcli.pianoroll.run import Run
 
 
+@dataclass
+class _Turns:
+    """Children that are empty beforehand, those decided in turn, how many are decided, and whether any is occupied."""
+
+    closed: np.ndarray
+    order: np.ndarray
+    taken: int
+    any_occupied: bool
+
+
 def fill_masked(run: "Run", family: Family) -> Worker:
     """Unmask the children of a family over the iterations of its level and fill the occupied ones."""
     sheet, level, n = family.sheet, family.level, len(family.exists)
-    order = family.exists[sheet.chooser.order(level, family.p[family.exists], family.t[family.exists])]
-    counts = unmask_counts(n, run.iterations(level))
+    turns = _take_turns(run, family)
+    counts = unmask_counts(len(turns.order), run.iterations(level))
     emit(sheet, LevelStarted(sheet.sample, level, "mar", n, len(counts)))
     size = run.batch_generate_size if level == 0 else n
-    done, any_occupied = 0, level == 0
+    fresh = turns.closed if level == 0 else turns.closed[:0]
     for iteration, count in enumerate(counts, 1):
-        for batch, first in enumerate(range(done, done + count, size), 1):
-            chosen = order[first : min(first + size, done + count)]
+        stop = turns.taken + count
+        for batch, first in enumerate(range(turns.taken, stop, size), 1):
             answer = yield Ask(family, 0, len(family.p))
             assert isinstance(answer, Answer)
-            forced = not any_occupied and first + len(chosen) == n
-            p, t = family.p[chosen], family.t[chosen]
-            occupied = sheet.chooser.each(level, p, t, answer.logits[chosen], forced)
-            any_occupied = any_occupied or bool(occupied.any())
-            hits = chosen[occupied]
-            for group in _in_turn(run, family, hits):
-                parts = [
-                    run.fill(level + 1, sheet, int(family.p[k]), int(family.t[k]), answer.hidden[int(k)]) for k in group
-                ]
-                yield Together(parts)
-                _finish(run, family, group, STATE_OCCUPIED)
-            _finish(run, family, chosen[~occupied], STATE_EMPTY)
-            index = first + len(chosen)
-            boxes = tuple(bounds(run, family, int(k)) for k in (chosen if level == 0 else hits))
-            event = PatchDone(sheet.sample, level, "mar", index, n, iteration, len(counts), batch, boxes, sheet.visible)
+            hits = []
+            for part in _parts(run, family, turns.order[first : min(first + size, stop)]):
+                hits += yield from _decide(run, family, turns, part, answer)
+            written = np.r_[fresh, turns.order[first : turns.taken]] if level == 0 else hits
+            boxes = tuple(bounds(run, family, int(k)) for k in written)
+            done = len(turns.closed) + turns.taken
+            event = PatchDone(sheet.sample, level, "mar", done, n, iteration, len(counts), batch, boxes, sheet.visible)
             emit(sheet, event)
-        done += count
+            fresh = fresh[:0]
+
+
+def _take_turns(run: "Run", family: Family) -> _Turns:
+    """Draw the order of the children, and show those that are known to be empty."""
+    exists, any_occupied = family.exists, family.level == 0 or family.must_sound
+    can = family.open(exists) if family.must is None else family.open(exists) | family.must[exists]
+    order, closed = exists[can], exists[~can]
+    order = order[family.sheet.chooser.order(family.level, family.p[order], family.t[order])] if len(order) else order
+    _finish(run, family, closed, STATE_EMPTY)
+    if family.must is not None:
+        family.state[family.must] = STATE_OCCUPIED
+    return _Turns(closed, order, 0, any_occupied)
+
+
+def _parts(run: "Run", family: Family, chosen: np.ndarray) -> list[np.ndarray]:
+    """The children of a batch that are decided together: all of them, unless each changes what is left for others."""
+    openings = family.sheet.openings
+    if openings is None or not openings.moving:
+        return [chosen]
+    if family.level == run.tree.depth - 1:
+        chosen[:] = chosen[np.argsort(family.t[chosen], kind="stable")]  # a step after a step, as in _in_turn
+    return list(chosen[:, None])
+
+
+def _decide(
+    run: "Run", family: Family, turns: _Turns, chosen: np.ndarray, answer: Answer
+) -> Generator[Ask | Together, Answer | None, list[int]]:
+    """Decide the next children and fill the occupied ones; returns these."""
+    sheet, level = family.sheet, family.level
+    turns.taken += len(chosen)
+    occupied = np.zeros(len(chosen), bool)
+    can = family.open(chosen) if family.must is None else family.open(chosen) | family.must[chosen]
+    if can.any():
+        nodes = chosen[can]
+        forced = not turns.any_occupied and not family.open(turns.order[turns.taken :]).any()
+        logits = family.insist(nodes, answer.logits[nodes])
+        occupied[can] = sheet.chooser.each(level, family.p[nodes], family.t[nodes], logits, forced)
+    turns.any_occupied |= bool(occupied.any())
+    hits = chosen[occupied]
+    for group in _in_turn(run, family, hits):
+        yield Together(
+            [run.fill(level + 1, sheet, int(family.p[k]), int(family.t[k]), answer.hidden[int(k)]) for k in group]
+        )
+        _finish(run, family, group, STATE_OCCUPIED)
+    _finish(run, family, chosen[~occupied], STATE_EMPTY)
+    return hits.tolist()
 
 
 def _in_turn(run: "Run", family: Family, hits: np.ndarray) -> list[np.ndarray]:

@@ -19,10 +19,12 @@ from varcli.nn.attention import CacheSlots, KeyValueCache
 from varcli.pianoroll.ar import fill_in_order, fresh_state
 from varcli.pianoroll.cells import fill_binary, fill_value
 from varcli.pianoroll.choose import Chooser
-from varcli.pianoroll.family import Answer, Ask, Family, Sheet, Together, Worker, drain, unknown_canvas
+from varcli.pianoroll.conditions import Conditions
+from varcli.pianoroll.family import Answer, Ask, Family, Sheet, Together, Worker, drain, settled, unknown_canvas
 from varcli.pianoroll.fractal import NEVER, Canvas, FractalModel, forbid_held
 from varcli.pianoroll.level import LevelModel
 from varcli.pianoroll.mar import fill_masked, masked_state
+from varcli.pianoroll.openings import Openings
 from varcli.pianoroll.tonality import PITCH_CLASSES
 
 SPECULATE_TOP = 8
@@ -80,10 +82,11 @@ class Run:
         iterations: Sequence[int] | None = None,
         batch_generate_size: int = 16,
         cached: bool = True,
+        conditions: Conditions | None = None,
     ) -> None:
         self.model, self.tree, self.steps = model, model.tree, steps
         self.batch_generate_size = batch_generate_size
-        self._iterations = iterations
+        self._iterations, self._conditions = iterations, conditions
         codes = unknown_canvas((len(choosers), self.tree.pitches, steps), model.masked)
         self.canvas = Canvas(model, torch.from_numpy(codes).to(model.device))
         self._on_cpu = model.device.type == "cpu"
@@ -116,7 +119,11 @@ class Run:
             )
         if not self._on_cpu:
             codes[:] = unknown_canvas((P, T), self.model.masked)
-        return Sheet(row, sample, codes, np.zeros((P, T), np.uint8), reveal, T, chooser)
+        sheet = Sheet(row, sample, codes, np.zeros((P, T), np.uint8), reveal, T, chooser)
+        if self._conditions is not None:
+            sheet.openings = Openings(self._conditions, self.tree.shapes, self.tree.columns(T) * self.tree.shapes[0][1])
+            sheet.keep(self._conditions.given, self._conditions.codes)
+        return sheet
 
     def _make_caches(self, cached: bool, rows: int) -> dict[int, KeyValueCache]:
         caches = {}
@@ -151,6 +158,8 @@ class Run:
 
     def fill(self, level: int, sheet: Sheet, p: int, t: int, hidden: Tensor | None) -> Worker:
         """The coroutine that writes what lies inside a node at (p, t) whose children are of `level`."""
+        if level and sheet.openings is not None and not sheet.openings.is_open(level - 1, p, t):
+            return settled(sheet, level - 1, p, t, self.tree.shapes[level - 1])
         if level == self.tree.depth:
             family = Family(level, sheet, np.array([p]), np.array([t]), _ONE, _ONE, hidden)
             return (fill_value if level < len(self.model.levels) else fill_binary)(self, family)
@@ -160,6 +169,7 @@ class Run:
         kind = self.model.level_models[level].kind
         state = fresh_state(len(ft)) if kind == "ar" else masked_state(len(ft), exists)
         family = Family(level, sheet, fp, ft, exists, state, hidden)
+        family.settle()
         return (fill_in_order if kind == "ar" else fill_masked)(self, family)
 
     @torch.inference_mode()

@@ -1,0 +1,86 @@
+"""Given cells and limits on what may sound: still distributions, and the same one in the walk and in sampling.
+
+Shapes: B canvases, P pitches, T steps.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fractal_support import all_canvases, codes_of, follow, price, tiny
+
+from varcli.errors import UsageError
+from varcli.pianoroll.conditions import Conditions
+from varcli.pianoroll.fractal import FractalModel, Limits
+
+CONDITIONED = {"conditioning": True}
+
+
+def limits_of(conditions: Conditions, count: int) -> Limits:
+    """The same conditions for the walk, on `count` canvases."""
+    shape = (count, *conditions.given.shape)
+    return Limits(
+        torch.from_numpy(conditions.given).expand(shape).clone(),
+        torch.from_numpy(conditions.allowed).expand(shape).clone(),
+    )
+
+
+def possible(model: FractalModel, conditions: Conditions) -> np.ndarray:
+    """Every canvas u8 [B, P, T] that may be under the conditions."""
+    P, T = conditions.given.shape
+    canvases = all_canvases(P, T, codes_of(model)).numpy()
+    return np.array([canvas for canvas in canvases if conditions.breach(canvas) is None])
+
+
+def draw_conditions(
+    rng: np.random.Generator, model: FractalModel, steps: int, *, polyphony: int | None = None
+) -> Conditions:
+    """Random conditions that do not contradict one another."""
+    shape = (model.tree.pitches, steps)
+    binary = model.config.model.vocabulary == "binary"
+    while True:
+        given = rng.random(shape) < rng.choice([0.0, 0.3, 0.6])
+        codes = rng.integers(0, codes_of(model), shape) * given
+        allowed = rng.random(shape) < rng.choice([0.6, 0.9, 1.0])
+        if not binary:
+            # A held cell after a given silence is no music, and models rule it out.
+            before = np.pad(given & (codes == 0), ((0, 0), (1, 0)))[:, :-1]
+            before[:, 0] = True
+            codes[before & (codes == 1)] = 2
+        try:
+            return Conditions(given, codes.astype(np.uint8), allowed, polyphony, binary)
+        except UsageError:
+            continue
+
+
+MODELS: list[tuple[Any, str, int, int, dict[str, Any]]] = [
+    ("ar", "2x2>1x1", 4, 3, {}),
+    ("ar", "4x1>2x1>1x1", 4, 3, {}),
+    ("ar", "4x4>2x2>1x1", 4, 3, {"scan_order": "row_major"}),
+    ("ar", "2x2>1x1", 2, 3, {"notes": True, "velocity_bins": 2}),
+    ("mar", "2x2>1x1", 2, 3, {"notes": True}),
+    (("mar", "mar", "mar"), "4x2>2x1>1x1", 4, 2, {}),
+    (("ar", "mar"), "2x2>1x1", 2, 3, {"notes": True}),
+    (("mar", "ar"), "2x2>1x1", 2, 3, {"notes": True}),
+    (("ar", "mar", "ar"), "4x2>2x1>1x1", 4, 3, {}),
+]
+
+
+@pytest.mark.parametrize("polyphony", [None, 1, 2])
+@pytest.mark.parametrize(("kinds", "shapes", "pitches", "steps", "options"), MODELS)
+def test_probabilities_of_all_possible_canvases_sum_to_1(kinds, shapes, pitches, steps, options, polyphony) -> None:
+    model = tiny(kinds, shapes, pitches, model=CONDITIONED, **options)
+    rng = np.random.default_rng(len(shapes) + steps)
+    for seed in range(6):
+        conditions = draw_conditions(rng, model, steps, polyphony=polyphony)
+        canvases = possible(model, conditions)
+        if len(canvases) > 300:
+            continue
+        nats = follow(model, canvases, seed=seed, conditions=conditions)
+        assert np.exp(-nats).sum() == pytest.approx(1, abs=1e-5)
+        if not model.masked and polyphony is None:
+            walked = price(model, canvases, limits=limits_of(conditions, len(canvases)))
+            np.testing.assert_allclose(nats, walked, rtol=1e-4, atol=1e-5)
+            alone = np.concatenate([follow(model, canvas[None], conditions=conditions) for canvas in canvases[::37]])
+            np.testing.assert_allclose(alone, walked[::37], rtol=1e-4, atol=1e-5)
