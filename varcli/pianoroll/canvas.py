@@ -3,6 +3,7 @@
 Shapes: B canvases, P pitches, T steps, K steps of whole patches (T rounded up).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,19 @@ class Canvas:
     def feasible(self, shape: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         """Whether each node of a shape can hold anything and whether it must (None: none must), bool like occupancy."""
         return self._pooled("can", shape), None if self._limits.given is None else self._pooled("must", shape)
+
+    def decisions(self, shapes: Sequence[tuple[int, int]], level: int) -> int:
+        """How many free children the occupied parents of a level have; for the last level, free sounding cells."""
+        if level == len(shapes):
+            sounding, given = self._pooled("sounds", (1, 1)), self._limits.given
+            return int((sounding if given is None else sounding & ~self._widen(given)).sum())
+        can, must = self.feasible(shapes[level])
+        free = can if must is None else can & ~must
+        if level == 0:
+            return int(free.sum())
+        (h0, w0), (h, w) = shapes[level - 1], shapes[level]
+        parents = self.occupancy((h0, w0))[:, :, None, :, None]
+        return int((free.view(len(free), parents.shape[1], h0 // h, parents.shape[3], w0 // w) & parents).sum())
 
     def _pooled(self, name: str, shape: tuple[int, int]) -> Tensor:
         key = (name, shape)

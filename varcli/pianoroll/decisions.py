@@ -37,7 +37,7 @@ class Parents:
 class Decisions:
     """Priced decisions of one level: nats [M] and their weight [M], and where they stand: canvas, pitch, step [M].
 
-    `total` estimates how many decisions the level has on these canvases in all, drawn or not.
+    `total` counts the decisions that the level has on these canvases in all, drawn or not.
     """
 
     level: int
@@ -46,7 +46,7 @@ class Decisions:
     canvas: Tensor
     pitch: Tensor
     step: Tensor
-    total: float
+    total: int
 
 
 @dataclass(frozen=True)

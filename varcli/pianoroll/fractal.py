@@ -145,7 +145,7 @@ class FractalModel(nn.Module):
         zero = torch.zeros(B, dtype=torch.long, device=codes_BPT.device)
         parents = Parents(torch.arange(B, device=zero.device), zero, zero, None, torch.ones(B, device=zero.device))
         for level in self.level_models[: self.tree.depth]:
-            total = self._count(level, canvas, parents)
+            total = canvas.decisions(self.tree.shapes, level.level)
             parents = draw_parents(parents, draw.parents if level.level else None, draw.generator)
             parts = [
                 self._price_level(level, canvas, parents.take(rows), draw, total)
@@ -156,7 +156,7 @@ class FractalModel(nn.Module):
         if self.tree.depth < len(self.levels):
             given = canvas.given_at(parents)
             parents = parents if given is None else parents.take(~given)
-            total = float(parents.weight.sum())
+            total = canvas.decisions(self.tree.shapes, self.tree.depth)
             parents = draw_parents(parents, draw.parents and draw.parents * 8, draw.generator)
             rows = chunks(len(parents.canvas), chunk * 8 if chunk else None, zero.device)
             yield join([self._price_values(canvas, parents.take(index), total) for index in rows])
@@ -167,16 +167,8 @@ class FractalModel(nn.Module):
         p_Nn = parents.pitch[:, None] + offsets[:, 0]
         return parents.canvas[:, None].expand_as(p_Nn), p_Nn, parents.step[:, None] + offsets[:, 1]
 
-    def _count(self, level: LevelModel, canvas: Canvas, parents: Parents) -> float:
-        """Estimated number of decisions about the children of these and all other parents."""
-        c_Nn, p_Nn, t_Nn = self._children(level, canvas, parents)
-        h, w = self.tree.shapes[level.level]
-        can, must = canvas.feasible((h, w))
-        free = can if must is None else can & ~must
-        return float((free[c_Nn, p_Nn // h, t_Nn // w] * parents.weight[:, None]).sum())
-
     def _price_level(
-        self, level: LevelModel, canvas: Canvas, parents: Parents, draw: Draw, total: float
+        self, level: LevelModel, canvas: Canvas, parents: Parents, draw: Draw, total: int
     ) -> tuple[Decisions, Parents]:
         c_Nn, p_Nn, t_Nn = self._children(level, canvas, parents)
         h, w = self.tree.shapes[level.level]
@@ -246,7 +238,7 @@ class FractalModel(nn.Module):
         rows = torch.arange(h, device=first.device)[:, None] * canvas.shape[2] + torch.arange(w, device=first.device)
         canvas.reveal.view(-1)[(first[:, None] + rows.flatten()).flatten()] = level.level
 
-    def _price_values(self, canvas: Canvas, cells: Parents, total: float) -> Decisions:
+    def _price_values(self, canvas: Canvas, cells: Parents, total: int) -> Decisions:
         level = self.level_models[-1]
         nodes = Parents(cells.canvas[:, None], cells.pitch[:, None], cells.step[:, None], None, cells.weight[:, None])
         seen = self.windows(level, canvas, nodes)
