@@ -104,9 +104,13 @@ class Canvas:
     def voices(self) -> Tensor:
         """How many cells sound below each pitch at each step, u8 [B, P + 1, K]."""
         if self._voices is None:
-            below = self._sounds().cumsum(1, dtype=torch.uint8)
+            below = (plain(self.full) > 0).cumsum(1, dtype=torch.uint8)
             self._voices = F.pad(below, (0, 0, 1, 0))
         return self._voices
+
+    def forget_voices(self) -> None:
+        """Count them again when next asked: cells were written."""
+        self._voices = None
 
     def given_at(self, cells: "Parents") -> Tensor | None:
         """Whether cells are given, bool [N]; None if none are."""

@@ -106,7 +106,7 @@ def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, 
     away = shift_BCK.abs()
     metre = torch.stack([away % max(1, round(bar * bars)) == 0 for bars in METRE], -1).float()
     where = torch.stack([away.float().clamp(min=1).log2() / 8, (shift_BCK > 0).float()], -1)
-    traits_BCKF = torch.cat([torch.cat(traits, 2), where, metre], -1)
+    traits_BCKF = torch.cat([torch.cat(traits, 2), where, metre], -1) * (shift_BCK != 0)[..., None]
     columns = torch.arange(B * C, device=codes.device)
     below = agreement_below(known_BPK, shift_BCK.view(B * C, -1), columns, column, total=not past_only)
     return Candidates(shift_BCK, traits_BCKF, below.view(B, C, *below.shape[1:]))

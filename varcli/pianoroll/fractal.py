@@ -26,7 +26,7 @@ from varcli.pianoroll.decisions import (
     join_parents,
     masked,
 )
-from varcli.pianoroll.echo import Candidates, Echo, find_in
+from varcli.pianoroll.echo import Candidates, Echo, agreement_below, find_in
 from varcli.pianoroll.level import GIVEN, MOST_VOICES, STATE_START, UNKNOWN, LevelModel, View, plain
 from varcli.pianoroll.tonality import PITCH_CLASSES
 from varcli.pianoroll.tree import Tree
@@ -108,6 +108,19 @@ class FractalModel(nn.Module):
         """Find where the columns of a canvas may copy from, by all that level 0 knows of it now."""
         if len(self.echoes):
             canvas.candidates = find_in(canvas.known_at_top(self), self.config.model)
+
+    def point_again(self, canvas: Canvas, at_Nn: Parents) -> None:
+        """Compare the columns of nodes anew with where they point, after cells were written in them.
+
+        Only where columns are one step wide: elsewhere nodes count no more than was settled when level 0 was asked.
+        """
+        column = self.tree.shapes[0][1]
+        if canvas.candidates is not None and column == 1 and self.level_models[0].kind == "ar":
+            flat = (at_Nn.canvas[:, 0] * canvas.columns + at_Nn.step[:, 0]).long()
+            found = canvas.candidates
+            shift = found.shift.flatten(0, 1)[flat]
+            below = agreement_below(canvas.known_at_top(self), shift, flat, column, total=False)
+            found.below.flatten(0, 1)[flat] = below
 
     def more(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor | None:
         """What pointers and the count of voices add to nodes, [N, n, D], or None."""

@@ -21,7 +21,7 @@ from varcli.pianoroll.cells import fill_binary, fill_value
 from varcli.pianoroll.choose import Chooser
 from varcli.pianoroll.conditions import Conditions
 from varcli.pianoroll.family import Answer, Ask, Family, Sheet, Together, Worker, drain, settled, unknown_canvas
-from varcli.pianoroll.fractal import NEVER, Canvas, FractalModel, forbid_held
+from varcli.pianoroll.fractal import NEVER, Canvas, FractalModel, Parents, forbid_held
 from varcli.pianoroll.level import LevelModel
 from varcli.pianoroll.mar import fill_masked, masked_state
 from varcli.pianoroll.openings import Openings
@@ -99,6 +99,7 @@ class Run:
         self._sequential = cached and len(choosers) == 1 and not model.masked
         self._caches = self._make_caches(cached, len(choosers))
         self._top_mask = self._make_top_mask()
+        self._no_weight = torch.ones(1, device=model.device)
         with torch.inference_mode():
             self._tables = [make_tables(level, self.tree.columns(steps)) for level in model.level_models]
 
@@ -128,6 +129,8 @@ class Run:
     def _make_caches(self, cached: bool, rows: int) -> dict[int, KeyValueCache]:
         caches = {}
         for level in self.model.level_models[: self.tree.depth]:
+            if level.transformer is None:
+                continue
             if cached and level.kind == "ar" and (level.level == 0 or self._sequential):
                 length = len(self._top) + self.lookahead(0) if level.level == 0 else level.siblings
                 caches[level.level] = KeyValueCache.empty(level.transformer, rows, length)
@@ -135,7 +138,7 @@ class Run:
 
     def _make_top_mask(self) -> Tensor | None:
         level = self.model.level_models[0]
-        if level.kind != "ar" or 0 not in self._caches:
+        if 0 not in self._caches:
             return None
         padded = np.concatenate([self._top, np.repeat(self._top[-1:], self.lookahead(0), 0)])
         columns = torch.from_numpy(padded[:, 1] // level.child_steps).to(self.model.device)
@@ -231,7 +234,7 @@ class Run:
         network = self.model.level_models[level]
         if not self._on_cpu:
             self._upload()
-        if level == 0 and 0 in self._caches:
+        if network.stateless or (level == 0 and 0 in self._caches):
             start, stop = np.array([ask.start for ask in asks]), max(ask.stop - ask.start for ask in asks)
         elif self._sequential and level < self.tree.depth:
             start, stop = np.array([asks[0].start]), asks[0].stop - asks[0].start
@@ -240,7 +243,7 @@ class Run:
             start, stop = np.zeros(len(asks), np.int64), len(asks[0].family.p)
         columns = np.minimum(start[:, None] + np.arange(stop), len(asks[0].family.p) - 1)
         pick, step = self._pick(network, asks, columns)
-        first, position, place, state, row, sound = pick.unbind(0)
+        first, position, place, state, row, sound, pitch, sheet = pick.unbind(0)
         table = self._tables[level]
         seen = self._look(network, first, position)
         where = F.embedding(place, table.place)
@@ -250,7 +253,8 @@ class Run:
                 self.canvas.heard_rows = self.canvas.heard(self.model)
             assert self.canvas.heard_rows is not None
             sounds = F.embedding(sound, self.canvas.heard_rows)
-        x = network.embed(seen, where, state, self._inherited(asks, start, stop), sounds)
+        more = self._more(network, Parents(sheet, pitch, step, None, self._no_weight))
+        x = network.embed(seen, where, state, self._inherited(asks, columns), sounds, more)
         hidden = self._attend(network, x, step, start, asks)
         if network.is_value:
             logits = forbid_held(network, F.linear(hidden, table.weight) + F.embedding(row, table.bias), seen, step)
@@ -263,10 +267,19 @@ class Run:
             answers.append(Answer(numbers[row, part], hidden[row, part]))
         return answers
 
+    def _more(self, network: LevelModel, nodes: Parents) -> Tensor | None:
+        """What pointers and voices add; what they know of the canvas is brought up to date first."""
+        if network.level == 0:
+            self.model.point(self.canvas)
+        else:
+            self.model.point_again(self.canvas, nodes)
+        self.canvas.forget_voices()
+        return self.model.more(network, self.canvas, nodes)
+
     def _pick(self, network: LevelModel, asks: list[Ask], columns: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Where the children asked about stand, i32 [6, R, m]: first cell in flat memory, position in the patch, row of
-        the table of places, state, pitch row, row of what is heard. And their steps [R, m]."""
-        stacked = np.empty((6, *columns.shape), np.int32)
+        """Where the children asked about stand, i32 [8, R, m]: first cell in flat memory, position in the patch, row of
+        the table of places, state, pitch row, row of what is heard, pitch, canvas. And their steps [R, m]."""
+        stacked = np.empty((8, *columns.shape), np.int32)
         steps = np.empty(columns.shape, np.int64)
         bar, table = network.steps_per_bar, self._tables[network.level]
         for row, (ask, column) in enumerate(zip(asks, columns, strict=True)):
@@ -280,17 +293,18 @@ class Run:
             stacked[4, row] = pitch_row
             column_of = family.sheet.row * self.canvas.columns + t // self.tree.shapes[0][1]
             stacked[5, row] = column_of * PITCH_CLASSES + p % PITCH_CLASSES
+            stacked[6, row], stacked[7, row] = p, family.sheet.row
             steps[row] = t
         return torch.from_numpy(stacked).to(self.model.device), torch.from_numpy(steps).to(self.model.device)
 
     def _look(self, network: LevelModel, first: Tensor, position: Tensor) -> Tensor:
         """Windows of cell codes; where only the past is written so far, nothing needs to be hidden."""
-        if self.model.masked or not (self._sequential or network.level in self._caches):
+        if self.model.masked or not (self._sequential or network.stateless or network.level in self._caches):
             return self.model.look_at(network, self.canvas, first, position)
         index = (first[..., None] + self.canvas.flat_offsets(network)).view(-1)
         return self.canvas.codes.view(-1).index_select(0, index).view(*first.shape, -1)
 
-    def _inherited(self, asks: list[Ask], start: np.ndarray, m: int) -> Tensor | None:
+    def _inherited(self, asks: list[Ask], columns: np.ndarray) -> Tensor | None:
         if asks[0].family.hidden is None:
             return None
         missing = [ask.family for ask in asks if ask.family.inherited is None]
@@ -300,12 +314,12 @@ class Run:
                 missing, self.model.level_models[asks[0].family.level].inherited(hidden), strict=True
             ):
                 family.inherited = part
-        parts = [ask.family.inherited for ask in asks]
-        begin = int(start[0])
-        if len(parts) == 1:
-            assert parts[0] is not None
-            return parts[0][None, begin : begin + m]
-        return torch.stack([part for part in parts if part is not None])[:, begin : begin + m]
+        parts = torch.stack([ask.family.inherited for ask in asks if ask.family.inherited is not None])
+        start, m = columns[:, 0], columns.shape[1]
+        if (start == start[0]).all() and int(start[0]) + m <= parts.shape[1]:
+            return parts[:, int(start[0]) : int(start[0]) + m]
+        rows = torch.arange(len(asks), device=parts.device)[:, None]
+        return parts[rows, torch.from_numpy(columns).to(parts.device)]
 
     def _attend(self, network: LevelModel, x_RmD: Tensor, step: Tensor, start: np.ndarray, asks: list[Ask]) -> Tensor:
         cache = self._caches.get(network.level)
