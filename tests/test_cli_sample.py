@@ -41,7 +41,8 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["ar", "mar"])
 def test_every_sample_gets_its_files(tmp_path: Path, models: dict[str, Path], kind: str) -> None:
     document = run_json(*sample(models[kind], tmp_path, "--num-samples", 2, "--gif", "--save-frames"))
-    assert set(document) == {"mode", "checkpoint", "seed", "samples", "seconds"}
+    conditions = {"prompt", "kept_cells", "written_cells", "tempo", "constraints"}
+    assert set(document) == {"mode", "checkpoint", "seed", "samples", "seconds"} | conditions
     assert (document["mode"], document["checkpoint"], document["seed"]) == ("unconditional", str(models[kind]), 0)
     assert set(content(tmp_path)) == {
         *(f"unconditional_00{i}{end}" for i in (0, 1) for end in (".mid", ".png", "_frames.npz")),

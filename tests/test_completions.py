@@ -57,7 +57,11 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
     [
         ("var ", {"sample", "gif", "train", "inspect", "evaluate"}),
         ("var evaluate ", {"likelihood"}),
-        ("var sample --mode ", {"unconditional"}),
+        ("var sample --mode ", {"unconditional", "continuation", "inpainting", "harmonise"}),
+        (
+            "var sample --scale D:m",
+            {"D:major", "D:minor", "D:melodic_minor", "D:mixolydian", "D:major_pentatonic", "D:minor_pentatonic"},
+        ),
         ("var sample --scan-order ", {"row_major", "column_major"}),
         ("var sample --device ", {"auto", "cpu", "cuda", "mps"}),
         ("var sample --gif-samples ", {"first", "all"}),

@@ -36,6 +36,12 @@ class Theme:
     notes: np.ndarray
     image: np.ndarray
 
+    @property
+    def kept(self) -> np.ndarray:
+        """Colours u8 [256, 3] of notes that were there before the others: hardly any hue is left, only how bright."""
+        grey = np.array(self.mix(0.62), np.float32)
+        return (self.notes * 0.25 + grey * 0.75).round().astype(np.uint8)
+
     def mix(self, amount: float) -> RGB:
         """A colour `amount` (0..1) of the way from the background to the ink."""
         return blend(self.background, self.ink, amount)

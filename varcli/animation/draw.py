@@ -14,6 +14,7 @@ from varcli.animation.frames import Bounds, Recording
 from varcli.colours import Font, Theme, load_font, make_theme
 from varcli.errors import UsageError
 from varcli.pianoroll.painter import RollPainter, lay_out, onsets_of
+from varcli.pianoroll.picture import draw_kept_legend, kept_legend_px
 
 MARGIN_PX = 14
 BAR_PX = 6
@@ -90,6 +91,8 @@ class Panel:
         label = max(map(self.font.width, self.recording.labels), default=0)
         stats = max(map(self.font.width, self._texts), default=0)
         line = self.font.line_px + 4
+        self._legend_px = kept_legend_px(self.font) + 16 if self.is_roll and self.recording.kept is not None else 0
+        stats += self._legend_px
         # The layout holds for all frames: statistics go on a line of their own if they meet a label in any of them.
         self._two_lines = bool(stats) and label + stats + 24 > self.width
         self._label_y = line if self.title else 0
@@ -115,9 +118,11 @@ class Panel:
             draw.text((0, 0), font.fit(self.title, self.width), theme.mix(0.95), font.face)
         draw.text((0, self._label_y), font.fit(recording.labels[index], self.width), theme.mix(0.95), font.face)
         if self._texts:
-            text = font.fit(self._texts[index], self.width)
-            x = 0 if self._two_lines else self.width - font.width(text)
+            text = font.fit(self._texts[index], self.width - self._legend_px)
+            x = 0 if self._two_lines else self.width - self._legend_px - font.width(text)
             draw.text((x, self._stats_y), text, theme.mix(0.6), font.face)
+        if self._legend_px:
+            draw_kept_legend(draw, self.width, self._stats_y + font.line_px // 2, theme, font)
         meta, values = recording.meta, recording.frames[index]
         outlined = meta.bounds[index] if meta.bounds else ()
         fresh = meta.fresh[index] if meta.fresh else ()
@@ -173,7 +178,7 @@ def _roll_painter(
         pixel_scale=options.pixel_scale,
         width_px=width_px,
     )
-    return RollPainter(axes, theme, font)
+    return RollPainter(axes, theme, font, recording.kept)
 
 
 def in_step(recordings: Sequence[Recording]) -> list[tuple[int, ...]]:
@@ -228,7 +233,8 @@ class _Decided:
 
     def __init__(self, recording: Recording) -> None:
         self._meta = recording.meta
-        self._cells = np.zeros(recording.frames.shape[1:], bool)
+        kept = recording.kept
+        self._cells = np.zeros(recording.frames.shape[1:], bool) if kept is None else kept.copy()
         self._next = 0
 
     def up_to(self, index: int) -> np.ndarray | None:

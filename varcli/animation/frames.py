@@ -3,7 +3,8 @@
 The file holds `frames` u8 [n, H, W] (row 0 = pitch 0 or image row 0; 0 empty, 1..255 velocity or intensity), `labels`
 str [n], `level`, `iteration`, `batch` i32 [n] (level -1: the initial state), `seconds` f64 [n] and `meta`, a JSON
 object (see FramesMeta). Of a file from elsewhere only `frames` is required: without `meta` it is drawn as a roll, row 0
-at the bottom, if it has 128 rows, and as an image, row 0 at the top, if it has any other number.
+at the bottom, if it has 128 rows, and as an image, row 0 at the top, if it has any other number. Where some cells were
+known before the others were written, `kept` bool [H, W] says which.
 """
 
 import json
@@ -55,7 +56,10 @@ class FramesMeta(BaseModel):
 
 @dataclass(frozen=True)
 class Recording:
-    """Frames u8 [n, H, W] in the order of generation, and per frame its label, level, iteration, batch and seconds."""
+    """Frames u8 [n, H, W] in the order of generation, and per frame its label, level, iteration, batch and seconds.
+
+    `kept` bool [H, W] are the cells that were known before, if any were.
+    """
 
     frames: np.ndarray
     labels: tuple[str, ...]
@@ -64,6 +68,7 @@ class Recording:
     batch: np.ndarray
     seconds: np.ndarray
     meta: FramesMeta
+    kept: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -78,6 +83,7 @@ class Recording:
 
 def save_frames(path: Path | str, recording: Recording) -> None:
     """Write a recording as frames.npz, whole or not at all; equal recordings give equal bytes. Raises VarError."""
+    optional: dict[str, Any] = {} if recording.kept is None else {"kept": recording.kept}
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
@@ -88,6 +94,7 @@ def save_frames(path: Path | str, recording: Recording) -> None:
             batch=recording.batch.astype(np.int32),
             seconds=recording.seconds.astype(np.float64),
             meta=np.array(json.dumps(recording.meta.model_dump(mode="json"), sort_keys=True)),
+            **optional,
         )
 
 
@@ -116,7 +123,17 @@ def load_frames(path: Path | str) -> Recording:
     )
     seconds = _column(path, arrays, "seconds", count, "fiu", zeros).astype(np.float64)
     meta = _read_meta(path, arrays.get("meta"), frames.shape)
-    return Recording(frames, tuple(map(str, labels)), level, iteration, batch, seconds, meta)
+    kept = _read_kept(path, arrays.get("kept"), frames.shape[1:])
+    return Recording(frames, tuple(map(str, labels)), level, iteration, batch, seconds, meta, kept)
+
+
+def _read_kept(path: Path, array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    if array is None:
+        return None
+    if array.dtype.kind not in "bu" or array.shape != shape:
+        size = "x".join(map(str, array.shape)) or "scalar"
+        raise VarError(f"{path}: `kept` is {array.dtype} {size}, not one truth value a cell", HINT)
+    return array.astype(bool)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -124,7 +141,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UsageError(f"{path} does not exist", HINT)
     if path.is_dir():
         raise UsageError(f"{path} is a folder, not a frames.npz", HINT)
-    known = ("frames", "labels", "level", "iteration", "batch", "seconds", "meta")
+    known = ("frames", "labels", "level", "iteration", "batch", "seconds", "meta", "kept")
     try:
         if not zipfile.is_zipfile(path):
             raise VarError(f"{path} is not an npz file, or is cut short", HINT)
@@ -221,4 +238,5 @@ def take_frames(recording: Recording, kept: Sequence[int]) -> Recording:
         recording.batch[chosen],
         recording.seconds[chosen],
         meta.model_copy(update=changes),
+        recording.kept,
     )

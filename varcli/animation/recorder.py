@@ -128,6 +128,7 @@ class FrameRecorder:
             np.array([state.batch for state in states], np.int32),
             np.array([state.seconds for state in states], np.float64),
             meta,
+            None if roll is None or roll.kept is None else roll.kept[:, :steps],
         )
 
     def _final(self) -> list[_Kept]:

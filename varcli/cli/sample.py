@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from varcli.cli.constraints import Constraints, MaxPolyphonyOption, PitchRangeOption, ScaleOption
 from varcli.cli.options import (
     Device,
     DeviceOption,
@@ -24,18 +25,14 @@ from varcli.cli.options import (
 )
 from varcli.cli.output import emit
 from varcli.cli.progress import Display
+from varcli.cli.start import KeepTrack, ModeOption, PromptOption, PromptSteps, Ready, RegionOption, Start, prepare
 from varcli.cli.writer import GifSamples, Outputs, Writer
 from varcli.errors import UsageError
 
 if TYPE_CHECKING:
     from varcli.pianoroll.config import PianorollConfig
+    from varcli.pianoroll.roll import Roll
     from varcli.pianoroll.settings import SampleSettings
-
-
-class Mode(StrEnum):
-    """What a sample starts from."""
-
-    unconditional = "unconditional"
 
 
 class ScanOrder(StrEnum):
@@ -45,7 +42,6 @@ class ScanOrder(StrEnum):
     column_major = "column_major"
 
 
-ModeOption = Annotated[Mode, typer.Option("--mode", help="What the samples start from.")]
 CheckpointOption = Annotated[
     str,
     typer.Option("--checkpoint", help="A model's name, file or run folder.", autocompletion=complete_checkpoint),
@@ -53,7 +49,12 @@ CheckpointOption = Annotated[
 NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="How many rolls.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Rolls written together.")]
 TargetWidth = Annotated[
-    int, typer.Option("--target-width", min=1, help="Length in steps of the grid, 16th notes by default.")
+    int | None,
+    typer.Option(
+        "--target-width",
+        min=1,
+        help="Length in steps, 16th notes by default: 256, or for inpainting and harmonise that of the prompt.",
+    ),
 ]
 NumIterList = Annotated[
     str | None,
@@ -69,7 +70,10 @@ TopP = Annotated[
     float | None,
     typer.Option("--top-p", help="Keep the likeliest values up to this share; 1.0 unless the checkpoint says else."),
 ]
-Tempo = Annotated[float, typer.Option("--tempo", min=4, max=1000, metavar="BPM", help="Quarter notes a minute.")]
+Tempo = Annotated[
+    float | None,
+    typer.Option("--tempo", min=4, max=1000, metavar="BPM", help="Quarter notes a minute; the prompt's own, or 120."),
+]
 Gif = Annotated[bool, typer.Option("--gif/--no-gif", help="Animate how the model wrote the roll.")]
 GifSamplesOption = Annotated[GifSamples, typer.Option("--gif-samples", help="Which samples are animated.")]
 Fps = Annotated[float, typer.Option("--fps", min=0.1, max=100, help="Frames a second of the animation.")]
@@ -85,12 +89,19 @@ def sample(
     checkpoint: CheckpointOption = "fractal-ar",
     num_samples: NumSamples = 1,
     batch_size: BatchSize = 1,
-    target_width: TargetWidth = 256,
+    target_width: TargetWidth = None,
     num_iter_list: NumIterList = None,
     scan_order: ScanOrderOption = None,
     temperature: Temperature = None,
     top_p: TopP = None,
-    tempo: Tempo = 120,
+    tempo: Tempo = None,
+    prompt: PromptOption = None,
+    prompt_steps: PromptSteps = None,
+    region: RegionOption = None,
+    keep_track: KeepTrack = None,
+    scale: ScaleOption = None,
+    pitch_range: PitchRangeOption = None,
+    max_polyphony: MaxPolyphonyOption = None,
     gif: Gif = False,
     gif_samples: GifSamplesOption = GifSamples.first,
     fps: Fps = 2,
@@ -105,8 +116,10 @@ def sample(
 ) -> None:
     """Write new piano rolls: MODE_000.mid and .png, and with --gif MODE_000_process.gif, for each sample.
 
-    The same seed, machine and --batch-size give the same bytes. JSON keys: mode, checkpoint, seed, samples [{index,
-    midi, picture, gif, frames, notes, steps, seconds}] and seconds, with null for a file that was not asked for.
+    What is kept of a prompt stays as it is, cell by cell. The same seed, machine and --batch-size give the same bytes.
+    JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, constraints {scale, pitch_range,
+    max_polyphony}, samples [{index, midi, picture, gif, frames, notes, steps, seconds}] and seconds, with null for what
+    was not asked for.
     """
     from varcli.files import ensure_output_dir, refuse_existing
     from varcli.pianoroll.settings import SampleSettings, check_settings
@@ -119,26 +132,37 @@ def sample(
     iterations = parse_counts(num_iter_list, "--num-iter-list")
     config = config_of(checkpoint)
     _check_levels(outputs, len(config.model.levels))
+    constraints = Constraints(scale, pitch_range, max_polyphony)
+    start = Start(mode, prompt, prompt_steps, tuple(region or ()), keep_track, constraints, target_width, tempo)
+    ready = prepare(start, config)
     settings = SampleSettings(
         num_samples=num_samples,
         batch_size=batch_size,
-        target_width=target_width,
+        target_width=ready.width,
         num_iter_list=iterations,
         scan_order=scan_order.value if scan_order else None,
         temperature=temperature,
         top_p=top_p,
-        tempo_bpm=tempo,
+        tempo_bpm=ready.tempo_bpm,
         seed=seed,
+        conditions=ready.conditions,
+        steps_per_bar=ready.steps_per_bar,
+        downbeats=ready.downbeats,
     )
     check_settings(config, settings)
     refuse_existing(outputs.paths(), overwrite)
     ensure_output_dir(output_dir)
-    document = _run(outputs, checkpoint, config, settings, device)
+    document = _run(outputs, checkpoint, config, settings, ready, device)
     emit(document, _lines(document), as_json)
 
 
 def _run(
-    outputs: Outputs, checkpoint: str, config: "PianorollConfig", settings: "SampleSettings", device: Device
+    outputs: Outputs,
+    checkpoint: str,
+    config: "PianorollConfig",
+    settings: "SampleSettings",
+    ready: Ready,
+    device: Device,
 ) -> dict[str, Any]:
     """Sample, show and write; returns the document of --json."""
     from varcli import registry
@@ -148,7 +172,9 @@ def _run(
     model, _ = registry.load_model(checkpoint, pick_device(device))
     began = time.perf_counter()
     with Display() as display:
-        writer = Writer(outputs, vocabulary_of(model), config.name, settings.seed, display.show)
+        for warning in ready.warnings:
+            display.warn(warning)
+        writer = Writer(outputs, vocabulary_of(model), config.name, settings.seed, display.show, ready.voice)
         for event in display.follow(generate(model, settings)):
             if isinstance(event, SampleStarted):
                 writer.start(event)
@@ -157,10 +183,13 @@ def _run(
                 said = writer.finish(event)
                 if not said["notes"]:
                     display.warn(f"{said['midi']} has no notes; try another --seed")
+                elif _nothing_new(event.roll):
+                    display.warn(f"{said['midi']} holds what was kept and nothing else; try another --seed")
     return {
         "mode": outputs.mode,
         "checkpoint": checkpoint,
         "seed": settings.seed,
+        **ready.document(),
         "samples": sorted(writer.written, key=lambda said: said["index"]),
         "seconds": round(time.perf_counter() - began, 3),
     }
@@ -170,6 +199,10 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     for said in document["samples"]:
         files = [said[key] for key in ("midi", "picture", "gif", "frames") if said[key]]
         yield f"{'  '.join(files)}  ({said['notes']} notes, {said['seconds']:.1f} s)"
+
+
+def _nothing_new(roll: "Roll") -> bool:
+    return roll.kept is not None and not roll.cells[~roll.kept].any()
 
 
 def _check_share(value: float | None, option: str, most: float | None) -> None:

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from varcli.animation import FrameRecorder
     from varcli.events import SampleDone, SampleStarted
     from varcli.pianoroll.roll import Roll, Vocabulary
+
+NEW_TRACK = "New voices"
 
 
 class GifSamples(StrEnum):
@@ -59,13 +63,17 @@ class Outputs:
 
 @dataclass
 class Writer:
-    """Records samples while they are made and writes each as soon as it is complete; `show` is told of frames drawn."""
+    """Records samples while they are made and writes each as soon as it is complete; `show` is told of frames drawn.
+
+    A kept `voice` gets a track of its own, under its name.
+    """
 
     outputs: Outputs
     vocabulary: "Vocabulary"
     model_name: str
     seed: int
     show: Callable[[object], None]
+    voice: str | None = None
     written: list[dict[str, Any]] = field(default_factory=list)
     _recorders: "dict[int, FrameRecorder]" = field(default_factory=dict)
     _began: dict[int, float] = field(default_factory=dict)
@@ -102,12 +110,17 @@ class Writer:
 
         sample, roll = event.sample, event.roll
         seconds = time.perf_counter() - self._began.pop(sample)
-        write_midi(roll, self.outputs.midi(sample))
+        write_midi(roll, self.outputs.midi(sample), tracks=self._tracks(roll))
         save_picture(roll, self.outputs.picture(sample), title=self.title(sample))
         self._write_recording(sample)
         said = self._say(sample, roll, seconds)
         self.written.append(said)
         return said
+
+    def _tracks(self, roll: "Roll") -> "dict[str, np.ndarray] | None":
+        if self.voice is None or roll.kept is None:
+            return None
+        return {self.voice: roll.kept, NEW_TRACK: ~roll.kept}
 
     def _write_recording(self, sample: int) -> None:
         from varcli.animation import animate, save_frames

@@ -71,8 +71,8 @@ def _empty(run: "Run", family: Family, index: int, shape: tuple[int, int]) -> No
     if index + 1 < len(family.state):
         known = family.must is not None and family.must[index]
         family.state[index + 1] = STATE_OCCUPIED if known else STATE_EMPTY
-    # Inner levels say when something was written; level 0 counts every patch, as the bar does.
-    if family.level == 0:
+    # Inner levels say when something was written; level 0 counts every patch that could be, as the bar does.
+    if family.level == 0 and not family.knows(index):
         _done(run, family, index)
 
 

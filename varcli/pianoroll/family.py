@@ -65,7 +65,8 @@ class Family:
     """Children of one parent: pitches and steps [n], indices of those that begin on the canvas, and states [n].
 
     `hidden` [D] is the parent's vector; `inherited` [n, D] what the children take from it, once computed.
-    `must` says which of the children sound in any case, bool [n]; None if nothing is said of any.
+    `must` and `closed` say which of the children sound in any case, and in which nothing is to be decided from the
+    start, bool [n]; None if nothing is said of any.
     """
 
     level: int
@@ -77,13 +78,20 @@ class Family:
     hidden: Tensor | None
     inherited: Tensor | None = None
     must: np.ndarray | None = None
+    closed: np.ndarray | None = None
 
     def settle(self) -> None:
-        """Look up which children sound in any case."""
+        """Look up which children sound in any case, and in which nothing is to be decided."""
         openings = self.sheet.openings
         if openings is not None:
             self.must = np.zeros(len(self.p), bool)
             self.must[self.exists] = openings.must(self.level, self.p[self.exists], self.t[self.exists])
+            self.closed = np.zeros(len(self.p), bool)
+            self.closed[self.exists] = ~self.open(self.exists)
+
+    def knows(self, index: int) -> bool:
+        """Whether all of a child was known beforehand."""
+        return self.closed is not None and bool(self.closed[index])
 
     @property
     def must_sound(self) -> bool:

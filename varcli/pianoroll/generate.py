@@ -45,6 +45,7 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
             settings.target_width,
             iterations=iterations,
             batch_generate_size=defaults.batch_generate_size,
+            conditions=settings.conditions,
         )
         asked = [sheet for sheet in run.sheets if sheet.sample < settings.num_samples]
         for sheet in asked:
@@ -56,12 +57,14 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
 
 
 def _roll(model: FractalModel, settings: SampleSettings, cells, sample: int) -> Roll:
-    options = model.config.model
+    options, conditions = model.config.model, settings.conditions
     return Roll(
         cells=cells,
         vocabulary=vocabulary_of(model),
         steps_per_beat=options.steps_per_beat,
-        steps_per_bar=options.steps_per_bar,
+        steps_per_bar=settings.steps_per_bar or options.steps_per_bar,
+        downbeats=settings.downbeats,
+        kept=conditions.given if conditions is not None and conditions.given.any() else None,
         tempo_bpm=settings.tempo_bpm,
         title=f"{model.config.name}, seed {settings.seed}, sample {sample}",
     )

@@ -38,7 +38,6 @@ def fill_masked(run: "Run", family: Family) -> Worker:
     counts = unmask_counts(len(turns.order), run.iterations(level))
     emit(sheet, LevelStarted(sheet.sample, level, "mar", n, len(counts)))
     size = run.batch_generate_size if level == 0 else n
-    fresh = turns.closed if level == 0 else turns.closed[:0]
     for iteration, count in enumerate(counts, 1):
         stop = turns.taken + count
         for batch, first in enumerate(range(turns.taken, stop, size), 1):
@@ -47,12 +46,11 @@ def fill_masked(run: "Run", family: Family) -> Worker:
             hits = []
             for part in _parts(run, family, turns.order[first : min(first + size, stop)]):
                 hits += yield from _decide(run, family, turns, part, answer)
-            written = np.r_[fresh, turns.order[first : turns.taken]] if level == 0 else hits
+            written = [k for k in (turns.order[first : turns.taken] if level == 0 else hits) if not family.knows(k)]
             boxes = tuple(bounds(run, family, int(k)) for k in written)
             done = len(turns.closed) + turns.taken
             event = PatchDone(sheet.sample, level, "mar", done, n, iteration, len(counts), batch, boxes, sheet.visible)
             emit(sheet, event)
-            fresh = fresh[:0]
 
 
 def _take_turns(run: "Run", family: Family) -> _Turns:

@@ -4,7 +4,7 @@ Onsets meet the grid in ticks, or in beats where an annotation says where these 
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ import pretty_midi
 from varcli.errors import UsageError, VarError
 from varcli.files import write_bytes
 from varcli.pianoroll.beats import BeatGrid, signature_bars
-from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, note_arrays, place
+from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, intensity, note_arrays, place
 from varcli.pianoroll.score import Score, parse_score, read_bytes
 
 MAX_STEPS = 1 << 17  # four and a half hours of 16th notes at 120 bpm
@@ -86,10 +86,37 @@ def read_midi(
     Raises UsageError if the path is missing; VarError if the content is unreadable, without notes or absurdly long.
     """
     name = name or (str(source) if isinstance(source, Path) else "MIDI data")
+    score, grid, _ = _read_grid(source, steps_per_beat, drums, beats, name)
+    return _piece(score, grid, steps_per_beat, vocabulary or Vocabulary())
+
+
+def read_track(
+    source: Path, track: str, *, steps_per_beat: int = 4, vocabulary: Vocabulary | None = None, drums: bool = False
+) -> tuple[MidiPiece, np.ndarray]:
+    """Read a MIDI file as read_midi does, and beside it the notes of the tracks called `track` alone, u8 [128, T].
+
+    Capitals do not matter; tracks of one name are one. Raises UsageError if no track with notes is called so.
+    """
     vocabulary = vocabulary or Vocabulary()
+    score, grid, names = _read_grid(source, steps_per_beat, drums, None, str(source))
+    piece = _piece(score, grid, steps_per_beat, vocabulary)
+    wanted = np.array([name.strip().casefold() == track.strip().casefold() for name in names])
+    if not wanted.any():
+        there = ", ".join(dict.fromkeys(name for name in names if name)) or "none of them has a name"
+        raise UsageError(f"{source}: no track {track!r} with notes", f"tracks with notes: {there}")
+    notes = grid.notes
+    chosen = NoteArrays(notes.pitch[wanted], notes.start[wanted], notes.end[wanted], notes.velocity[wanted])
+    return piece, place(chosen, piece.roll.steps, vocabulary).cells
+
+
+def _read_grid(
+    source: Path | bytes, steps_per_beat: int, drums: bool, beats: BeatGrid | None, name: str
+) -> tuple[Score, _OnGrid, list[str]]:
+    """A file, its sounding notes on steps, and the name of the track of each."""
     score = parse_score(source if isinstance(source, bytes) else read_bytes(source), name, drums)
     notes = np.array(score.notes, np.int64).reshape(-1, 4)
-    sounding = notes[notes[:, 1] > notes[:, 0]]
+    long_enough = notes[:, 1] > notes[:, 0]
+    sounding = notes[long_enough]
     if not len(sounding):
         if score.drum_notes:
             raise VarError(
@@ -100,6 +127,10 @@ def read_midi(
         grid = _on_ticks(score, sounding, steps_per_beat, name)
     else:
         grid = _on_beats(score, sounding, steps_per_beat, beats, name)
+    return score, grid, [score.tracks[index] for index in np.flatnonzero(long_enough)]
+
+
+def _piece(score: Score, grid: _OnGrid, steps_per_beat: int, vocabulary: Vocabulary) -> MidiPiece:
     steps = int(grid.notes.end.max())
     placed = place(grid.notes, steps, vocabulary)
     roll = Roll(
@@ -172,10 +203,14 @@ def _check_length(end_step: np.ndarray, name: str) -> None:
         raise VarError(f"{name}: {end_step.max()} steps long, more than {MAX_STEPS}", "split the file")
 
 
-def write_midi(roll: Roll, path: Path | None, tempo_bpm: float | None = None) -> bytes:
+def write_midi(
+    roll: Roll, path: Path | None, tempo_bpm: float | None = None, *, tracks: Mapping[str, np.ndarray] | None = None
+) -> bytes:
     """The roll as a MIDI file of format 1 with one track of notes, at `tempo_bpm` or the roll's own tempo.
 
-    Written to `path` as well, whole or not at all, unless None. Equal rolls give equal bytes.
+    `tracks` shares the cells out over tracks of these names, by masks bool [P, T]; a note that goes on in the cells of
+    another track begins anew there. Written to `path` as well, whole or not at all, unless None. Equal rolls give equal
+    bytes.
     Raises UsageError for a tempo that MIDI cannot hold; VarError if the file cannot be written.
     """
     bpm = roll.tempo_bpm if tempo_bpm is None else tempo_bpm
@@ -194,11 +229,13 @@ def write_midi(roll: Roll, path: Path | None, tempo_bpm: float | None = None) ->
         pretty_midi.TimeSignature(numerator, denominator, step * step_s)
         for step, numerator, denominator in _signatures(roll)
     ]
-    notes = note_arrays(roll.cells, roll.vocabulary)
-    columns = (notes.velocity, notes.pitch, notes.start * step_s, notes.end * step_s)
-    piano = pretty_midi.Instrument(program=0, name="Piano")
-    piano.notes = [pretty_midi.Note(*fields) for fields in zip(*(c.tolist() for c in columns), strict=True)]
-    midi.instruments.append(piano)
+    loudness = intensity(roll.cells, roll.vocabulary) // 2
+    for name, mask in (tracks or {"Piano": np.ones(roll.cells.shape, bool)}).items():
+        notes = note_arrays(np.where(mask, roll.cells, 0).astype(np.uint8), roll.vocabulary)
+        columns = (loudness[notes.pitch, notes.start], notes.pitch, notes.start * step_s, notes.end * step_s)
+        piano = pretty_midi.Instrument(program=0, name=name)
+        piano.notes = [pretty_midi.Note(*fields) for fields in zip(*(c.tolist() for c in columns), strict=True)]
+        midi.instruments.append(piano)
     data = _with_title_and_end(midi, roll.title, roll.steps * per_step)
     if path is not None:
         write_bytes(path, data)

@@ -104,16 +104,20 @@ def lay_out(
 
 
 class RollPainter:
-    """Paints canvases of one shape on the same axes; what does not change is drawn once."""
+    """Paints canvases of one shape on the same axes; what does not change is drawn once.
 
-    def __init__(self, axes: RollAxes, theme: Theme, font: Font) -> None:
-        self.axes, self.theme, self.font = axes, theme, font
+    Cells that are `kept`, bool [P, T], stand on lighter ground, and their notes have next to no hue.
+    """
+
+    def __init__(self, axes: RollAxes, theme: Theme, font: Font, kept: np.ndarray | None = None) -> None:
+        self.axes, self.theme, self.font, self.kept = axes, theme, font, kept
         self.left = font.width("C-1") + 6 + KEYBOARD_PX
         self.top = font.line_px + 4
         self.height_px = (axes.high - axes.low) * axes.pitch_px
         self._bases = [self._draw_base(*system) for system in axes.systems]
-        self._held = _towards(theme.notes, theme.background, 0.18)
-        self._struck = _towards(theme.notes, theme.ink, 0.62)
+        self._notes = np.stack([theme.notes, theme.kept])
+        self._held = _towards(self._notes, theme.background, 0.18)
+        self._struck = _towards(self._notes, theme.ink, 0.62)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -160,6 +164,9 @@ class RollPainter:
     def _paint_ground(
         self, pixels: np.ndarray, system: tuple[int, int], decided: np.ndarray | None, lit: np.ndarray
     ) -> None:
+        if self.kept is not None:
+            kept = self._enlarge(self.kept, system)
+            pixels[kept] = _towards(pixels[kept], self.theme.ink, 0.09)
         if decided is not None and not decided.all():
             waiting = ~self._enlarge(decided, system)
             pixels[waiting] = _towards(pixels[waiting], self.theme.background, 0.72)
@@ -187,10 +194,10 @@ class RollPainter:
         gap = int(step_px >= 3)  # a thin gap parts a repeated note from the one before it
         body &= ~(struck & (column < gap))
         head = body & struck & (column < gap + max(1, step_px // 4))
-        pixels[body] = self._held[large[body]]
+        kept = np.zeros(large.shape, np.intp) if self.kept is None else self._enlarge(self.kept, system).astype(np.intp)
         onset = body & struck
-        pixels[onset] = self.theme.notes[large[onset]]
-        pixels[head] = self._struck[large[head]]
+        for colours, where in ((self._held, body), (self._notes, onset), (self._struck, head)):
+            pixels[where] = colours[kept[where], large[where]]
 
     def _outline(self, draw: ImageDraw.ImageDraw, system: tuple[int, int], outlined: Sequence[Bounds]) -> None:
         axes = self.axes

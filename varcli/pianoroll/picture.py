@@ -17,6 +17,8 @@ from varcli.pianoroll.roll import Roll, Vocabulary
 if TYPE_CHECKING:
     from varcli.pianoroll.fractal import FractalModel
 
+_KEPT, _SWATCH_PX = "kept", 14
+
 
 def draw_roll(
     cells: np.ndarray,
@@ -31,11 +33,13 @@ def draw_roll(
     downbeats: Sequence[int] | None = None,
     pixel_scale: int | None = None,
     theme: Theme | None = None,
+    kept: np.ndarray | None = None,
 ) -> Image.Image:
     """A picture of a canvas of cell codes u8 [P, T]: keys, octaves, bars, notes coloured by velocity, a title line.
 
     Without a vocabulary, `cells` are intensities (0 empty, 1..255) painted as they are, such as a surprise map;
     `legend` names the ends of the colour scale. The subtitle says bars, notes and tempo unless it is given.
+    Cells that are `kept`, bool [P, T], are told apart from the others.
     A step is `pixel_scale` pixels wide; by default the picture is about 1300 pixels wide.
     """
     values = cells if vocabulary is None else marked_intensity(cells, vocabulary)
@@ -49,13 +53,15 @@ def draw_roll(
         downbeats=downbeats,
         pixel_scale=pixel_scale,
     )
-    roll = RollPainter(axes, theme, load_font(13)).paint(values, onsets)
+    roll = RollPainter(axes, theme, load_font(13), kept).paint(values, onsets)
     if subtitle is None:
         subtitle = _summary(len(axes.bars), onsets, tempo_bpm)
     margin, heading, text = 18, load_font(19), load_font(14)
     image = Image.new("RGB", (max(roll.width + 2 * margin, 480), roll.height + 62 + margin), theme.background)
     draw = ImageDraw.Draw(image)
     scale_px = _draw_legend(draw, image.width - margin, 31, theme, text, legend)
+    if kept is not None:
+        scale_px += 24 + draw_kept_legend(draw, image.width - margin - scale_px - 24, 31, theme, text)
     room = image.width - 2 * margin - scale_px - 24
     title = heading.fit(title or "Piano roll", room)
     draw.text((margin, 37), title, theme.mix(0.95), heading.face, "ls")
@@ -89,6 +95,20 @@ def _draw_legend(
     return scale + high_px + font.width(names[0]) + 16
 
 
+def draw_kept_legend(draw: ImageDraw.ImageDraw, right: int, middle: int, theme: Theme, font: Font) -> int:
+    """Draw what kept notes look like, ending at `right`; returns its width in pixels."""
+    width = kept_legend_px(font)
+    red, green, blue = map(int, theme.kept[160])
+    draw.rectangle((right - width, middle - 4, right - width + _SWATCH_PX, middle + 3), fill=(red, green, blue))
+    draw.text((right, middle), _KEPT, theme.mix(0.6), font.face, "rm")
+    return width
+
+
+def kept_legend_px(font: Font) -> int:
+    """Width of what draw_kept_legend draws."""
+    return font.width(_KEPT) + 6 + _SWATCH_PX
+
+
 def png_bytes(image: Image.Image) -> bytes:
     """The picture as PNG; the same picture gives the same bytes."""
     return iio.imwrite("<bytes>", np.asarray(image), extension=".png", plugin="pillow", compress_level=9)
@@ -104,6 +124,7 @@ def save_picture(roll: Roll, path: Path | str, *, title: str = "") -> None:
         steps_per_beat=roll.steps_per_beat,
         steps_per_bar=roll.steps_per_bar,
         downbeats=roll.downbeats,
+        kept=roll.kept,
     )
     write_bytes(path, png_bytes(image))
 

@@ -85,7 +85,10 @@ class Note:
 
 @dataclass(frozen=True)
 class Roll:
-    """A canvas u8 [128, T] of cell codes with its grid and tempo; `downbeats` are steps of bar starts, if known."""
+    """A canvas u8 [128, T] of cell codes with its grid and tempo; `downbeats` are steps of bar starts, if known.
+
+    `kept` bool [128, T] are the cells that were known before the others were written, if any were.
+    """
 
     cells: np.ndarray
     vocabulary: Vocabulary = Vocabulary()
@@ -94,6 +97,7 @@ class Roll:
     tempo_bpm: float = 120.0
     title: str = ""
     downbeats: tuple[int, ...] | None = None
+    kept: np.ndarray | None = None
 
     @property
     def steps(self) -> int:

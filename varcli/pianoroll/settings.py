@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from varcli.errors import UsageError
+from varcli.pianoroll.conditions import Conditions
 from varcli.pianoroll.config import PianorollConfig
 
 
@@ -11,6 +12,8 @@ class SampleSettings:
     """How to sample; None takes what the checkpoint's own config says.
 
     `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
+    `conditions` say what is kept and what may sound, on canvases of `target_width` steps; `steps_per_bar` and
+    `downbeats` are those of the rolls that come out.
     """
 
     num_samples: int = 1
@@ -22,6 +25,9 @@ class SampleSettings:
     top_p: float | None = None
     tempo_bpm: float = 120.0
     seed: int = 0
+    conditions: Conditions | None = None
+    steps_per_bar: int | None = None
+    downbeats: tuple[int, ...] | None = None
 
 
 def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[int, ...] | None:
@@ -39,7 +45,22 @@ def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[i
     if settings.top_p is not None and not 0 < settings.top_p <= 1:
         raise UsageError(f"--top-p is {settings.top_p}", "give a number above 0, at most 1")
     _check_scan_order(config, settings.scan_order)
+    if settings.conditions is not None:
+        shape, wanted = settings.conditions.given.shape, (config.model.pitches, settings.target_width)
+        if shape != wanted:
+            raise ValueError(f"conditions are for {shape} cells, not {wanted}")
+        if settings.conditions.given.any():
+            check_conditioning(config)
     return _iterations(config, settings.num_iter_list)
+
+
+def check_conditioning(config: PianorollConfig) -> None:
+    """Raise UsageError for a model that was not trained with cells known beforehand."""
+    if not config.model.conditioning:
+        raise UsageError(
+            f"{config.name} was not trained to take a prompt into account",
+            "choose another --checkpoint, or train one with model.conditioning=true",
+        )
 
 
 def _check_scan_order(config: PianorollConfig, wanted: str | None) -> None:
