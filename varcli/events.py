@@ -120,6 +120,15 @@ class FrameDrawn:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class MetricCompared:
+    """`done` of `total` metrics of generated and real music are compared; `name` is the last one."""
+
+    done: int
+    total: int
+    name: str
+
+
 Event = (
     SampleStarted
     | LevelStarted
@@ -131,4 +140,5 @@ Event = (
     | Validated
     | CheckpointSaved
     | FrameDrawn
+    | MetricCompared
 )

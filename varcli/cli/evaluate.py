@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from varcli.cli.evaluate_music import music
 from varcli.cli.options import (
     Device,
     DeviceOption,
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from varcli.pianoroll.corpus import Corpus, Piece
     from varcli.pianoroll.likelihood import LikelihoodReport, PieceLikelihood
 
-app = typer.Typer(no_args_is_help=True, help="Measure a model.")
+app = typer.Typer(no_args_is_help=True, help="Measure a model, or the music that it made.")
+app.command("music")(music)
 
 
 class Split(StrEnum):
@@ -39,7 +41,7 @@ class Split(StrEnum):
 
 @app.callback()
 def evaluate() -> None:
-    """Measure a model on held-out music."""
+    """Measure a model, or the music that it made, on held-out music."""
 
 
 CheckpointArgument = Annotated[

@@ -14,6 +14,7 @@ from varcli.events import (
     FilesRead,
     FrameDrawn,
     LevelStarted,
+    MetricCompared,
     PatchDone,
     PieceScored,
     SampleDone,
@@ -80,6 +81,7 @@ class Status:
             *(_scored(event) for event in self._all(PieceScored)),
             *(_training(event) for event in self._all(TrainStep)),
             *(_validated(event) for event in self._all(Validated)),
+            *(_compared(event) for event in self._all(MetricCompared)),
             *(_drawn(event) for event in self._all(FrameDrawn) if event.done < event.total or not self.samples_done),
         ]
 
@@ -120,6 +122,10 @@ def _read(event: FilesRead) -> Row:
 
 def _drawn(event: FrameDrawn) -> Row:
     return Row("frames", event.done, event.total, f"{event.done}/{event.total} drawn")
+
+
+def _compared(event: MetricCompared) -> Row:
+    return Row("metrics", event.done, event.total, f"{event.done}/{event.total} · {event.name}")
 
 
 def _training(event: TrainStep) -> Row:

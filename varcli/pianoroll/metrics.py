@@ -1,4 +1,4 @@
-"""Statistics that tell music from noise: what a window of a roll sounds like, in six numbers."""
+"""Windows of music, and statistics that tell it from noise: what a window sounds like, in six numbers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,6 +7,15 @@ import numpy as np
 
 from varcli.pianoroll.corpus import Piece
 from varcli.pianoroll.roll import Vocabulary, crop, note_arrays
+
+
+@dataclass(frozen=True)
+class Window:
+    """A canvas u8 [P, steps] cut from a piece at step `start`."""
+
+    cells: np.ndarray
+    piece: Piece
+    start: int
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,12 @@ def window_statistics(
 
 
 def windows(pieces: Iterable[Piece], vocabulary: Vocabulary, steps: int = 256) -> list[np.ndarray]:
-    """Canvases u8 [P, steps] cut from pieces one after the other, each from the start of a bar (see `crop`).
+    """The canvases u8 [P, steps] of `bar_windows`."""
+    return [window.cells for window in bar_windows(pieces, vocabulary, steps)]
+
+
+def bar_windows(pieces: Iterable[Piece], vocabulary: Vocabulary, steps: int = 256) -> list[Window]:
+    """Windows cut from pieces one after the other, each from the start of a bar (see `crop`).
 
     A piece without known bars is cut from its first step on. Windows without a note are left out, and so is what
     remains at the end of a piece.
@@ -58,7 +72,20 @@ def windows(pieces: Iterable[Piece], vocabulary: Vocabulary, steps: int = 256) -
         for start in _starts(piece, steps):
             part = crop(piece.cells, start, start + steps, vocabulary)
             if part.any():
-                found.append(part)
+                found.append(Window(part, piece, start))
+    return found
+
+
+def first_step_windows(pieces: Iterable[Piece], vocabulary: Vocabulary, steps: int = 256) -> list[Window]:
+    """Windows cut from pieces one after the other from their first step on, silent ones too.
+
+    A piece shorter than a window is one, whole; what remains at the end of a longer one is left out.
+    """
+    found = []
+    for piece in pieces:
+        last = max(piece.cells.shape[1] - steps, 0)
+        for start in range(0, last + 1, steps):
+            found.append(Window(crop(piece.cells, start, start + steps, vocabulary), piece, start))
     return found
 
 
