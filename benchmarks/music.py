@@ -1,6 +1,9 @@
-"""Does it sound like the data: statistics of sampled rolls against those of held-out windows.
+"""Does it sound like the data: sampled rolls against windows of held-out pieces.
 
-    python benchmarks/music.py --checkpoint fractal-ar --data POP909 --samples 50
+    python benchmarks/music.py --checkpoint fractal-ar --data POP909 --samples 50 --report page.png
+
+Two views: in how many samples six simple statistics lie where those of real windows do, and the comparison of
+`var evaluate music` (overlaps of the metrics' distributions, runs shared with the training pieces).
 
 A statistic of a sample is inside if it lies in the range that the middle 98 percent of the held-out windows span. A
 wall is a sample with more sounding cells than any held-out window has; an empty one has none, and is never inside.
@@ -15,15 +18,22 @@ from typing import Any
 import numpy as np
 from support import STEPS, print_table, run
 
+from varcli.cli.music_table import comparison_lines
 from varcli.cli.output import emit
 from varcli.cli.progress import Display
 from varcli.errors import UsageError
 from varcli.events import SampleDone
+from varcli.files import ensure_output_dir, write_bytes
+from varcli.pianoroll.comparison import MusicComparison, Options, compare_music
 from varcli.pianoroll.config import ModelConfig
-from varcli.pianoroll.corpus import Corpus, read_corpus_of
+from varcli.pianoroll.corpus import Corpus, Piece, read_corpus_of
+from varcli.pianoroll.figures import figures_of
 from varcli.pianoroll.fractal import FractalModel
 from varcli.pianoroll.generate import generate
-from varcli.pianoroll.metrics import WindowStatistics, window_statistics, windows
+from varcli.pianoroll.metrics import Window, WindowStatistics, bar_windows, window_statistics
+from varcli.pianoroll.music_metrics import Metre
+from varcli.pianoroll.picture import png_bytes
+from varcli.pianoroll.report import draw_report
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.settings import SampleSettings
 from varcli.registry import load_model
@@ -46,13 +56,23 @@ def sample_rolls(model: FractalModel, settings: SampleSettings, display: Display
     return [event.roll.cells for event in events if isinstance(event, SampleDone)]
 
 
-def held_out_windows(model: FractalModel, data: Path, steps: int, display: Display) -> list[np.ndarray]:
-    """Canvases u8 [P, T] of the test pieces of a corpus; raises UsageError if they are shorter than a window."""
+def read_data(model: FractalModel, data: Path, display: Display) -> Corpus:
+    """A corpus on the grid that the model knows."""
     *_, corpus = display.follow(read_corpus_of(model.config, data))
     assert isinstance(corpus, Corpus)
-    found = windows(corpus.split("test"), corpus.vocabulary, steps)
-    if not found:
-        raise UsageError(f"{data}: no test piece is {steps} steps long", "choose a smaller --steps or more data")
+    return corpus
+
+
+def compare_as_music(
+    samples: Sequence[np.ndarray], held_out: Sequence[Window], corpus: Corpus, grid: ModelConfig, display: Display
+) -> MusicComparison:
+    """What `var evaluate music` says of samples u8 [P, T]."""
+    no_bars = np.zeros(0, np.int32)
+    pieces = [Piece(f"sample {number}", cells, no_bars, 0.0, "test") for number, cells in enumerate(samples)]
+    ours = [Window(piece.cells, piece, 0) for piece in pieces]
+    options = Options(Metre(grid.steps_per_beat, grid.steps_per_bar))
+    *_, found = display.follow(compare_music(ours, held_out, corpus.split("train"), corpus.vocabulary, options))
+    assert isinstance(found, MusicComparison)
     return found
 
 
@@ -78,10 +98,22 @@ def compare(samples: Sequence[np.ndarray], held_out: Sequence[np.ndarray], grid:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Sample, read, compare; returns the document of --json."""
     model, _ = load_model(options.checkpoint)
+    if options.report:
+        ensure_output_dir(options.report.parent)
     settings = SampleSettings(options.samples, options.batch_size, options.steps, seed=options.seed)
     with Display() as display:
-        held_out = held_out_windows(model, options.data, options.steps, display)
+        corpus = read_data(model, options.data, display)
+        real = bar_windows(corpus.split("test"), corpus.vocabulary, options.steps)
+        if not real:
+            raise UsageError(
+                f"{options.data}: no test piece is {options.steps} steps long", "choose a smaller --steps or more data"
+            )
         samples = sample_rolls(model, settings, display)
+        music = compare_as_music(samples, real, corpus, model.config.model, display)
+    if options.report:
+        title = f"{options.checkpoint} against {options.data.stem}"
+        write_bytes(options.report, png_bytes(draw_report(music, title=title)))
+    held_out = [window.cells for window in real]
     most = max(np.count_nonzero(cells) for cells in held_out)
     cells = np.array([np.count_nonzero(roll) for roll in samples])
     return {
@@ -94,6 +126,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "statistics": {name: asdict(one) for name, one in compare(samples, held_out, model.config.model).items()},
         "empty": float(np.mean(cells == 0)),
         "walls": float(np.mean(cells > most)),
+        "music": figures_of(music),
     }
 
 
@@ -106,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples")
     parser.add_argument("--steps", type=int, default=STEPS, help="length of a roll and of a window")
     parser.add_argument("--batch-size", type=int, default=10, help="rolls written together")
+    parser.add_argument("--report", type=Path, metavar="FILE.png", help="draw the comparison on one page")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(arguments)
     document = measure(options)
@@ -119,7 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     print_table(["statistic", "range of held-out", "inside", "median of samples", "of held-out"], rows)
     print(f"\n{document['samples']} samples, {document['windows']} held-out windows of {document['steps']} steps")
-    print(f"empty {document['empty']:.0%}, walls {document['walls']:.0%}")
+    print(f"empty {document['empty']:.0%}, walls {document['walls']:.0%}\n")
+    print("\n".join(comparison_lines(document["music"])))
 
 
 if __name__ == "__main__":

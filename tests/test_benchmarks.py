@@ -64,9 +64,15 @@ def test_music_is_compared_with_held_out_windows(
     for one in document["statistics"].values():
         assert one["low"] <= one["median_held_out"] <= one["high"] and 0 <= one["inside"] <= 1
     assert 0 <= document["empty"] <= 1 and 0 <= document["walls"] <= 1
-    benchmark.main(options)
+    music = document["music"]
+    assert music["windows"] == {"generated": 3, "reference": 5}
+    assert 0 <= music["mean_overlap"] <= 1 and music["copies"]["all_voices"]["generated"]["windows"] == 3
+    page = tmp_path / "pages" / "page.png"
+    benchmark.main([*options, "--report", str(page)])
     shown = capsys.readouterr().out
     assert all(name in shown for name in document["statistics"])
+    assert f"{music['mean_overlap']:.2f}" in shown and "shared, top line" in shown
+    assert page.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UsageError, match="no test piece is 4096 steps long"):
         benchmark.main([*options[:-2], "--steps", "4096"])
 
