@@ -38,9 +38,8 @@ class Theme:
 
     @property
     def kept(self) -> np.ndarray:
-        """Colours u8 [256, 3] of notes that were there before the others: hardly any hue is left, only how bright."""
-        grey = np.array(self.mix(0.62), np.float32)
-        return (self.notes * 0.25 + grey * 0.75).round().astype(np.uint8)
+        """Colours u8 [256, 3] of notes that were there before the others: greys, the brighter the louder."""
+        return np.array([self.mix(0.45 + 0.4 * value / 255) for value in range(256)], np.uint8)
 
     def mix(self, amount: float) -> RGB:
         """A colour `amount` (0..1) of the way from the background to the ink."""

@@ -91,14 +91,20 @@ def read_midi(
 
 
 def read_track(
-    source: Path, track: str, *, steps_per_beat: int = 4, vocabulary: Vocabulary | None = None, drums: bool = False
+    source: Path,
+    track: str,
+    *,
+    steps_per_beat: int = 4,
+    vocabulary: Vocabulary | None = None,
+    drums: bool = False,
+    beats: BeatGrid | None = None,
 ) -> tuple[MidiPiece, np.ndarray]:
     """Read a MIDI file as read_midi does, and beside it the notes of the tracks called `track` alone, u8 [128, T].
 
     Capitals do not matter; tracks of one name are one. Raises UsageError if no track with notes is called so.
     """
     vocabulary = vocabulary or Vocabulary()
-    score, grid, names = _read_grid(source, steps_per_beat, drums, None, str(source))
+    score, grid, names = _read_grid(source, steps_per_beat, drums, beats, str(source))
     piece = _piece(score, grid, steps_per_beat, vocabulary)
     wanted = np.array([name.strip().casefold() == track.strip().casefold() for name in names])
     if not wanted.any():

@@ -106,7 +106,7 @@ def lay_out(
 class RollPainter:
     """Paints canvases of one shape on the same axes; what does not change is drawn once.
 
-    Cells that are `kept`, bool [P, T], stand on lighter ground, and their notes have next to no hue.
+    Cells that are `kept`, bool [P, T], stand on lighter ground, and their notes are grey.
     """
 
     def __init__(self, axes: RollAxes, theme: Theme, font: Font, kept: np.ndarray | None = None) -> None:

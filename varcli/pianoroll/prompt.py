@@ -14,6 +14,7 @@ from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.midi import MidiPiece, read_midi, read_track
 from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary, note_arrays
 from varcli.pianoroll.scales import parse_pitches
+from varcli.pianoroll.sources import beats_beside
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,17 @@ def parse_region(text: str) -> Region:
 
 
 def read_prompt(path: Path, config: PianorollConfig) -> MidiPiece:
-    """Read a MIDI file onto the grid and vocabulary that a model knows; raises UsageError or VarError as read_midi."""
+    """Read a MIDI file onto the grid and vocabulary that a model knows, by its beat annotation if one lies beside it.
+
+    Raises UsageError or VarError as read_midi.
+    """
     model = config.model
     return read_midi(
         path,
         steps_per_beat=model.steps_per_beat,
         vocabulary=Vocabulary.of(model),
         drums=config.data.drums,
+        beats=beats_beside(path),
     )
 
 
@@ -69,6 +74,7 @@ def read_voice(path: Path, track: str | None, config: PianorollConfig) -> tuple[
         steps_per_beat=model.steps_per_beat,
         vocabulary=Vocabulary.of(model),
         drums=config.data.drums,
+        beats=beats_beside(path),
     )
 
 
@@ -116,11 +122,16 @@ def inpainting(roll: Roll, regions: Sequence[Region], width: int) -> Kept:
 
 
 def harmonising(voice: np.ndarray, width: int) -> Kept:
-    """Keep the cells in which a voice u8 [P, T] sounds, and nothing else."""
+    """Keep the cells in which a voice u8 [P, T] sounds, and the silent one after each note.
+
+    That one ends the note where it ends in the voice; all other cells are free.
+    """
     codes = fit(voice, width)
     if not codes.any():
         raise UsageError(f"no note of the voice begins in the first {width} steps", "raise --target-width")
-    return Kept(codes > 0, codes)
+    given = codes > 0
+    given[:, 1:] |= codes[:, :-1] > 0
+    return Kept(given, codes)
 
 
 def fit(cells: np.ndarray, width: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from varcli.errors import VarError
+from varcli.pianoroll.beats import BeatGrid, parse_beats
 from varcli.pianoroll.score import MAX_BYTES
 
 ANNOTATION_NAME = "beat_midi.txt"
@@ -92,6 +93,22 @@ def _annotations(midi: tuple[str, ...], names: set[str]) -> dict[str, str]:
         if annotation in names and len(owners) == 1:
             found[owners[0]] = annotation
     return found
+
+
+def beats_beside(path: Path) -> BeatGrid | None:
+    """The beat annotation that belongs to a single MIDI file, by the rule for corpora; None if there is none.
+
+    Raises VarError if it cannot be read.
+    """
+    file = path.parent / ANNOTATION_NAME
+    if not path.is_file() or not file.is_file():
+        return None
+    names = [each.name for each in path.resolve().parent.iterdir() if each.is_file()]
+    folder = path.resolve().parent.name
+    midi = tuple(f"{folder}/{name}" for name in names if is_midi(name))
+    if f"{folder}/{path.name}" not in _annotations(midi, {f"{folder}/{ANNOTATION_NAME}"}):
+        return None
+    return parse_beats(_from_folder(path.parent, ANNOTATION_NAME).decode("utf-8", "replace"), str(file))
 
 
 def _from_folder(folder: Path, name: str) -> bytes:
