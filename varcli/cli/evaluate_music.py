@@ -78,12 +78,12 @@ def music(
     JSON keys: generated, reference, split, train_data (null: no training pieces), window_steps, steps_per_beat,
     beats_per_bar, velocity_bins (null where pieces are binary), seed, resamples, windows and pieces {generated,
     reference}, silent (generated windows without a note), mean_overlap, mean_overlap_interval [low, high],
-    mean_overlap_real, lowest_overlap, lowest_metric (these five over the core metrics), mean_overlap_all, mean_overlap_all_real, real_windows,
-    metrics {name: {label, unit, core, overlap, interval, real, and for values generated and reference {mean, spread,
-    median, windows}, for histograms classes and the shares generated and reference}}, copies {all_voices and top_line:
-    {generated and held_out: {windows, steps, notes, piece, step, found_in, found_step, transposition, most_notes,
-    median_steps}, held_out_of_as_many}} (null without training pieces), report, skipped {generated, reference,
-    train_data}. Null stands for what is undefined.
+    mean_overlap_real, lowest_overlap, lowest_metric (these five over the core metrics), mean_overlap_all,
+    mean_overlap_all_real, real_windows, metrics {name: {label, unit, core, overlap, interval, real, generated,
+    reference}}: both sides have {mean, spread, median, windows}, in histograms the shares of each of their classes;
+    copies {all_voices, top_line}, each {generated, held_out, held_out_of_as_many (steps)}: both sides have {windows,
+    steps, notes, piece, step, found_in, found_step, transposition, most_notes, median_steps}; report, skipped
+    {generated, reference, train_data}, each [[name, reason]]. Null stands for what is undefined.
     """
     for path in (generated, reference, train_data):
         if path is not None and not path.exists():
