@@ -1,10 +1,11 @@
 """`var evaluate likelihood`: its figures, its surprise maps, and what it refuses."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_support import assert_refused, run, run_json, save_corpus, save_tiny, tiny_config
+from cli_support import assert_refused, run, run_json, save_corpus, save_midi, save_tiny, tiny_config
 from PIL import Image
 
 from varcli.pianoroll.fractal import build
@@ -22,6 +23,8 @@ KEYS = {
     "exact",
     "pieces",
     "skipped",
+    "impossible",
+    "constraints",
 }
 
 
@@ -113,3 +116,42 @@ def test_what_it_refuses(tmp_path: Path, models: dict[str, Path]) -> None:
     assert "no pieces in the split 'valid'" in result.stderr
     (tmp_path / "file").write_text("x")
     assert_refused(run(*likelihood(models["ar"], corpus, "--surprise-map", tmp_path / "file")), 2, tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", ["ar", "mar"])
+def test_constraints_leave_more_probability_to_what_keeps_to_them(
+    tmp_path: Path, models: dict[str, Path], kind: str
+) -> None:
+    corpus = save_corpus(tmp_path / "midi")
+    words = likelihood(models[kind], corpus, "--passes", 2)
+    free = run_json(*words)
+    limited = run_json(*words, "--scale", "C:major", "--pitch-range", "60:72")
+    assert limited["constraints"] == {"scale": "C:major", "pitch_range": "60:72", "max_polyphony": None}
+    assert limited["nats_per_frame"] < free["nats_per_frame"]
+    assert (limited["exact"], limited["impossible"]) == (kind == "ar", [])
+    one = run_json(*words, "--scale", "C:major", "--pitch-range", "60:72", "--max-polyphony", 1)
+    assert one["nats_per_frame"] < limited["nats_per_frame"]
+    assert sum(one["bits_per_level"].values()) * np.log(2) == pytest.approx(one["nats_per_frame"])
+
+
+def test_a_limit_on_polyphony_that_never_binds_costs_the_same(tmp_path: Path, models: dict[str, Path]) -> None:
+    words = likelihood(models["ar"], save_corpus(tmp_path / "midi"))
+    free, followed = run_json(*words), run_json(*words, "--max-polyphony", 128)
+    assert followed["nats_per_frame"] == pytest.approx(free["nats_per_frame"], rel=1e-4)
+    for level, bits in free["bits_per_level"].items():
+        assert followed["bits_per_level"][level] == pytest.approx(bits, rel=1e-3)
+
+
+def test_pieces_that_break_a_constraint_are_left_out_and_named(tmp_path: Path, models: dict[str, Path]) -> None:
+    corpus = save_corpus(tmp_path / "midi")
+    save_midi(corpus / "020.mid", 10)  # only the first five notes of the scale
+    result = run(*likelihood(models["ar"], corpus, "--pitch-range", "60:67", "--json"))
+    document = json.loads(result.stdout)
+    assert [Path(piece["name"]).stem for piece in document["pieces"]] == ["020"]
+    assert {Path(name).stem: reason for name, reason in document["impossible"]} == {
+        "000": "pitch 69 at step 10 sounds where nothing may",
+        "010": "pitch 69 at step 10 sounds where nothing may",
+    }
+    assert "000.mid is left out: pitch 69" in result.stderr
+    assert_refused(run(*likelihood(models["ar"], corpus, "--pitch-range", "60:61", "--json")), 1, "none of 3 pieces")
+    assert_refused(run(*likelihood(models["ar"], corpus, "--scale", "X:major")), 2, "no tonic")

@@ -72,11 +72,13 @@ class Constraints:
 
     def limits(self, config: "PianorollConfig", steps: int) -> "Conditions | None":
         """The same for a canvas of a model, nothing given; None if nothing is limited."""
+        return self.conditions(config, steps) if self else None
+
+    def conditions(self, config: "PianorollConfig", steps: int) -> "Conditions":
+        """The same, whether anything is limited or not."""
         from varcli.pianoroll.conditions import Conditions
         from varcli.pianoroll.roll import Vocabulary
 
-        if not self:
-            return None
         check_pitches(config)
         allowed = self.pitches()[:, None].repeat(steps, 1)
         return Conditions.limits(allowed, self.max_polyphony, binary=Vocabulary.of(config.model).binary)

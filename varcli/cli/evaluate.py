@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from varcli.cli.constraints import Constraints, MaxPolyphonyOption, PitchRangeOption, ScaleOption
 from varcli.cli.evaluate_music import music
 from varcli.cli.options import (
     Device,
@@ -20,7 +22,7 @@ from varcli.cli.options import (
 )
 from varcli.cli.output import emit, table
 from varcli.cli.progress import Display
-from varcli.errors import UsageError
+from varcli.errors import UsageError, VarError
 
 if TYPE_CHECKING:
     from varcli.pianoroll.config import PianorollConfig
@@ -62,6 +64,9 @@ def likelihood(
     split: SplitOption = Split.test,
     surprise_map: SurpriseMap = None,
     passes: Passes = 1,
+    scale: ScaleOption = None,
+    pitch_range: PitchRangeOption = None,
+    max_polyphony: MaxPolyphonyOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
     overwrite: OverwriteOption = False,
@@ -70,15 +75,19 @@ def likelihood(
     """The likelihood of held-out pieces under a model, in nats per frame (a frame is one step of the grid).
 
     Exact for autoregressive models; for masked ones an upper bound, averaged over random orders. Padding is never
-    scored. JSON keys: checkpoint, data, split, nats_per_frame, nats_per_frame_from_2 (without the first frame of each
-    piece; null where frames are not visited one by one), frames, bits_per_level, exact, passes, skipped, pieces
-    [{name, frames, nats_per_frame, surprise_map}].
+    scored. Under a scale, pitch range or limit on polyphony it is that among the pieces that keep to it; those that do
+    not have none, and are left out. JSON keys: checkpoint, data, split, nats_per_frame, nats_per_frame_from_2 (without
+    the first frame of each piece; null where frames are not visited one by one), frames, bits_per_level, exact, passes,
+    constraints {scale, pitch_range, max_polyphony}, skipped and impossible ([name, reason] each), pieces [{name,
+    frames, nats_per_frame, surprise_map}].
     """
     from varcli import registry
 
     if not data.exists():
         raise UsageError(f"no data at {data}", "give a folder or zip of MIDI, a .mat or an .npz")
     config = config_of(checkpoint)
+    constraints = Constraints(scale, pitch_range, max_polyphony)
+    constraints.limits(config, 1)
     if surprise_map is not None:
         from varcli.files import ensure_output_dir
 
@@ -93,16 +102,42 @@ def likelihood(
             raise UsageError(f"{data}: no pieces in the split {split.value!r}", "choose another --split")
         for name, reason in corpus.skipped:
             display.warn(f"{name} is left out: {reason}")
+        pieces, impossible = _possible(pieces, constraints, config)
+        if not pieces:
+            name, reason = impossible[0]
+            why = f"{name}: {reason}"
+            raise VarError(f"{data}: none of {len(impossible)} pieces keeps to the constraints; {why}", "loosen them")
+        for name, reason in impossible:
+            display.warn(f"{name} is left out: {reason}")
         maps = _maps(surprise_map, pieces, overwrite)
-        *_, report = display.follow(score(model, pieces, passes=passes, seed=seed))
+        conditions = partial(constraints.conditions, config) if constraints else None
+        *_, report = display.follow(score(model, pieces, passes=passes, seed=seed, conditions=conditions))
         assert isinstance(report, LikelihoodReport)
         for path, piece, scored in zip(maps, pieces, report.pieces, strict=bool(maps)):
             _draw(path, piece, scored, config)
     document = {"checkpoint": checkpoint, "data": str(data), "split": split.value, "passes": passes}
     document |= _figures(report, maps) | {"skipped": [list(skipped) for skipped in corpus.skipped]}
-    rows = [(key, value) for key, value in document.items() if key not in {"passes", "pieces", "skipped"}]
+    document |= {"constraints": constraints.document(), "impossible": [list(pair) for pair in impossible]}
+    unsaid = {"passes", "pieces", "skipped", "impossible", "constraints"}
+    rows = [(key, value) for key, value in document.items() if key not in unsaid]
+    rows += [(key.replace("_", " "), value) for key, value in constraints.document().items()]
     lines = table([*rows, ("pieces", len(report.pieces)), ("surprise maps", surprise_map)])
     emit(document, lines, as_json)
+
+
+def _possible(
+    pieces: "list[Piece]", constraints: Constraints, config: "PianorollConfig"
+) -> "tuple[list[Piece], list[tuple[str, str]]]":
+    """The pieces that keep to the constraints, and (name, reason) of those that do not."""
+    kept, impossible = [], []
+    for piece in pieces:
+        limits = constraints.limits(config, piece.cells.shape[1])
+        reason = None if limits is None else limits.breach(piece.cells)
+        if reason is None:
+            kept.append(piece)
+        else:
+            impossible.append((piece.name, reason))
+    return kept, impossible
 
 
 def _read(display: Display, data: Path, config: "PianorollConfig") -> "Corpus":

@@ -128,14 +128,18 @@ class Scorer:
         h, w = self._shapes[level]
         return np.array([self._codes[i : i + h, j : j + w].any() for i, j in zip(p, t, strict=True)])
 
-    def _pay(self, occupied: bool, probability: float) -> None:
+    def spend(self, level: int, p: int, t: int, nats: float) -> None:
+        """Take note of what a decision at a node costs."""
+        self.nats += nats
+
+    def _pay(self, level: int, p: int, t: int, occupied: bool, probability: float) -> None:
         with np.errstate(divide="ignore"):
-            self.nats -= float(np.log(probability if occupied else 1 - probability))
+            self.spend(level, int(p), int(t), -float(np.log(probability if occupied else 1 - probability)))
 
     def first(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> int | None:
         for i, occupied in enumerate(self._occupied(level, p, t)):
             if not (forced and i == len(p) - 1):
-                self._pay(occupied, float(1 / (1 + np.exp(-np.float64(logits[i])))))
+                self._pay(level, p[i], t[i], occupied, float(1 / (1 + np.exp(-np.float64(logits[i])))))
             if occupied:
                 return i
         return None
@@ -145,13 +149,14 @@ class Scorer:
         probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
         for i, occupied in enumerate(truth):
             open_yet = forced and not truth[:i].any()
-            self._pay(occupied, at_least_one(probability[i:]) if open_yet else float(probability[i]))
+            chance = at_least_one(probability[i:]) if open_yet else float(probability[i])
+            self._pay(level, p[i], t[i], occupied, chance)
         return truth
 
     def value(self, p: int, t: int, logits: np.ndarray) -> int:
         z = logits.astype(np.float64)
         code = int(self._codes[p, t])
-        self.nats -= float(z[code - 1] - z.max() - np.log(np.exp(z - z.max()).sum()))
+        self.spend(len(self._shapes), p, t, float(np.log(np.exp(z - z.max()).sum()) + z.max() - z[code - 1]))
         return code
 
 

@@ -5,7 +5,7 @@ Shapes: P pitches, T steps.
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,12 @@ import torch
 
 from varcli.errors import UsageError, VarError
 from varcli.events import PieceScored
+from varcli.pianoroll.choose import Scorer
+from varcli.pianoroll.conditions import Conditions
 from varcli.pianoroll.corpus import Piece, check_rows
-from varcli.pianoroll.fractal import Draw, FractalModel
+from varcli.pianoroll.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.run import Run
+from varcli.pianoroll.tree import Tree
 
 PARENTS_AT_ONCE = 512
 
@@ -48,10 +52,17 @@ class LikelihoodReport:
 
 
 def score(
-    model: FractalModel, pieces: Sequence[Piece], *, passes: int = 1, seed: int = 0
+    model: FractalModel,
+    pieces: Sequence[Piece],
+    *,
+    passes: int = 1,
+    seed: int = 0,
+    conditions: Callable[[int], Conditions] | None = None,
 ) -> Iterator[PieceScored | LikelihoodReport]:
     """Score pieces one by one; the last item is the report.
 
+    `conditions` say what may sound in a piece of so many steps: the likelihood is then that among such pieces. With a
+    limit on polyphony the pieces are followed decision by decision, as in sampling, which takes longer.
     Masked models are scored `passes` times with other draws of what is known, from `seed`. Padding is never scored.
     Raises UsageError when there is nothing to score, VarError when a piece holds a code the model gives no probability.
     """
@@ -64,8 +75,12 @@ def score(
     levels = np.zeros(len(model.levels))
     nats, frames = 0.0, 0
     for done, piece in enumerate(pieces, 1):
+        limits = None if conditions is None else conditions(piece.cells.shape[1])
+        breach = None if limits is None else limits.breach(piece.cells)
+        if breach is not None:
+            raise VarError(f"{piece.name} cannot be under these limits: {breach}", "loosen them, or leave it out")
         draws = [Draw(torch.Generator())] if exact else _draws(piece.name, passes, seed)
-        likelihood, per_level = _score_piece(model, piece, draws, by_frame)
+        likelihood, per_level = _score_piece(model, piece, draws, by_frame, limits)
         scored.append(likelihood)
         levels += per_level
         nats, frames = nats + likelihood.nats, frames + likelihood.frames
@@ -98,20 +113,20 @@ def _draws(name: str, passes: int, seed: int) -> list[Draw]:
 
 @torch.inference_mode()
 def _score_piece(
-    model: FractalModel, piece: Piece, draws: Sequence[Draw], by_frame: bool
+    model: FractalModel, piece: Piece, draws: Sequence[Draw], by_frame: bool, limits: Conditions | None
 ) -> tuple[PieceLikelihood, np.ndarray]:
     """Price one piece; returns it and its nats per level."""
     model.eval()
-    P, T = piece.cells.shape
-    codes = torch.from_numpy(np.ascontiguousarray(piece.cells))[None].to(model.device)
+    T = piece.cells.shape[1]
     per_level = np.zeros(len(model.levels))
-    cells = np.zeros((P, T), np.float64)
-    for draw in draws:
-        for decisions in model.walk(codes, draw, chunk=PARENTS_AT_ONCE):
-            nats = (decisions.nats.double() * decisions.weight.double()).cpu().numpy() / len(draws)
-            per_level[decisions.level] += nats.sum()
-            shape = model.tree.shapes[min(decisions.level, model.tree.depth - 1)]
-            _spread(cells, nats, decisions.pitch.cpu().numpy(), decisions.step.cpu().numpy(), shape)
+    cells = np.zeros(piece.cells.shape, np.float64)
+    for number, draw in enumerate(draws):
+        moving = limits is not None and limits.max_polyphony is not None
+        priced = _followed(model, piece, number, limits) if moving else _walked(model, piece, draw, limits)
+        for level, nats, pitch, step in priced:
+            nats = nats / len(draws)
+            per_level[level] += nats.sum()
+            _spread(cells, nats, pitch, step, model.tree.shapes[min(level, model.tree.depth - 1)])
     total = float(per_level.sum())
     if not math.isfinite(total):
         raise VarError(
@@ -119,6 +134,41 @@ def _score_piece(
         )
     first = float(cells[:, 0].sum()) if by_frame else None
     return PieceLikelihood(piece.name, T, total, first, cells.astype(np.float32)), per_level
+
+
+_Priced = Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]
+"""Level, then nats, pitch and step [M] of its decisions."""
+
+
+def _walked(model: FractalModel, piece: Piece, draw: Draw, limits: Conditions | None) -> _Priced:
+    """Price all decisions of a level at once."""
+    codes = torch.from_numpy(np.ascontiguousarray(piece.cells))[None].to(model.device)
+    allowed = None if limits is None else Limits(allowed=torch.from_numpy(limits.allowed)[None].to(model.device))
+    for decisions in model.walk(codes, draw, limits=allowed, chunk=PARENTS_AT_ONCE):
+        nats = (decisions.nats.double() * decisions.weight.double()).cpu().numpy()
+        yield decisions.level, nats, decisions.pitch.cpu().numpy(), decisions.step.cpu().numpy()
+
+
+class _Ledger(Scorer):
+    """Follows a piece and keeps what each decision costs."""
+
+    def __init__(self, tree: Tree, codes: np.ndarray, seed: int) -> None:
+        super().__init__(tree, codes, seed)
+        self.entries: list[tuple[int, int, int, float]] = []
+
+    def spend(self, level: int, p: int, t: int, nats: float) -> None:
+        self.entries.append((level, p, t, nats))
+
+
+def _followed(model: FractalModel, piece: Piece, number: int, limits: Conditions | None) -> _Priced:
+    """Price one decision after another: in random order `number` where levels are masked."""
+    ledger = _Ledger(model.tree, piece.cells, number)
+    for _ in Run(model, [ledger], [0], piece.cells.shape[1], batch_generate_size=1, conditions=limits).events():
+        pass
+    level, pitch, step, nats = (np.array(column) for column in zip(*ledger.entries, strict=True))
+    for index in range(len(model.levels)):
+        at = level == index
+        yield index, nats[at], pitch[at], step[at]
 
 
 def _spread(cells: np.ndarray, nats: np.ndarray, pitch: np.ndarray, step: np.ndarray, shape: tuple[int, int]) -> None:
