@@ -9,6 +9,7 @@ process's own figure on the held-out frames is the yardstick: a model may not li
 import argparse
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,17 +31,34 @@ ALLOWED = 0.02
 
 @dataclass(frozen=True)
 class Case:
-    """A tree of levels: child shapes, their kinds and the scan order."""
+    """A tree of levels: child shapes, their kinds and the scan order; `extras` adds all that nodes can be told besides.
+
+    That is copying, pitch classes heard, given cells in training, and for columns of one step perceptrons and voices.
+    """
 
     shapes: tuple[str, ...]
     kinds: tuple[str, ...]
     order: str = "column_major"
+    extras: bool = False
 
     @property
     def name(self) -> str:
         """What the table calls it."""
         levels = " > ".join(f"{kind} {shape}" for kind, shape in zip(self.kinds, self.shapes, strict=True))
-        return f"{levels}, {self.order}"
+        return f"{levels}, {self.order}" + (", with copying and conditioning" if self.extras else "")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it adds to the model's options."""
+        if not self.extras:
+            return {}
+        echo = {"candidates": 4, "pitches_around": 3, "steps_before": 2, "steps_after": 4}
+        return {"echo": echo, "tonality": True, "conditioning": True, "voices": self.in_steps}
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether first patches are one step wide."""
+        return self.shapes[0].endswith("x1")
 
 
 CASES = (
@@ -50,6 +68,9 @@ CASES = (
     Case(("8x8", "4x4", "1x1"), ("ar",) * 3, "row_major"),
     Case(("8x8", "4x4", "1x1"), ("mar", "ar", "ar")),
     Case(("8x8", "4x4", "1x1"), ("mar",) * 3),
+    Case(("88x1", "8x1", "1x1"), ("ar",) * 3, extras=True),
+    Case(("8x8", "4x4", "1x1"), ("ar",) * 3, extras=True),
+    Case(("8x8", "4x4", "1x1"), ("mar",) * 3, extras=True),
 )
 
 
@@ -63,6 +84,7 @@ def config_of(case: Case, steps: int) -> PianorollConfig:
         "steps_after": 6,
         "pitches_around": 8,
         "lags": (9,),
+        "network": "mlp" if case.extras and case.in_steps else "transformer",
     }
     levels = [
         LevelConfig.model_validate({"kind": kind, "shape": shape} | level)
@@ -78,6 +100,7 @@ def config_of(case: Case, steps: int) -> PianorollConfig:
                 "context_steps": 32,
                 "levels": tuple(levels),
             }
+            | case.options
         ),
         data=DataConfig(crop_steps=64),
         train=TrainConfig.model_validate(train),

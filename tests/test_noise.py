@@ -45,8 +45,20 @@ def trained(model: FractalModel, task: PianorollTask) -> FractalModel:
     return model.eval()
 
 
-@pytest.mark.parametrize(("shapes", "order"), [("88x1>8x1>1x1", "column_major"), ("8x8>4x4>1x1", "row_major")])
-def test_nothing_is_learnt_from_noise_that_is_not_in_it(shapes, order) -> None:
+ECHO = {"candidates": 4, "pitches_around": 3, "steps_before": 2, "steps_after": 4}
+EXTRAS = {"echo": ECHO, "tonality": True, "conditioning": True}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "order", "extras"),
+    [
+        ("88x1>8x1>1x1", "column_major", {}),
+        ("8x8>4x4>1x1", "row_major", {}),
+        ("88x1>8x1>1x1", "column_major", EXTRAS | {"voices": True}),
+        ("8x8>4x4>1x1", "column_major", EXTRAS),
+    ],
+)
+def test_nothing_is_learnt_from_noise_that_is_not_in_it(shapes, order, extras) -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     # Windows reach far into what comes later, so that a mistake in what is hidden would show.
@@ -58,7 +70,7 @@ def test_nothing_is_learnt_from_noise_that_is_not_in_it(shapes, order) -> None:
         KEYS,
         scan_order=order,
         level=level,
-        model={"context_steps": 16},
+        model={"context_steps": 16} | extras,
         data={"crop_steps": 64},
         train=TrainConfig.model_validate(options),
     )

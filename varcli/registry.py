@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from varcli.pianoroll.fractal import FractalModel
 
 _PACKAGE = Path(__file__).parent
-BUILDERS = {"pianoroll": "varcli.pianoroll.fractal:build"}
+BUILDERS = {"pianoroll": "varcli.pianoroll.ensemble:build"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ _MODELS = (
     ("fractal-mar", "pianoroll", "masked and faster, order-averaged likelihood; trained on POP909"),
     ("fractal-ar-reference", "pianoroll", "autoregressive, sized for speed comparisons; no weights"),
     ("fractal-mar-reference", "pianoroll", "masked, sized for speed comparisons; no weights"),
+    ("chorales", "pianoroll", "exact likelihood of JSB Chorales, frame by frame; weights in benchmarks/weights"),
+    ("nottingham", "pianoroll", "exact likelihood of Nottingham, frame by frame; weights as above"),
+    ("musedata", "pianoroll", "exact likelihood of MuseData, frame by frame; weights as above"),
+    ("piano-midi", "pianoroll", "exact likelihood of Piano-midi.de, frame by frame; weights as above"),
 )
 
 

@@ -6,6 +6,8 @@ Shapes: D width.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from varcli.nn.dropout import BankDropout
+
 
 class ResidualMLP(nn.Module):
     """Pre-norm residual blocks, two linear maps each, over the last dimension; a norm and SiLU first, a norm last."""
@@ -14,10 +16,10 @@ class ResidualMLP(nn.Module):
         super().__init__()
         self.width = width
         self.norm_in = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = BankDropout(dropout)
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)
+                nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), BankDropout(dropout), nn.Linear(width, width)
             )
             for _ in range(blocks)
         )

@@ -96,6 +96,9 @@ class ModelConfig(Section):
         default=False,
         description="Tell nodes the pitch classes heard so far, counted from their own; not for row_major.",
     )
+    members: int = Field(
+        default=1, ge=1, le=8, description="Models whose probabilities are averaged per decision; AR, to score with."
+    )
     voices: bool = Field(
         default=False,
         description="Tell nodes how many notes sound below them in their step; for first patches one step wide.",
@@ -132,6 +135,8 @@ class ModelConfig(Section):
         shapes = [level.shape for level in self.levels]
         if None in shapes[:-1]:
             raise ValueError("only the last level may have no shape")
+        if self.members > 1 and any(level.kind != "ar" for level in self.levels):
+            raise ValueError("members above 1 needs AR levels: masked ones have no decisions in common")
         if self.conditioning and self.velocity_bins > 124:
             raise ValueError("conditioning needs velocity_bins of 124 or less: codes must stay below 127")
         if self.tonality and self.scan_order == "row_major" and self.levels[0].kind == "ar":

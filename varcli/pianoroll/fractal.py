@@ -71,6 +71,11 @@ class FractalModel(nn.Module):
         return [level for level in self.levels if isinstance(level, LevelModel)]
 
     @property
+    def parts(self) -> "list[FractalModel]":
+        """The models it is made of: itself."""
+        return [self]
+
+    @property
     def device(self) -> torch.device:
         """Where the weights lie."""
         return self.is_ar.device

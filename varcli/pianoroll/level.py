@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.nn.attention import CacheSlots, Transformer, rotary_tables
+from varcli.nn.dropout import kept
 from varcli.nn.mlp import ResidualMLP
 from varcli.pianoroll.config import LevelConfig, ModelConfig
 from varcli.pianoroll.tonality import FEATURES
@@ -147,8 +148,8 @@ class LevelModel(View):
         """Embed windows of cell codes u8 [N, n, W] (UNKNOWN where hidden) to [N, n, D]."""
         seen = lookup(codes_NnW, self.channels)
         if self.training and self.note_dropout > 0:
-            kept = torch.rand(codes_NnW.shape, device=seen.device) >= self.note_dropout
-            seen = seen * (kept / (1 - self.note_dropout)).to(seen.dtype)[..., None]
+            shown = kept(codes_NnW.shape, self.note_dropout, seen.device).to(seen.dtype)
+            seen = seen * (shown / (1 - self.note_dropout))[..., None]
         return self.see(seen.flatten(-2))
 
     def inherited(self, parent_ND: Tensor) -> Tensor:

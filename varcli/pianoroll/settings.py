@@ -32,6 +32,11 @@ class SampleSettings:
 
 def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[int, ...] | None:
     """The iterations per level that these settings mean (None if no level is masked); raises UsageError."""
+    if config.model.members > 1:
+        raise UsageError(
+            f"{config.name} averages {config.model.members} models: it scores music, but does not sample",
+            "use `var evaluate likelihood`, or another --checkpoint",
+        )
     for name, value, least in (
         ("--num-samples", settings.num_samples, 1),
         ("--batch-size", settings.batch_size, 1),

@@ -17,6 +17,7 @@ from varcli.events import FilesRead
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus import Corpus, Piece, check_rows, read_corpus_of
 from varcli.pianoroll.echo import Candidates, find_in, pad_candidates
+from varcli.pianoroll.ensemble import Ensemble
 from varcli.pianoroll.fractal import Draw, FractalModel, Limits
 from varcli.pianoroll.masks import draw_given
 from varcli.pianoroll.roll import crop
@@ -131,11 +132,20 @@ class PianorollTask:
                 self._candidates[piece.name] = find_in(codes[None], config.model)
         return pad_candidates([self._candidates[piece.name] for piece in pieces], steps, config.model)
 
-    def loss(self, model: FractalModel, batch: CropBatch, draw: Draw) -> StepLoss:
+    def loss(self, model: FractalModel | Ensemble, batch: CropBatch, draw: Draw) -> StepLoss:
         """Price a batch: the mean price of a level's drawn decisions, times the decisions that it has in all.
 
-        The figures beside the loss are unbiased.
+        The figures beside the loss are unbiased. Members of an ensemble learn each for itself: their losses add up,
+        their figures are averaged.
         """
+        if not (model.training and isinstance(model, Ensemble)):
+            return self._loss(model, batch, draw)
+        losses = [self._loss(part, batch, draw) for part in model.parts]
+        levels = np.mean([part.nats_per_level for part in losses], 0)
+        total = torch.stack([part.loss for part in losses]).sum()
+        return StepLoss(total, float(levels.sum()), tuple(map(float, levels)))
+
+    def _loss(self, model: FractalModel | Ensemble, batch: CropBatch, draw: Draw) -> StepLoss:
         frames = int(batch.steps.sum())
         device = model.device
         limits = None if batch.given is None else Limits(given=batch.given.to(device))
@@ -153,7 +163,7 @@ class PianorollTask:
         return StepLoss(torch.stack(terms).sum(), sum(nats), tuple(nats))
 
     @torch.no_grad()
-    def validate(self, model: FractalModel, size: int) -> tuple[float, tuple[float, ...]]:
+    def validate(self, model: FractalModel | Ensemble, size: int) -> tuple[float, tuple[float, ...]]:
         """NLL in nats per frame over the validation crops, and in bits per level; the same draws every time."""
         options = self.config.train
         total, frames = np.zeros(len(model.levels)), 0

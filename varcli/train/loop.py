@@ -25,7 +25,8 @@ from varcli.errors import UsageError, VarError
 from varcli.events import CheckpointSaved, Event, FilesRead, TrainStep, Validated
 from varcli.files import write_text
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.fractal import Draw, FractalModel, build
+from varcli.pianoroll.ensemble import Ensemble, build
+from varcli.pianoroll.fractal import Draw, FractalModel
 from varcli.pianoroll.level import level_parameters
 from varcli.pianoroll.training import PianorollTask
 from varcli.train.config import TrainConfig
@@ -35,7 +36,7 @@ from varcli.train.config import TrainConfig
 class Run:
     """Everything that changes while training: weights, their average, the optimiser, and how far it got."""
 
-    model: FractalModel
+    model: FractalModel | Ensemble
     average: dict[str, Tensor]
     optimizer: torch.optim.AdamW
     step: int = 0
@@ -47,7 +48,10 @@ class Run:
 def plan(config: PianorollConfig) -> dict[str, Any]:
     """What a training would do, without data: parameters in all and per level, steps, crops and frames."""
     model = build(config)
-    per_level = {f"L{level.level}": level_parameters(level) for level in model.level_models}
+    parts = model.parts
+    per_level = {f"L{level.level}": len(parts) * level_parameters(level) for level in parts[0].level_models}
+    if len(parts[0].echoes):
+        per_level["echo"] = len(parts) * level_parameters(parts[0].echoes)
     crops = config.train.steps * config.train.batch_size
     return {
         "name": config.name,
@@ -168,7 +172,7 @@ def _start(config: PianorollConfig, device: str) -> Run:
     torch.manual_seed(config.train.seed)
     model = build(config).to(device)
     if config.train.compile:
-        for level in model.level_models:
+        for level in (level for part in model.parts for level in part.level_models):
             (level.transformer or level.perceptron).compile(dynamic=True)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
