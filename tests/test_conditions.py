@@ -54,11 +54,16 @@ def draw_conditions(
             continue
 
 
+ECHO = {"echo": {"candidates": 2, "pitches_around": 1, "steps_before": 1, "steps_after": 1}}
 MODELS: list[tuple[Any, str, int, int, dict[str, Any]]] = [
     ("ar", "2x2>1x1", 4, 3, {}),
     ("ar", "4x1>2x1>1x1", 4, 3, {}),
     ("ar", "4x4>2x2>1x1", 4, 3, {"scan_order": "row_major"}),
     ("ar", "2x2>1x1", 2, 3, {"notes": True, "velocity_bins": 2}),
+    ("ar", "4x1>2x1>1x1", 4, 4, {"model": CONDITIONED | ECHO | {"voices": True, "tonality": True}}),
+    ("ar", "2x2>1x1", 2, 4, {"notes": True, "model": CONDITIONED | ECHO | {"tonality": True}}),
+    ("ar", "2x1>1x1", 2, 3, {"notes": True, "model": CONDITIONED | ECHO | {"voices": True}}),
+    ("mar", "2x2>1x1", 2, 3, {"notes": True, "model": CONDITIONED | ECHO | {"tonality": True}}),
     ("mar", "2x2>1x1", 2, 3, {"notes": True}),
     (("mar", "mar", "mar"), "4x2>2x1>1x1", 4, 2, {}),
     (("ar", "mar"), "2x2>1x1", 2, 3, {"notes": True}),
@@ -70,7 +75,7 @@ MODELS: list[tuple[Any, str, int, int, dict[str, Any]]] = [
 @pytest.mark.parametrize("polyphony", [None, 1, 2])
 @pytest.mark.parametrize(("kinds", "shapes", "pitches", "steps", "options"), MODELS)
 def test_probabilities_of_all_possible_canvases_sum_to_1(kinds, shapes, pitches, steps, options, polyphony) -> None:
-    model = tiny(kinds, shapes, pitches, model=CONDITIONED, **options)
+    model = tiny(kinds, shapes, pitches, **{"model": CONDITIONED} | options)
     rng = np.random.default_rng(len(shapes) + steps)
     for seed in range(6):
         conditions = draw_conditions(rng, model, steps, polyphony=polyphony)
