@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fractal_support import all_canvases, codes_of, follow, price, tiny
+from fractal_support import all_canvases, codes_of, follow, follow_with, price, some_canvas, tiny
 
 from varcli.errors import UsageError
+from varcli.pianoroll.choose import Scorer
 from varcli.pianoroll.conditions import Conditions
 from varcli.pianoroll.fractal import FractalModel, Limits
 
@@ -89,3 +90,22 @@ def test_probabilities_of_all_possible_canvases_sum_to_1(kinds, shapes, pitches,
             np.testing.assert_allclose(nats, walked, rtol=1e-4, atol=1e-5)
             alone = np.concatenate([follow(model, canvas[None], conditions=conditions) for canvas in canvases[::37]])
             np.testing.assert_allclose(alone, walked[::37], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kinds", [("mar", "mar"), ("ar", "mar"), ("mar", "ar")], ids="-".join)
+def test_the_walk_of_masked_levels_estimates_the_mean_over_orders_under_conditions(kinds) -> None:
+    model = tiny(kinds, "2x2>1x1", 4, notes=True, velocity_bins=2, model=CONDITIONED)
+    canvas = some_canvas(model, 5, density=0.4)
+    rng = np.random.default_rng(1)
+    kept = rng.random(canvas.shape) < 0.3
+    allowed = (canvas > 0) | (rng.random(canvas.shape) < 0.7)
+    conditions = Conditions(kept, np.where(kept, canvas, 0).astype(np.uint8), allowed)
+    copies = canvas[None].repeat(200, 0)
+    scorers = [Scorer(model.tree, canvas, seed) for seed in range(len(copies))]
+    orders = follow_with(model, copies, scorers, conditions=conditions)
+    limits = limits_of(conditions, len(copies))
+    walks = np.concatenate([price(model, copies, seed=seed, limits=limits) for seed in range(5)])
+    assert orders.std() > 0.01 * orders.mean()
+    error = np.hypot(*(draws.std(ddof=1) / len(draws) ** 0.5 for draws in (orders, walks)))
+    assert error < 0.1 * orders.mean()
+    assert abs(orders.mean() - walks.mean()) < 4 * error
