@@ -15,6 +15,7 @@ import torch
 from varcli.events import SampleDone
 from varcli.pianoroll.choose import Scorer
 from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, PianorollConfig
+from varcli.pianoroll.ensemble import Ensemble
 from varcli.pianoroll.fractal import Canvas, Draw, FractalModel, Parents, build
 from varcli.pianoroll.generate import SampleSettings, generate
 from varcli.pianoroll.level import STATE_MASKED, LevelModel
@@ -129,7 +130,7 @@ def samples(model: FractalModel, **settings: Any) -> list[np.ndarray]:
     return [event.roll.cells for event in done]
 
 
-def price(model: FractalModel, codes: torch.Tensor | np.ndarray, *, seed: int = 0, **options: Any) -> np.ndarray:
+def price(model: FractalModel | Ensemble, codes: torch.Tensor | np.ndarray, *, seed: int = 0, **options: Any) -> np.ndarray:
     """NLL f64 [B] of canvases u8 [B, P, T] by the walk, in nats; `parents` is the cap of the draw."""
     codes = torch.as_tensor(codes)
     draw = Draw(torch.Generator().manual_seed(seed), options.pop("parents", None))

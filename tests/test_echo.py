@@ -146,5 +146,4 @@ def test_candidates_of_a_piece_are_those_found_on_the_way():
     assert canvas.candidates is not None
     known = find_in(codes, model.config.model)
     assert torch.equal(known.shift, canvas.candidates.shift)
-    options = {"candidates": known}
-    assert price(model, codes, **options) == pytest.approx(price(model, codes), rel=1e-6)
+    assert price(model, codes, candidates=known) == pytest.approx(price(model, codes), rel=1e-6)

@@ -6,6 +6,7 @@ import torch
 
 from varcli.events import Event, SampleDone, SampleStarted
 from varcli.pianoroll.choose import Sampler
+from varcli.pianoroll.ensemble import Ensemble
 from varcli.pianoroll.fractal import FractalModel
 from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.run import Run
@@ -18,13 +19,14 @@ def vocabulary_of(model: FractalModel) -> Vocabulary:
     return Vocabulary(binary=True) if options.vocabulary == "binary" else Vocabulary(options.velocity_bins)
 
 
-def generate(model: FractalModel, settings: SampleSettings) -> Iterator[Event]:
+def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterator[Event]:
     """Sample rolls, batch by batch; yields SampleStarted, LevelStarted, PatchDone and SampleDone.
 
     The last batch is filled up with samples nobody asked for, so that sample 3 is the same however many follow it.
     Raises UsageError at once for a setting that the model cannot honour.
     """
     iterations = check_settings(model.config, settings)
+    assert isinstance(model, FractalModel)  # settings refuse an ensemble
     return _batches(model.eval(), settings, iterations)
 
 

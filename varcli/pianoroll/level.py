@@ -128,6 +128,13 @@ class LevelModel(View):
             self.row_head = nn.Embedding(rows, D)
         self._initialise(window)
 
+    @property
+    def network(self) -> nn.Module:
+        """What its tokens are run through."""
+        network = self.transformer or self.perceptron
+        assert network is not None
+        return network
+
     def _initialise(self, window: Window) -> None:
         # Cells far away in time start with less weight: most of what decides a note is near.
         lag = torch.from_numpy(window.offsets[:, 1]).abs().float().sub(1).clamp(min=0)

@@ -173,7 +173,7 @@ def _start(config: PianorollConfig, device: str) -> Run:
     model = build(config).to(device)
     if config.train.compile:
         for level in (level for part in model.parts for level in part.level_models):
-            (level.transformer or level.perceptron).compile(dynamic=True)
+            level.network.compile(dynamic=True)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -252,6 +252,8 @@ def _draw_sample(run: Run, config: PianorollConfig, output_dir: Path) -> Checkpo
     from varcli.pianoroll.picture import save_sample_picture
 
     model = build(config).to(run.model.device).eval()
+    if not isinstance(model, FractalModel):
+        raise UsageError("train.sample_every: an ensemble does not sample", "set train.sample_every=0")
     model.load_state_dict(run.average)
     path = ensure_output_dir(output_dir / "samples") / f"step_{run.step:07d}.png"
     save_sample_picture(model, path, steps=config.data.crop_steps, seed=config.train.seed)
