@@ -16,6 +16,7 @@ from varcli.events import PieceScored
 from varcli.pianoroll.choose import Scorer
 from varcli.pianoroll.conditions import Conditions
 from varcli.pianoroll.corpus import Piece, check_rows
+from varcli.pianoroll.ensemble import Ensemble
 from varcli.pianoroll.fractal import Draw, FractalModel, Limits
 from varcli.pianoroll.run import Run
 from varcli.pianoroll.tree import Tree
@@ -52,7 +53,7 @@ class LikelihoodReport:
 
 
 def score(
-    model: FractalModel,
+    model: FractalModel | Ensemble,
     pieces: Sequence[Piece],
     *,
     passes: int = 1,
@@ -92,7 +93,7 @@ def score(
     yield LikelihoodReport(nats / frames, from_2, frames, bits, exact, tuple(scored))
 
 
-def _visits_frames_in_order(model: FractalModel) -> bool:
+def _visits_frames_in_order(model: FractalModel | Ensemble) -> bool:
     """Whether every decision belongs to one frame, and frames follow one another: first patches one step wide."""
     (_, w), tree = model.tree.shapes[0], model.tree
     return w == 1 and tree.scan_order == "column_major"
@@ -113,7 +114,7 @@ def _draws(name: str, passes: int, seed: int) -> list[Draw]:
 
 @torch.inference_mode()
 def _score_piece(
-    model: FractalModel, piece: Piece, draws: Sequence[Draw], by_frame: bool, limits: Conditions | None
+    model: FractalModel | Ensemble, piece: Piece, draws: Sequence[Draw], by_frame: bool, limits: Conditions | None
 ) -> tuple[PieceLikelihood, np.ndarray]:
     """Price one piece; returns it and its nats per level."""
     model.eval()
@@ -140,7 +141,7 @@ _Priced = Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]
 """Level, then nats, pitch and step [M] of its decisions."""
 
 
-def _walked(model: FractalModel, piece: Piece, draw: Draw, limits: Conditions | None) -> _Priced:
+def _walked(model: FractalModel | Ensemble, piece: Piece, draw: Draw, limits: Conditions | None) -> _Priced:
     """Price all decisions of a level at once."""
     codes = torch.from_numpy(np.ascontiguousarray(piece.cells))[None].to(model.device)
     allowed = None if limits is None else Limits(allowed=torch.from_numpy(limits.allowed)[None].to(model.device))
@@ -160,8 +161,10 @@ class _Ledger(Scorer):
         self.entries.append((level, p, t, nats))
 
 
-def _followed(model: FractalModel, piece: Piece, number: int, limits: Conditions | None) -> _Priced:
+def _followed(model: FractalModel | Ensemble, piece: Piece, number: int, limits: Conditions | None) -> _Priced:
     """Price one decision after another: in random order `number` where levels are masked."""
+    if not isinstance(model, FractalModel):
+        raise UsageError("a limit on polyphony needs a single model, not an ensemble", "leave out --max-polyphony")
     ledger = _Ledger(model.tree, piece.cells, number)
     for _ in Run(model, [ledger], [0], piece.cells.shape[1], batch_generate_size=1, conditions=limits).events():
         pass
