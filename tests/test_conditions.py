@@ -78,10 +78,10 @@ MODELS: list[tuple[Any, str, int, int, dict[str, Any]]] = [
 def test_probabilities_of_all_possible_canvases_sum_to_1(kinds, shapes, pitches, steps, options, polyphony) -> None:
     model = tiny(kinds, shapes, pitches, **{"model": CONDITIONED} | options)
     rng = np.random.default_rng(len(shapes) + steps)
-    for seed in range(6):
+    for seed in range(4):
         conditions = draw_conditions(rng, model, steps, polyphony=polyphony)
         canvases = possible(model, conditions)
-        if len(canvases) > 300:
+        if len(canvases) > 200:
             continue
         nats = follow(model, canvases, seed=seed, conditions=conditions)
         assert np.exp(-nats).sum() == pytest.approx(1, abs=1e-5)

@@ -195,3 +195,21 @@ def test_save_picture_writes_a_png(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.png") as image:
         assert image.format == "PNG" and image.mode == "RGB"
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_kept_notes_are_grey_on_lighter_ground() -> None:
+    cells = np.zeros((128, 16), np.uint8)
+    cells[60, 2:5] = cells[64, 2:5] = (9, 1, 1)
+    kept = np.zeros(cells.shape, bool)
+    kept[60] = True
+    values = marked_intensity(cells, Vocabulary())
+    axes = lay_out(values.max(axis=1) > 0, 16, pixel_scale=4)
+    painter = RollPainter(axes, THEME, FONT, kept)
+    image = np.asarray(painter.paint(values, onsets_of(values, marked=True))).astype(int)
+    pixels = image[painter.top :, painter.left :][: painter.height_px]
+    note, other = (cell_pixels(painter, pixels, pitch, 3)[2, 2] for pitch in (60, 64))
+    assert np.ptp(note) < 12 < np.ptp(other)
+    ground, bare = (cell_pixels(painter, pixels, pitch, 9)[2, 2] for pitch in (60, 64))
+    assert ground.sum() > bare.sum()  # both are white keys
+    plain, legend = (np.asarray(draw_roll(cells, Vocabulary(), kept=mask)) for mask in (None, kept))
+    assert plain.shape == legend.shape and not np.array_equal(plain[:50], legend[:50])
