@@ -8,7 +8,7 @@ from music_support import QUICK, WINDOW, V, binary, compare, melody, piece, piec
 
 from varcli.events import MetricCompared
 from varcli.pianoroll.comparison import Options, compare_music
-from varcli.pianoroll.copying import Voices
+from varcli.pianoroll.copying import Shared, SharedRun, Voices
 from varcli.pianoroll.figures import figures_of
 from varcli.pianoroll.metrics import bar_windows, first_step_windows
 from varcli.pianoroll.music_metrics import HISTOGRAMS, METRICS
@@ -82,6 +82,16 @@ def test_real_pieces_among_themselves() -> None:
     assert np.isnan(few.real) and all(np.isnan(one.real) for one in few.metrics)
 
 
+def test_real_pieces_are_compared_with_all_windows_of_others() -> None:
+    # Softer in the first window, louder in the second: alike only if both are there.
+    rising = [replace(one, cells=one.cells.copy()) for one in REAL]
+    for one in rising:
+        for half, code in ((one.cells[:, :WINDOW], 4), (one.cells[:, WINDOW:], 14)):
+            half[half >= 2] = code
+    by_name = {one.metric.name: one for one in compare(pieces(6, 300), rising).metrics}
+    assert by_name["mean_velocity"].real > 0.7
+
+
 def test_silent_windows_are_counted_and_have_no_pitches() -> None:
     silent = piece(np.zeros((128, WINDOW), np.uint8))
     found = compare([silent, *REAL], REAL)
@@ -113,6 +123,12 @@ def test_a_copy_stands_out_among_held_out_pieces() -> None:
         assert copies.generated[-1].longest.transposition == 3
         assert max(one.longest.steps for one in copies.held_out) < 25
         assert 0 < copies.as_many <= max(one.longest.steps for one in copies.held_out)
+
+
+def test_as_many_held_out_windows_as_there_are_are_all_of_them() -> None:
+    for copies in compare(pieces(12, 50), REAL, pieces(6, 0, "train")).copies:
+        assert len(copies.generated) == len(copies.held_out)
+        assert copies.as_many == max(one.longest.steps for one in copies.held_out)
 
 
 def test_training_pieces_are_not_held_out() -> None:
@@ -152,7 +168,8 @@ def test_an_event_per_metric_and_equal_figures_for_equal_seeds() -> None:
 
 
 def test_figures_of_a_comparison() -> None:
-    document = figures_of(compare(pieces(4, 50), REAL, pieces(3, 0, "train")))
+    found = compare(pieces(4, 50), REAL, pieces(3, 0, "train"))
+    document = figures_of(found)
     assert document["windows"] == {"generated": 8, "reference": 24}
     assert document["pieces"] == {"generated": 4, "reference": 12}
     assert document["lowest_overlap"] == document["metrics"][document["lowest_metric"]]["overlap"]
@@ -165,4 +182,13 @@ def test_figures_of_a_comparison() -> None:
     assert durations["overlap"] == pytest.approx(shared)
     copies = document["copies"]["top_line"]["generated"]
     assert copies["found_in"] in {"0.mid", "1.mid", "2.mid"} and copies["piece"] in {f"{n}.mid" for n in range(50, 54)}
-    assert copies["median_steps"] <= copies["steps"] and copies["notes"] <= copies["most_notes"]
+    assert copies["median_steps"] <= copies["steps"]
+    run = Shared(SharedRun(20, 3, 1, 2, 5, -2), SharedRun(4, 9, 30, 0, 7, 0))
+    other = Shared(SharedRun(19, 8, 1, 1, 5, 0), SharedRun(19, 8, 1, 1, 5, 0))
+    sides = replace(found.copies[0], generated=(*[other] * 7, run), as_many=12.0)
+    said = figures_of(replace(found, copies=(sides,)))["copies"]["all_voices"]
+    assert said["held_out_of_as_many"] == 12
+    assert said["generated"] == {
+        **{"windows": 8, "steps": 20, "notes": 3, "piece": "53.mid", "step": WINDOW + 1, "found_in": "2.mid"},
+        **{"found_step": 5, "transposition": -2, "most_notes": 9, "median_steps": 19},
+    }

@@ -52,6 +52,14 @@ def test_a_curve_lies_where_its_values_lie() -> None:
     assert np.median(ours) > np.median(theirs) + 60
 
 
+def test_numbers_stand_along_the_axis(found: MusicComparison) -> None:
+    page = np.asarray(draw_report(found)).astype(int)
+    below = page[92 + 192 : 92 + 210, 28 : 28 + 324]  # of the first panel
+    ink = np.flatnonzero((below > 110).all(axis=2).any(axis=0))
+    assert ink.min() < 130 and ink.max() > 200
+    assert len(np.flatnonzero(np.diff(ink) > 20)) >= 2  # three numbers at least, apart from each other
+
+
 @pytest.mark.parametrize("ground", ["#12141c", "white"])
 def test_dark_and_light_pages_are_legible(found: MusicComparison, ground: str) -> None:
     theme = make_theme(ground)
