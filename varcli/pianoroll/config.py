@@ -182,6 +182,10 @@ class SampleConfig(Section):
         default=None, description="MAR: iterations per level, coarse to fine; absent for AR."
     )
     batch_generate_size: int = Field(default=16, ge=1, description="MAR: patches of the first level written together.")
+    inner_order: Literal["random", "scan"] = Field(
+        default="random",
+        description="MAR: levels below the first unmask their children in random order, or in that of time.",
+    )
     temperature: float = Field(default=1.0, gt=0, description="Divides the logits.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Keeps the likeliest values up to this probability.")
 

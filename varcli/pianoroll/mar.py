@@ -35,7 +35,8 @@ def fill_masked(run: "Run", family: Family) -> Worker:
     """Unmask the children of a family over the iterations of its level and fill the occupied ones."""
     sheet, level, n = family.sheet, family.level, len(family.exists)
     turns = _take_turns(run, family)
-    counts = unmask_counts(len(turns.order), run.iterations(level))
+    in_order = run.in_order and level > 0
+    counts = (even_counts if in_order else unmask_counts)(len(turns.order), run.iterations(level))
     emit(sheet, LevelStarted(sheet.sample, level, "mar", n, len(counts)))
     size = run.batch_generate_size if level == 0 else n
     for iteration, count in enumerate(counts, 1):
@@ -54,11 +55,12 @@ def fill_masked(run: "Run", family: Family) -> Worker:
 
 
 def _take_turns(run: "Run", family: Family) -> _Turns:
-    """Draw the order of the children, and show those that are known to be empty."""
+    """Draw the order of the children, or keep that of time, and show those that are known to be empty."""
     exists, any_occupied = family.exists, family.level == 0 or family.must_sound
     can = family.open(exists) if family.must is None else family.open(exists) | family.must[exists]
     order, closed = exists[can], exists[~can]
-    order = order[family.sheet.chooser.order(family.level, family.p[order], family.t[order])] if len(order) else order
+    if len(order) and not (run.in_order and family.level):
+        order = order[family.sheet.chooser.order(family.level, family.p[order], family.t[order])]
     _finish(run, family, closed, STATE_EMPTY)
     if family.must is not None:
         family.state[family.must] = STATE_OCCUPIED
@@ -90,12 +92,13 @@ def _decide(
         occupied[can] = sheet.chooser.each(level, family.p[nodes], family.t[nodes], logits, forced)
     turns.any_occupied |= bool(occupied.any())
     hits = chosen[occupied]
+    # Silence first: a cell after it cannot be held.
+    _finish(run, family, chosen[~occupied], STATE_EMPTY)
     for group in _in_turn(run, family, hits):
         yield Together(
             [run.fill(level + 1, sheet, int(family.p[k]), int(family.t[k]), answer.hidden[int(k)]) for k in group]
         )
         _finish(run, family, group, STATE_OCCUPIED)
-    _finish(run, family, chosen[~occupied], STATE_EMPTY)
     return hits.tolist()
 
 
@@ -124,6 +127,12 @@ def unmask_counts(n: int, iterations: int) -> list[int]:
     left = [math.floor(n * math.cos(math.pi / 2 * i / iterations)) for i in range(iterations)] + [0]
     left[0] = n
     return [a - b for a, b in pairwise(left) if a > b]
+
+
+def even_counts(n: int, iterations: int) -> list[int]:
+    """How many of `n` children each iteration unmasks when they come in order: equally many, but for rounding."""
+    edges = np.linspace(0, n, min(n, iterations) + 1).round().astype(int).tolist()
+    return [b - a for a, b in pairwise(edges)]
 
 
 def masked_state(n: int, exists: np.ndarray) -> np.ndarray:

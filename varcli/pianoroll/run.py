@@ -81,11 +81,12 @@ class Run:
         *,
         iterations: Sequence[int] | None = None,
         batch_generate_size: int = 16,
+        in_order: bool = False,
         cached: bool = True,
         conditions: Conditions | None = None,
     ) -> None:
         self.model, self.tree, self.steps = model, model.tree, steps
-        self.batch_generate_size = batch_generate_size
+        self.batch_generate_size, self.in_order = batch_generate_size, in_order
         self._iterations, self._conditions = iterations, conditions
         codes = unknown_canvas((len(choosers), self.tree.pitches, steps), model.masked)
         self.canvas = Canvas(model, torch.from_numpy(codes).to(model.device))
