@@ -1,35 +1,83 @@
 """How fast models write: one roll alone, and sixteen in one batch, start-up excluded.
 
-    python benchmarks/sampling.py --checkpoint fractal-ar fractal-mar --threads 2 --repeats 3
+    python benchmarks/sampling.py --checkpoint fractal-ar fractal-mar --threads 2 --repeats 3 --levels
 
 A checkpoint is a model's name, a file or a run folder. Loading it and a first tiny roll come before the clock starts.
+CPU seconds are those of all threads: on a busy machine they say more than the clock on the wall.
 """
 
 import argparse
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from statistics import median
 
 from support import STEPS, print_table, run, seconds_of, use_threads
 
+import varcli.pianoroll.run as scheduler
+from varcli.pianoroll.answer import Answerer
+from varcli.pianoroll.family import Answer, Ask
+from varcli.pianoroll.fractal import FractalModel
 from varcli.pianoroll.generate import generate, warm_up
 from varcli.pianoroll.settings import SampleSettings
 from varcli.registry import load_model
 
 BATCH = 16
+LOOK_HEAD = ["checkpoint", "rolls", "level", "looks", "families per look", "ms per look", "in all [s]"]
 
 
 def measure(checkpoint: str, repeats: int, steps: int) -> list[str]:
     """One row of the table: medians over rolls from `repeats` seeds."""
-    model, _ = load_model(checkpoint)
-    warm_up(model)
-    alone, together = [], []
+    model = _warm(checkpoint)
+    alone, busy, together = [], [], []
     for seed in range(repeats):
+        began = time.process_time()
         alone.append(seconds_of(generate(model, SampleSettings(target_width=steps, seed=seed))))
+        busy.append(time.process_time() - began)
         settings = SampleSettings(num_samples=BATCH, batch_size=BATCH, target_width=steps, seed=seed)
         together.append(seconds_of(generate(model, settings)))
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    figures = [median(alone), median(together), median(together) / BATCH]
+    figures = [median(alone), median(busy), median(together), median(together) / BATCH]
     return [checkpoint, f"{parameters / 1e6:.2f} M", *(f"{seconds:.3g}" for seconds in figures)]
+
+
+def measure_looks(checkpoint: str, steps: int) -> list[list[str]]:
+    """Rows of how often each level ran and what it took, for one roll and for sixteen."""
+    model, rows = _warm(checkpoint), []
+    for count in (1, BATCH):
+        with _timed() as looks:
+            seconds_of(generate(model, SampleSettings(num_samples=count, batch_size=count, target_width=steps)))
+        for level in sorted({level for level, _, _ in looks}):
+            families, seconds = zip(*((n, s) for at, n, s in looks if at == level), strict=True)
+            number, total = len(seconds), sum(seconds)
+            figures = [f"{sum(families) / number:.3g}", f"{total / number * 1e3:.3g}", f"{total:.3g}"]
+            rows.append([checkpoint, str(count), str(level), str(number), *figures])
+    return rows
+
+
+def _warm(checkpoint: str) -> FractalModel:
+    model, _ = load_model(checkpoint)
+    warm_up(model)
+    return model
+
+
+@contextmanager
+def _timed() -> Iterator[list[tuple[int, int, float]]]:
+    """Note level, families and seconds of every look."""
+    looks = []
+
+    class Timed(Answerer):
+        def __call__(self, level: int, asks: list[Ask]) -> list[Answer]:
+            began = time.perf_counter()
+            answers = super().__call__(level, asks)
+            looks.append((level, len(asks), time.perf_counter() - began))
+            return answers
+
+    scheduler.Answerer = Timed
+    try:
+        yield looks
+    finally:
+        scheduler.Answerer = Answerer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,11 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="seeds; the medians are shown")
     parser.add_argument("--steps", type=int, default=STEPS, help="length of a roll")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch")
+    parser.add_argument("--levels", action="store_true", help="also say how often each level runs, and how long")
     options = parser.parse_args(arguments)
     conditions = use_threads(options.threads)
     rows = [measure(checkpoint, options.repeats, options.steps) for checkpoint in options.checkpoint]
-    head = ["checkpoint", "parameters", "one roll [s]", f"{BATCH} rolls at once [s]", "per roll of them [s]"]
-    print_table(head, rows)
+    head = ["checkpoint", "parameters", "one roll [s]", "CPU of it [s]", f"{BATCH} rolls at once [s]"]
+    print_table([*head, "per roll of them [s]"], rows)
+    if options.levels:
+        print()
+        print_table(LOOK_HEAD, [row for one in options.checkpoint for row in measure_looks(one, options.steps)])
     print(f"\nmedians over {options.repeats} seeds of rolls of {options.steps} steps, {conditions}")
 
 

@@ -1,11 +1,9 @@
-"""Attention: what is cached is what would be computed, positions are relative, masks say who looks at whom."""
-
-import itertools
+"""Attention: positions are relative, masks say who looks at whom."""
 
 import pytest
 import torch
 
-from varcli.nn.attention import CacheSlots, KeyValueCache, Transformer, rotary_tables, rotate
+from varcli.nn.attention import Transformer, rotary_tables, rotate
 
 torch.set_num_threads(1)
 B, L, D, H = 3, 7, 16, 2
@@ -23,48 +21,6 @@ def stack() -> Transformer:
 @pytest.fixture(scope="module")
 def tokens() -> torch.Tensor:
     return torch.randn(B, L, D, generator=torch.Generator().manual_seed(1))
-
-
-def causal_mask(start: int, length: int) -> torch.Tensor:
-    return torch.ones(length, start + length, dtype=torch.bool).tril(start)
-
-
-@pytest.mark.parametrize("cuts", [c for n in range(L) for c in itertools.combinations(range(1, L), n)][::5])
-def test_a_cache_filled_in_any_chunks_gives_what_one_pass_gives(stack, tokens, cuts) -> None:
-    rotary = rotary_tables(torch.arange(L), D // H)
-    whole = stack(tokens, causal=True, rotary=rotary)
-    cache = KeyValueCache.empty(stack, B, L)
-    parts = []
-    for start, stop in itertools.pairwise((0, *cuts, L)):
-        mask = causal_mask(start, stop - start)
-        here = (rotary[0][start:stop], rotary[1][start:stop])
-        slots = CacheSlots(cache, start)
-        parts.append(stack(tokens[:, start:stop], causal=True, mask=mask, rotary=here, slots=slots))
-    torch.testing.assert_close(torch.cat(parts, 1), whole)
-
-
-def test_rows_of_a_cache_may_stand_at_different_places_and_come_in_any_order(stack, tokens) -> None:
-    whole = stack(tokens, causal=True)
-    cache = KeyValueCache.empty(stack, B, L + 2)
-    known = torch.tensor([2, 0, 4])
-    for row, length in enumerate(known.tolist()):
-        if length:
-            rows, starts = torch.tensor([row]), torch.tensor([0])
-            stack(tokens[row : row + 1, :length], causal=True, slots=CacheSlots(cache, starts, rows))
-    rows, starts, m = torch.tensor([2, 0, 1]), known[[2, 0, 1]], 3
-    columns = starts[:, None] + torch.arange(m)
-    mask = (torch.arange(int(starts.max()) + m) <= columns[..., None])[:, None]
-    new = stack(tokens[rows[:, None], columns], causal=True, mask=mask, slots=CacheSlots(cache, starts, rows))
-    torch.testing.assert_close(new, whole[rows[:, None], columns])
-
-
-def test_a_wrong_guess_in_the_cache_is_overwritten(stack, tokens) -> None:
-    whole = stack(tokens, causal=True)
-    cache = KeyValueCache.empty(stack, B, L)
-    stack(tokens[:, :2], causal=True, slots=CacheSlots(cache, 0))
-    stack(torch.randn(B, 4, D), causal=True, mask=causal_mask(2, 4), slots=CacheSlots(cache, 2))
-    again = stack(tokens[:, 2:], causal=True, mask=causal_mask(2, L - 2), slots=CacheSlots(cache, 2))
-    torch.testing.assert_close(again, whole[:, 2:])
 
 
 def test_rotation_keeps_lengths_and_its_products_depend_on_distance_alone() -> None:

@@ -128,6 +128,18 @@ def test_a_sample_does_not_depend_on_how_many_follow_it(kind, monkeypatch) -> No
 
 
 @pytest.mark.parametrize("kind", ["ar", "mar"])
+@pytest.mark.parametrize("top_p", [1.0, 0.6])
+@pytest.mark.parametrize("network", ["transformer", "mlp"])
+def test_a_sample_is_the_same_alone_and_in_company(kind, top_p, network) -> None:
+    # More children are decided in one look alone than in company.
+    level = {"network": network}
+    model = tiny(kind, "8x8>2x2>1x1", 16, notes=True, velocity_bins=3, level=level)
+    common = {"num_samples": 3, "target_width": 20, "top_p": top_p}
+    together = samples(model, batch_size=3, **common)
+    assert all(np.array_equal(a, b) for a, b in zip(samples(model, batch_size=1, **common), together, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["ar", "mar"])
 @pytest.mark.parametrize("cold", [{"temperature": 1e-4}, {"top_p": 1e-6}])
 def test_cold_sampling_takes_the_likeliest_whatever_the_seed(kind, cold) -> None:
     model = tiny(kind, "2x2>1x1", 2, notes=True, velocity_bins=3)

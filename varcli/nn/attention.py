@@ -1,41 +1,13 @@
-"""Transformer blocks with rotary positions and a key/value cache.
+"""Transformer blocks with rotary positions.
 
-Shapes: B sequences, L query tokens, K key tokens, H heads, D width, F = D / H features of a head.
+Shapes: B sequences, L tokens, H heads, D width, F = D / H features of a head.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-@dataclass
-class KeyValueCache:
-    """Keys and values [blocks, B, H, K, F] of one transformer, filled from the left as tokens are decided."""
-
-    keys: Tensor
-    values: Tensor
-
-    @classmethod
-    def empty(cls, stack: "Transformer", batch: int, length: int) -> "KeyValueCache":
-        """An empty cache for `batch` sequences of up to `length` tokens, on the device and of the type of `stack`."""
-        weight = next(stack.parameters())
-        shape = (len(stack.blocks), batch, stack.heads, length, stack.width // stack.heads)
-        return cls(weight.new_zeros(shape), weight.new_zeros(shape))
-
-
-@dataclass(frozen=True)
-class CacheSlots:
-    """Where new tokens stand: rows [B] of the cache and the first column of each, `starts` [B].
-
-    `rows` None means all of them, in order; with a single start shared by all as well, the write is a plain slice.
-    """
-
-    cache: KeyValueCache
-    starts: Tensor | int
-    rows: Tensor | None = None
 
 
 def rotary_tables(positions_L: Tensor, features: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
@@ -68,34 +40,13 @@ class Attention(nn.Module):
         causal: bool,
         mask: Tensor | None = None,
         rotary: tuple[Tensor, Tensor] | None = None,
-        slots: CacheSlots | None = None,
-        block: int = 0,
     ) -> Tensor:
         B, L, D = x_BLD.shape
         q, k, v = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         if rotary is not None:
             q, k = rotate(q, rotary), rotate(k, rotary)
-        if slots is not None:
-            k, v = _store(slots, block, k, v)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None and L > 1)
         return self.out(y.transpose(1, 2).reshape(B, L, D))
-
-
-def _store(slots: CacheSlots, block: int, k_BHLF: Tensor, v_BHLF: Tensor) -> tuple[Tensor, Tensor]:
-    """Write new keys and values into the cache and return all up to the last written column."""
-    keys, values = slots.cache.keys[block], slots.cache.values[block]
-    L = k_BHLF.shape[2]
-    if isinstance(slots.starts, int):
-        stop = slots.starts + L
-        keys[:, :, slots.starts : stop] = k_BHLF
-        values[:, :, slots.starts : stop] = v_BHLF
-        return keys[:, :, :stop], values[:, :, :stop]
-    rows = torch.arange(len(k_BHLF), device=k_BHLF.device) if slots.rows is None else slots.rows
-    columns = slots.starts[:, None] + torch.arange(L, device=k_BHLF.device)
-    stop = int(slots.starts.max()) + L
-    keys[rows[:, None], :, columns] = k_BHLF.transpose(1, 2)
-    values[rows[:, None], :, columns] = v_BHLF.transpose(1, 2)
-    return keys[rows, :, :stop], values[rows, :, :stop]
 
 
 class Block(nn.Module):
@@ -139,13 +90,8 @@ class Transformer(nn.Module):
         causal: bool,
         mask: Tensor | None = None,
         rotary: tuple[Tensor, Tensor] | None = None,
-        slots: CacheSlots | None = None,
     ) -> Tensor:
-        """Run x [B, L, D]; `mask` is boolean [B|1, 1, L, K], True where a query may look.
-
-        With `slots`, K counts cached keys. Without a mask, `causal` is only right for sequences that start at their
-        first token; a cached continuation of more than one token needs a mask.
-        """
-        for index, block in enumerate(self.blocks):
-            x_BLD = block(x_BLD, causal=causal, mask=mask, rotary=rotary, slots=slots, block=index)
+        """Run x [B, L, D]; `mask` is boolean [B|1, 1, L, L], True where a query may look."""
+        for block in self.blocks:
+            x_BLD = block(x_BLD, causal=causal, mask=mask, rotary=rotary)
         return self.norm(x_BLD)

@@ -1,6 +1,6 @@
 """Autoregressive families: children in scan order, with runs of silence decided in one look.
 
-The logits of all remaining children are computed on the assumption that they are empty; the decisions are then taken
+The logits of some children ahead are computed on the assumption that they are empty; the decisions are then taken
 one by one, and the assumption holds up to the first occupied child. So a family costs one look per occupied child
 rather than one per child, and the distribution is exactly that of deciding one at a time. Children in which nothing is
 left to decide are not asked about: they are known beforehand, and stand in the states from the start.
@@ -22,7 +22,7 @@ def fill_in_order(run: "Run", family: Family) -> Worker:
     """Decide the children of a family one after another and fill the occupied ones."""
     sheet, level, n = family.sheet, family.level, int(family.exists[-1]) + 1
     shape = run.tree.shapes[level]
-    ahead = run.lookahead(level)
+    ahead = run.ahead[level]
     emit(sheet, LevelStarted(sheet.sample, level, "ar", len(family.exists), 0))
     start, any_occupied = 0, level == 0 or family.must_sound
     candidates = _candidates(family, start)

@@ -11,7 +11,12 @@ from varcli.pianoroll.tree import Tree
 
 
 class Chooser(Protocol):
-    """Decides the children of a node and the values of cells, from logits of the model."""
+    """Decides the children of a node and the values of cells, from logits of the model.
+
+    `needs_whole_families` says whether `first` must see all children that are left at once where one is occupied.
+    """
+
+    needs_whole_families: bool
 
     def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Random order of nodes [n] of a masked level, as indices."""
@@ -46,6 +51,7 @@ class Sampler:
         self._values = rng.random((tree.pitches, width))
         self._shapes = tree.shapes
         self._temperature, self._top_p = temperature, top_p
+        self.needs_whole_families = top_p < 1
 
     def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
         h, w = self._shapes[level]
@@ -117,7 +123,7 @@ class Scorer:
     """Follows a canvas of codes u8 [P, T] and adds up what its decisions cost, in `nats`."""
 
     def __init__(self, tree: Tree, codes: np.ndarray, seed: int = 0) -> None:
-        self.nats = 0.0
+        self.nats, self.needs_whole_families = 0.0, False
         self._codes, self._shapes = codes, tree.shapes
         self._rng_seed = seed
 

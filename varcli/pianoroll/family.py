@@ -60,11 +60,24 @@ class Sheet:
         self.visible[given] = codes[given]
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """What does not change about the children of a family: tokens so far [n, D], and where they stand, i64 [facts, n].
+
+    The facts are first cell in the flat memory, pitch row, step, position in the patch; and if anything asks for them
+    pitch, canvas, row of what is heard. Families decided in order repeat their last child, so that a look ahead may
+    reach beyond it.
+    """
+
+    tokens: Tensor
+    where: Tensor
+
+
 @dataclass
 class Family:
     """Children of one parent: pitches and steps [n], indices of those that begin on the canvas, and states [n].
 
-    `hidden` [D] is the parent's vector; `inherited` [n, D] what the children take from it, once computed.
+    `hidden` [D] is the parent's vector; `fixed` is what does not change about the children, once computed.
     `must` and `closed` say which of the children sound in any case, and in which nothing is to be decided from the
     start, bool [n]; None if nothing is said of any.
     """
@@ -76,7 +89,7 @@ class Family:
     exists: np.ndarray
     state: np.ndarray
     hidden: Tensor | None
-    inherited: Tensor | None = None
+    fixed: Fixed | None = None
     must: np.ndarray | None = None
     closed: np.ndarray | None = None
 
@@ -112,11 +125,15 @@ class Family:
 
 @dataclass(frozen=True)
 class Ask:
-    """A question to the network: logits and hidden vectors of the family's children from `start` up to `stop`."""
+    """A question to the network: logits and hidden vectors of the family's children from `start` up to `stop`.
+
+    Of these, only those at the indices `wanted` need an answer (None: all).
+    """
 
     family: Family
     start: int
     stop: int
+    wanted: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varcli.nn.attention import CacheSlots, Transformer, rotary_tables
+from varcli.nn.attention import Transformer, rotary_tables
 from varcli.nn.dropout import kept
 from varcli.nn.mlp import ResidualMLP
 from varcli.pianoroll.config import LevelConfig, ModelConfig
@@ -188,20 +188,16 @@ class LevelModel(View):
             x = x + self.hear(heard_NnF)
         return x if from_parent_NnD is None else x + from_parent_NnD
 
-    def attend(
-        self, x_NnD: Tensor, t_Nn: Tensor, slots: CacheSlots | None = None, mask: Tensor | None = None
-    ) -> Tensor:
+    def attend(self, x_NnD: Tensor, t_Nn: Tensor) -> Tensor:
         """Run the network over tokens; attention of level 0 turns them by column and looks `context_steps` far."""
         if self.perceptron is not None:
             return self.perceptron(x_NnD)
         assert self.transformer is not None
-        rotary = None
+        rotary, mask = None, None
         if self.level == 0:
             columns = (t_Nn // self.child_steps)[:, None]
-            rotary = rotary_tables(columns, self.width // self.transformer.heads)
-            if mask is None and slots is None:
-                mask = self.top_mask(columns)
-        return self.transformer(x_NnD, causal=self.kind == "ar", mask=mask, rotary=rotary, slots=slots)
+            rotary, mask = rotary_tables(columns, self.width // self.transformer.heads), self.top_mask(columns)
+        return self.transformer(x_NnD, causal=self.kind == "ar", mask=mask, rotary=rotary)
 
     def top_mask(self, columns_N1n: Tensor) -> Tensor | None:
         """Who may look at whom on level 0, or None where plain causal or full attention says the same."""

@@ -42,7 +42,7 @@ def fill_masked(run: "Run", family: Family) -> Worker:
     for iteration, count in enumerate(counts, 1):
         stop = turns.taken + count
         for batch, first in enumerate(range(turns.taken, stop, size), 1):
-            answer = yield Ask(family, 0, len(family.p))
+            answer = yield Ask(family, 0, len(family.p), turns.order[first : min(first + size, stop)])
             assert isinstance(answer, Answer)
             hits = []
             for part in _parts(run, family, turns.order[first : min(first + size, stop)]):

@@ -1,0 +1,206 @@
+"""How questions are answered: one level run for several families at once, from what they see to logits.
+
+Families of an in-order level keep the keys and values of their decided children, so that only the children asked about
+run. What of a child's token stays the same while its family is decided is added up once.
+
+Shapes: R families asked together, m children of each run, M = R * m, n children of a family, W cells of a window, D
+width.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from varcli.nn.packed import Slots
+from varcli.pianoroll.choose import Chooser
+from varcli.pianoroll.decisions import Parents
+from varcli.pianoroll.family import Answer, Ask, Family, Fixed
+from varcli.pianoroll.fractal import Canvas, FractalModel
+from varcli.pianoroll.level import LevelModel
+from varcli.pianoroll.tables import Size, Tables
+from varcli.pianoroll.tonality import PITCH_CLASSES
+
+AHEAD_ALONE = (8, 16)
+"""Children of level 0 and others run in one look on the assumption that they are silent; one sample pays for looks."""
+AHEAD_TOGETHER = (4, 6)
+"""The same for several samples, which pay for children."""
+
+
+def lookahead(model: FractalModel, choosers: Sequence[Chooser]) -> list[int]:
+    """Children of each level decided in one look on the assumption that they are silent (1: none assumed)."""
+    if model.masked:
+        return [1] * len(model.levels)  # known silence differs from the unknown there, so an assumption would be seen
+    top, inner = AHEAD_ALONE if len(choosers) == 1 else AHEAD_TOGETHER
+    whole = any(chooser.needs_whole_families for chooser in choosers)
+    column = model.tree.pitches // model.tree.shapes[0][0]
+    siblings = [level.siblings for level in model.level_models[1:]]
+    return [min(top, column), *(n if whole else min(inner, n) for n in siblings)]
+
+
+class Answerer:
+    """Answers the questions of one batch of samples, whose canvases it reads as they are written."""
+
+    def __init__(self, model: FractalModel, canvas: Canvas, steps: int, *, ahead: list[int], cached: bool) -> None:
+        """`ahead` says how many children of each level are asked about at once where they are decided in order."""
+        self.model, self.canvas, self.tree = model, canvas, model.tree
+        options = model.config.model
+        self._facts = 7 if options.tonality or options.voices or options.echo.candidates else 4
+        self._no_weight = torch.ones(1, device=model.device)
+        self._tables = []
+        for network in model.level_models:
+            # In masked models several families of a sample are open at once: a row of a cache is only for level 0.
+            in_order = network.kind == "ar" and not network.is_value
+            keeps = in_order and (network.stateless or (cached and not (network.level and model.masked)))
+            size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], ahead[network.level] if keeps else 0)
+            self._tables.append(Tables(model, network, size))
+
+    def __call__(self, level: int, asks: list[Ask]) -> list[Answer]:
+        """Answer questions about families of one level."""
+        tables = self._tables[level]
+        starts, m = self._span(tables, asks)
+        tokens, where, state = self._gather(tables, [ask.family for ask in asks], starts, m)
+        wanted = _wanted(asks, m).to(tokens.device) if asks[0].wanted is not None and not tables.ahead else None
+        if wanted is not None and tables.stack is None:
+            tokens, where, state = tokens.index_select(0, wanted), where.index_select(1, wanted), state[wanted]
+        codes = self._look(tables, where)
+        x = tables.seeing(codes).add_(tokens).add_(tables.state.index_select(0, state))
+        if level == 0 and tables.network.hear is not None:
+            self.canvas.heard_rows = self.canvas.heard(self.model)
+            x.add_(tables.network.hear(self.canvas.heard_rows.index_select(0, where[6])))
+        if len(self.model.echoes) or tables.network.voices is not None:
+            x.add_(self._more(tables.network, where.unflatten(1, (len(asks), -1))).flatten(0, 1))
+        hidden = self._run(tables, x, asks, starts, m, wanted)
+        if tables.network.is_value:
+            logits = tables.decide_value(hidden, where[1], codes, where[2])
+        else:
+            if wanted is not None and tables.stack is not None:
+                where = where.index_select(1, wanted)
+            logits = tables.decide(hidden, where[1])
+        if wanted is not None:
+            hidden, logits = (_spread(part, wanted, len(asks) * m) for part in (hidden, logits))
+        numbers = logits.cpu().numpy()
+        answers = []
+        for index, (ask, start) in enumerate(zip(asks, starts, strict=True)):
+            first = index * m + ask.start - start
+            part = slice(first, first + ask.stop - ask.start)
+            answers.append(Answer(numbers[part], hidden[part]))
+        return answers
+
+    @staticmethod
+    def _span(tables: Tables, asks: list[Ask]) -> tuple[list[int], int]:
+        """The first child to run of every family, and how many: those asked about, or all where nothing is kept."""
+        if tables.ahead:
+            return [ask.start for ask in asks], max(ask.stop - ask.start for ask in asks)
+        return [0] * len(asks), tables.siblings
+
+    def _gather(
+        self, tables: Tables, families: list[Family], starts: list[int], m: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens so far [M, D] of the children to run, where they stand i64 [facts, M], and their states i64 [M]."""
+        if tables.siblings == 1:
+            tokens, where = self._lay_out(tables, families)
+            return tokens[:, 0], where[:, :, 0], torch.zeros(len(families), dtype=torch.long, device=tokens.device)
+        missing = [family for family in families if family.fixed is None]
+        if missing:
+            tokens, where = self._lay_out(tables, missing)
+            for family, token, place in zip(missing, tokens.unbind(0), where.unbind(1), strict=True):
+                family.fixed = Fixed(token, place)
+        if len(families) == 1:
+            (family,), (start,) = families, starts
+            assert family.fixed is not None
+            part = slice(start, start + m)
+            state = torch.from_numpy(family.state[tables.order[part]]).to(tables.state.device)
+            return family.fixed.tokens[part], family.fixed.where[:, part], state
+        kept = [family.fixed for family in families if family.fixed is not None]
+        parts = [slice(start, start + m) for start in starts]
+        tokens = torch.cat([fixed.tokens[part] for fixed, part in zip(kept, parts, strict=True)])
+        where = torch.cat([fixed.where[:, part] for fixed, part in zip(kept, parts, strict=True)], 1)
+        states = [family.state[tables.order[part]] for family, part in zip(families, parts, strict=True)]
+        return tokens, where, torch.from_numpy(np.concatenate(states)).to(tokens.device)
+
+    def _lay_out(self, tables: Tables, families: list[Family]) -> tuple[Tensor, Tensor]:
+        """What does not change about the children of families, see `Fixed`: [R, n, D] and [facts, R, n]."""
+        network, level = tables.network, tables.network.level
+        p = np.stack([family.p for family in families])[:, tables.order]
+        t = np.stack([family.t for family in families])[:, tables.order]
+        sheet = np.array([family.sheet.row for family in families])[:, None]
+        row = p // network.child_pitches
+        where = np.empty((self._facts, *p.shape), np.int64)
+        where[0], where[1], where[2] = self.canvas.flat(sheet, p, t), row, t
+        where[3] = self.tree.position(level, p, t)
+        if self._facts > 4:
+            where[4], where[5] = p, sheet
+            where[6] = (sheet * self.canvas.columns + t // self.tree.shapes[0][1]) * PITCH_CLASSES + p % PITCH_CLASSES
+        place = row * tables.columns + (t // network.child_steps if level == 0 else t % tables.columns)
+        device = tables.place.device
+        tokens = F.embedding(torch.from_numpy(place).to(device), tables.place)
+        where = torch.from_numpy(where).to(device)
+        if level:
+            hidden = torch.stack([family.hidden for family in families if family.hidden is not None])
+            inherited = tables.inherited(hidden)
+            tokens.add_(inherited if len(tables.order) == tables.siblings else inherited[:, tables.order])
+            if network.hear is not None:
+                assert self.canvas.heard_rows is not None
+                tokens.add_(network.hear(F.embedding(where[6], self.canvas.heard_rows)))
+        return tokens, where
+
+    def _look(self, tables: Tables, where: Tensor) -> Tensor:
+        """Windows of cell codes u8 [M, W]; where only the past is written so far, nothing needs to be hidden."""
+        network = tables.network
+        if self.model.masked or not (tables.ahead or network.is_value):
+            return self.model.look_at(network, self.canvas, where[0], where[3])
+        index = where[0][:, None] + self.canvas.flat_offsets(network)
+        return self.canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
+
+    def _more(self, network: LevelModel, where: Tensor) -> Tensor:
+        """What pointers and voices add [R, m, D]; what they know of the canvas is brought up to date first."""
+        nodes = Parents(where[5], where[4], where[2], None, self._no_weight)
+        if network.level == 0:
+            self.model.point(self.canvas)
+        else:
+            self.model.point_again(self.canvas, nodes)
+        self.canvas.forget_voices()
+        more = self.model.more(network, self.canvas, nodes)
+        assert more is not None
+        return more
+
+    def _run(
+        self, tables: Tables, x_MD: Tensor, asks: list[Ask], starts: list[int], m: int, wanted: Tensor | None
+    ) -> Tensor:
+        """Run the network: hidden vectors [M, D], or those of the wanted children alone."""
+        stack, mask, rotary = tables.stack, tables.mask, tables.rotary
+        if stack is None:
+            assert tables.network.perceptron is not None
+            return tables.network.perceptron(x_MD)
+        if tables.memory is not None:
+            slots = Slots.of(tables.memory, [ask.family.sheet.row for ask in asks], starts, m)
+            rows = slots.at if slots.at is not None else slice(starts[0], starts[0] + m)
+            assert mask is not None
+            # One token alone may look at all that is kept.
+            alone = len(x_MD) == 1 and tables.unlimited
+            mask = None if alone else mask[rows, : slots.stop].view(-1, 1, m, slots.stop)
+            rotary = rotary and (rotary[0][rows], rotary[1][rows])
+            return stack(x_MD, len(asks), mask=mask, rotary=rotary, slots=slots)
+        if rotary is not None and len(asks) > 1:
+            rotary = (rotary[0].repeat(len(asks), 1, 1), rotary[1].repeat(len(asks), 1, 1))
+        if mask is not None:
+            mask = mask[None, None]
+        if wanted is None:
+            return stack(x_MD, len(asks), mask=mask, rotary=rotary)
+        return stack.some(x_MD, wanted, len(asks), mask=mask, rotary=rotary)
+
+
+def _wanted(asks: list[Ask], n: int) -> Tensor:
+    """Rows of the children that are wanted among all of the families [R * c]; the last stands in for missing ones."""
+    chosen = [ask.wanted for ask in asks if ask.wanted is not None]
+    most = max(map(len, chosen))
+    rows = [np.concatenate([part, part[-1:].repeat(most - len(part))]) + n * i for i, part in enumerate(chosen)]
+    return torch.from_numpy(np.concatenate(rows))
+
+
+def _spread(part: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Rows of a tensor at their places among `count`; what stands elsewhere means nothing."""
+    return part.new_zeros(count, *part.shape[1:]).index_copy_(0, rows, part)
