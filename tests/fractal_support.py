@@ -130,7 +130,9 @@ def samples(model: FractalModel, **settings: Any) -> list[np.ndarray]:
     return [event.roll.cells for event in done]
 
 
-def price(model: FractalModel | Ensemble, codes: torch.Tensor | np.ndarray, *, seed: int = 0, **options: Any) -> np.ndarray:
+def price(
+    model: FractalModel | Ensemble, codes: torch.Tensor | np.ndarray, *, seed: int = 0, **options: Any
+) -> np.ndarray:
     """NLL f64 [B] of canvases u8 [B, P, T] by the walk, in nats; `parents` is the cap of the draw."""
     codes = torch.as_tensor(codes)
     draw = Draw(torch.Generator().manual_seed(seed), options.pop("parents", None))
