@@ -182,9 +182,9 @@ class SampleConfig(Section):
         default=None, description="MAR: iterations per level, coarse to fine; absent for AR."
     )
     batch_generate_size: int = Field(default=16, ge=1, description="MAR: patches of the first level written together.")
-    inner_order: Literal["random", "scan"] = Field(
+    order: Literal["random", "inner", "scan"] = Field(
         default="random",
-        description="MAR: levels below the first unmask their children in random order, or in that of time.",
+        description="MAR: children are unmasked in random order, in that of time below level 0, or at every level.",
     )
     temperature: float = Field(default=1.0, gt=0, description="Divides the logits.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Keeps the likeliest values up to this probability.")

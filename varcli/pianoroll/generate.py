@@ -47,7 +47,7 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
             settings.target_width,
             iterations=iterations,
             batch_generate_size=defaults.batch_generate_size,
-            in_order=defaults.inner_order == "scan",
+            order=defaults.order,
             conditions=settings.conditions,
         )
         asked = [sheet for sheet in run.sheets if sheet.sample < settings.num_samples]

@@ -35,8 +35,7 @@ def fill_masked(run: "Run", family: Family) -> Worker:
     """Unmask the children of a family over the iterations of its level and fill the occupied ones."""
     sheet, level, n = family.sheet, family.level, len(family.exists)
     turns = _take_turns(run, family)
-    in_order = run.in_order and level > 0
-    counts = (even_counts if in_order else unmask_counts)(len(turns.order), run.iterations(level))
+    counts = (even_counts if run.in_order(level) else unmask_counts)(len(turns.order), run.iterations(level))
     emit(sheet, LevelStarted(sheet.sample, level, "mar", n, len(counts)))
     size = run.batch_generate_size if level == 0 else n
     for iteration, count in enumerate(counts, 1):
@@ -59,7 +58,7 @@ def _take_turns(run: "Run", family: Family) -> _Turns:
     exists, any_occupied = family.exists, family.level == 0 or family.must_sound
     can = family.open(exists) if family.must is None else family.open(exists) | family.must[exists]
     order, closed = exists[can], exists[~can]
-    if len(order) and not (run.in_order and family.level):
+    if len(order) and not run.in_order(family.level):
         order = order[family.sheet.chooser.order(family.level, family.p[order], family.t[order])]
     _finish(run, family, closed, STATE_EMPTY)
     if family.must is not None:

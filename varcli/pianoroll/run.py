@@ -47,12 +47,12 @@ class Run:
         *,
         iterations: Sequence[int] | None = None,
         batch_generate_size: int = 16,
-        in_order: bool = False,
+        order: str = "random",
         cached: bool = True,
         conditions: Conditions | None = None,
     ) -> None:
         self.model, self.tree, self.steps = model, model.tree, steps
-        self.batch_generate_size, self.in_order = batch_generate_size, in_order
+        self.batch_generate_size, self._order = batch_generate_size, order
         self._iterations, self._conditions = iterations, conditions
         codes = unknown_canvas((len(choosers), self.tree.pitches, steps), model.masked)
         self.canvas = Canvas(model, torch.from_numpy(codes).to(model.device))
@@ -88,6 +88,10 @@ class Run:
             sheet.openings = Openings(self._conditions, self.tree.shapes, self.tree.columns(T) * self.tree.shapes[0][1])
             sheet.keep(self._conditions.given, self._conditions.codes)
         return sheet
+
+    def in_order(self, level: int) -> bool:
+        """Whether a masked level unmasks its children in the order of time, see `SampleConfig.order`."""
+        return self._order == "scan" or (self._order == "inner" and level > 0)
 
     def iterations(self, level: int) -> int:
         """Unmasking iterations of a level; one child at a time if none were given."""
