@@ -22,7 +22,7 @@ ORDERS = ("column_major", "row_major")
 def binary_crop(vocabulary: str, steps: int = 32) -> torch.Tensor:
     """Two crops u8 [2, 128, steps] with a few long notes."""
     cells = np.zeros((2, 128, steps), np.uint8)
-    for start, pitch in ((0, 48), (4, 60), (9, 64), (16, 67), (20, 72)):
+    for start, pitch in ((0, 48), (4, 60), (9, 64), (16, 67), (18, 48), (20, 72)):
         cells[:, pitch, start : start + 6] = 1
         if vocabulary == "notes":
             cells[:, pitch, start] = 9
@@ -34,7 +34,7 @@ def test_every_registered_model_prices_a_crop_and_all_its_parts_learn_from_it(en
     torch.manual_seed(0)
     config = load_config(entry.name)
     model = build(config).train()
-    assert level_parameters(model) == sum(level_parameters(level) for level in model.level_models)
+    assert level_parameters(model) == sum(level_parameters(part) for part in (*model.level_models, model.echoes))
     draw = Draw(torch.Generator().manual_seed(0), 48)
     seen = []
     total = torch.zeros(())

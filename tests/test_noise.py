@@ -16,7 +16,7 @@ from varcli.train.config import TrainConfig
 from varcli.train.loop import learning_rate
 
 KEYS, SHARE = 88, 0.05
-HELD_OUT, PIECE_STEPS = 20_480, 512
+HELD_OUT, PIECE_STEPS = 10_240, 512
 
 
 def noise(rng: np.random.Generator, pieces: int, split: Any) -> list[Piece]:
