@@ -23,7 +23,8 @@ GIVEN = 128
 """Flag on the code of a cell that is known beforehand: every node may see it, whatever the order or the masks."""
 
 STATE_START, STATE_EMPTY, STATE_OCCUPIED, STATE_MASKED = range(4)
-START_COLUMNS = 32
+START_COLUMNS, START_STEPS = 32, 256
+"""Columns that know how far from the beginning they stand: so many, and in so many steps."""
 MOST_VOICES = 7
 """Cells counted below a node in its step; more are as many."""
 OWN_SHARE = 32
@@ -103,10 +104,12 @@ class LevelModel(View):
         D = options.width
         self.see = nn.Linear(inputs, D)
         self.pitch = nn.Embedding(rows, D)
-        self.bar = nn.Embedding(config.steps_per_bar, D)
+        # Nodes stand at multiples of their width, so only these places in the bar exist.
+        self.bar_unit = math.gcd(self.child_steps, config.steps_per_bar)
+        self.bar = nn.Embedding(config.steps_per_bar // self.bar_unit, D)
         self.state = nn.Embedding(4, D)
         if level == 0:
-            self.start = nn.Embedding(START_COLUMNS, D)
+            self.start = nn.Embedding(min(START_COLUMNS, max(1, START_STEPS // self.child_steps)), D)
         else:
             self.siblings = 1 if self.is_value else len(tree.children[level])
             self.place = nn.Embedding(self.siblings, D)
@@ -166,9 +169,9 @@ class LevelModel(View):
 
     def locate(self, p_Nn: Tensor, t_Nn: Tensor) -> Tensor:
         """What a node's place says, [N, n, D]: its pitch row, its step in the bar, and on level 0 its column."""
-        x = self.pitch(p_Nn // self.child_pitches) + self.bar(t_Nn % self.steps_per_bar)
+        x = self.pitch(p_Nn // self.child_pitches) + self.bar(t_Nn % self.steps_per_bar // self.bar_unit)
         if self.level == 0:
-            x = x + self.start((t_Nn // self.child_steps).clamp(max=START_COLUMNS - 1))
+            x = x + self.start((t_Nn // self.child_steps).clamp(max=self.start.num_embeddings - 1))
         return x
 
     def embed(
