@@ -147,3 +147,10 @@ def test_candidates_of_a_piece_are_those_found_on_the_way():
     known = find_in(codes, model.config.model)
     assert torch.equal(known.shift, canvas.candidates.shift)
     assert price(model, codes, candidates=known) == pytest.approx(price(model, codes), rel=1e-6)
+
+
+def test_where_nothing_sounds_there_is_nothing_to_point_for():
+    model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, model=ECHO)
+    assert np.isfinite(price(model, np.zeros((1, 8, 12), np.uint8))).all()
+    ar = tiny("ar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=ECHO)
+    assert np.isfinite(price(ar, np.zeros((1, 8, 12), np.uint8))).all()

@@ -192,7 +192,8 @@ class Echo(View):
         candidates = canvas.candidates
         assert candidates is not None
         column = (c_Nn * canvas.columns + t_Nn // self.column).view(-1)
-        shift = candidates.shift.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, -1)
+        K = candidates.shift.shape[2]  # -1 would fail where there are no nodes
+        shift = candidates.shift.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, K)
         first = canvas.flat(c_Nn, p_Nn, t_Nn).int()
         own = model.look_at(self, canvas, first, position_Nn)
         there = self._look_there(model, canvas, first, t_Nn, shift)
@@ -203,7 +204,7 @@ class Echo(View):
         here_only = (own_on[..., None, :] & known).sum(-1) - both
         there_only = (own_known[..., None, :] & on).sum(-1) - both
         row = model.settled_rows(p_Nn) // ROW
-        below = candidates.below.flatten(0, 1)[column, :, row.view(-1)].view(*c_Nn.shape, -1, 3)
+        below = candidates.below.flatten(0, 1)[column, :, row.view(-1)].view(*c_Nn.shape, K, 3)
         counted = torch.cat([torch.stack([both, here_only, there_only], -1), below], -1).float().log1p() / 2
         traits = candidates.traits.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, *candidates.traits.shape[2:])
         score = self.judge(torch.cat([traits, counted], -1)).squeeze(-1).float()
