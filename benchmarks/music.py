@@ -98,6 +98,10 @@ def compare(samples: Sequence[np.ndarray], held_out: Sequence[np.ndarray], grid:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Sample, read, compare; returns the document of --json."""
     model, _ = load_model(options.checkpoint)
+    asked = {"order": options.order, "temperature": options.temperature, "top_p": options.top_p}
+    asked["num_iter_list"] = tuple(options.num_iter_list) if options.num_iter_list else None
+    said = {name: value for name, value in asked.items() if value is not None}
+    model.config = model.config.model_copy(update={"sample": model.config.sample.model_copy(update=said)})
     if options.report:
         ensure_output_dir(options.report.parent)
     settings = SampleSettings(options.samples, options.batch_size, options.steps, seed=options.seed)
@@ -139,6 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples")
     parser.add_argument("--steps", type=int, default=STEPS, help="length of a roll and of a window")
     parser.add_argument("--batch-size", type=int, default=10, help="rolls written together")
+    parser.add_argument("--order", choices=("random", "inner", "scan"), help="of masked levels; the checkpoint's own")
+    parser.add_argument("--num-iter-list", type=int, nargs="+", help="iterations per level; the checkpoint's own")
+    parser.add_argument("--temperature", type=float, help="the checkpoint's own by default")
+    parser.add_argument("--top-p", type=float, help="the checkpoint's own by default")
     parser.add_argument("--report", type=Path, metavar="FILE.png", help="draw the comparison on one page")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(arguments)
