@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("varcli.errors", "varcli.events", "varcli.files", "varcli.colours", "varcli.train.config", "varcli.__init__"),
     ("varcli.nn",),
-    ("varcli.pianoroll", "varcli.animation"),
+    ("varcli.pianoroll", "varcli.emitters", "varcli.animation"),
     ("varcli.checkpoint", "varcli.config", "varcli.registry", "varcli.describe"),
     ("varcli.train",),
     ("varcli.cli", "varcli.__main__"),

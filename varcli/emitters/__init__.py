@@ -1,0 +1,1 @@
+"""Emitters: camera stacks become tables of molecules, coarse to fine."""
