@@ -200,4 +200,6 @@ def _emit(
     for a in range(len(near)):
         j, w = near[a], taken[a] / mass
         vl += w * (sd_log[j] ** 2 + (log_electrons[j] - ml) ** 2)
-    found[total] = (frame, mx, my, ml, np.sqrt(vx), np.sqrt(vy), np.sqrt(vl), min(mass, 1.0))
+    row = found[total]
+    row[0], row[1], row[2], row[3] = frame, mx, my, ml
+    row[4], row[5], row[6], row[7] = np.sqrt(vx), np.sqrt(vy), np.sqrt(vl), min(mass, 1.0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from varcli.emitters.heads import Leaves
-from varcli.emitters.model import Grid, ScaleOutput
+from varcli.emitters.scales import Grid, ScaleOutput
 
 SCALE_WEIGHTS = (0.5, 0.7, 0.9, 1.0)
 _OFFSET_WEIGHT = 2.0

@@ -7,89 +7,28 @@ Legend: B frames, Y X pixels or cells, C channels, D width, L cells of a list, K
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.emitters.attention import AdaLNSelfAttn, Memory
-from varcli.emitters.heads import CellHead, LeafHead, Leaves
+from varcli.emitters.heads import CellHead, LeafHead
 from varcli.emitters.inputs import CELL_PX, CHANNELS, CONDITIONS, Inputs, Knowledge, prepare
 from varcli.emitters.model_config import FIELD_PX, EmitterModelConfig
 from varcli.emitters.quantizer import EmitterVectorQuantizer, bicubic
+from varcli.emitters.scales import Cells, Grid, ScaleOutput
 from varcli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from varcli.emitters.predict import Conditions, Prediction
 
 _CONDITION_WIDTH = 48
 _TYPICAL = {"sigma": 1.3, "read": 1.6, "excess": 1.0, "photons": 1000.0, "spread": 0.2}
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The cells of one scale over a frame."""
-
-    rows: int
-    columns: int
-    cells_per_px: float
-
-    def cell_of(self, emitter_L3: Tensor) -> tuple[Tensor, Tensor]:
-        """Row and column of the cell that each emitter [L, 3: x px, y px, e] lies in."""
-        row = (emitter_L3[:, 1] * self.cells_per_px).long().clamp(0, self.rows - 1)
-        column = (emitter_L3[:, 0] * self.cells_per_px).long().clamp(0, self.columns - 1)
-        return row, column
-
-
-@dataclass(frozen=True)
-class Cells:
-    """A list of L cells of one scale: whose frame each belongs to, and its row and column."""
-
-    frame_L: Tensor
-    row_L: Tensor
-    column_L: Tensor
-
-    def children(self) -> "Cells":
-        """The 4 L children, those of a cell side by side: upper left, upper right, lower left, lower right."""
-        row = (2 * self.row_L[:, None] + torch.tensor([0, 0, 1, 1], device=self.row_L.device)).flatten()
-        column = (2 * self.column_L[:, None] + torch.tensor([0, 1, 0, 1], device=self.row_L.device)).flatten()
-        return Cells(self.frame_L.repeat_interleave(4), row, column)
-
-    def chosen(self, mask_L: Tensor) -> "Cells":
-        """The cells of a boolean mask."""
-        return Cells(self.frame_L[mask_L], self.row_L[mask_L], self.column_L[mask_L])
-
-
-@dataclass(frozen=True)
-class ScaleOutput:
-    """What one scale says, for a grid of `shape` (B, Y, X) or the `cells` of it that were refined.
-
-    `log_count` is the log of the expected number of emitters, a map [B, Y, X] or a list [L]; `log_share` what was added
-    to the parent's to get there (or None at the first scale); `offset` [..., 2] the mean position of an emitter, in
-    cells from the centre (x, y). The last scale has `leaves`.
-    """
-
-    scale: int
-    shape: tuple[int, int, int]
-    log_count: Tensor
-    offset: Tensor
-    log_share: Tensor | None = None
-    cells: Cells | None = None
-    leaves: Leaves | None = None
-    codebook_loss: Tensor | None = None
-
-    @property
-    def counts_BYX(self) -> Tensor:
-        """Expected emitters per cell, zero where nothing was refined."""
-        if self.cells is None:
-            return self.log_count.exp()
-        full = self.log_count.new_zeros(self.shape)
-        full[self.cells.frame_L, self.cells.row_L, self.cells.column_L] = self.log_count.exp()
-        return full
-
-    @property
-    def probability_BYX(self) -> Tensor:
-        """Probability that a cell holds an emitter, if their number has Poisson's law."""
-        return 1 - torch.exp(-self.counts_BYX)
 
 
 class Encoder(nn.Module):
@@ -417,6 +356,12 @@ class TrueVAREmitterPredictor(nn.Module):
             f"no scale of the model has {target_resolution} cells for images of {side} pixels",
             f"it has {', '.join(f'{cells:g}' for cells in grids)}",
         )
+
+    def predict(self, frames_e: "np.ndarray", conditions: "Conditions", **options: Any) -> "Prediction":
+        """Candidates in frames of any size, as `varcli.emitters.predict.predict` finds them."""
+        from varcli.emitters.predict import predict
+
+        return predict(self, frames_e, conditions, **options)
 
 
 def build(config: EmitterModelConfig) -> TrueVAREmitterPredictor:
