@@ -87,4 +87,4 @@ def test_an_empty_image_is_a_picture_too(tmp_path: Path) -> None:
 
 def test_scale_bars_are_round() -> None:
     assert [scale_bar_nm(width) for width in (4000, 7999, 8000, 51_200)] == [1000, 1000, 2000, 10_000]
-    assert (length_text(200.0), length_text(5000.0)) == ("200 nm", "5 µm")
+    assert (length_text(200.0), length_text(5000.0)) == ("200 nm", "5 um")

@@ -117,8 +117,8 @@ def scale_bar_nm(width_nm: float) -> float:
 
 
 def length_text(length_nm: float) -> str:
-    """A length as it stands beside a scale bar: 200 nm, 5 µm."""
-    return f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
+    """A length as it stands beside a scale bar: 200 nm, 5 um (the bundled font has no letter for micro)."""
+    return f"{length_nm / 1000:g} um" if length_nm >= 1000 else f"{length_nm:g} nm"
 
 
 def _draw_scale_bar(picture: Image.Image, pixel_nm: float) -> None:
