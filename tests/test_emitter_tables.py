@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,11 @@ KEPT = {
     "csv": {"sd_background"},  # what each format has no place for
     "picasso": {"background_std"},
     "bench": {"background", "background_std", "psf_sigma_nm", "sd_photons", "sd_background", "crlb_xy_nm"},
+    "smap": set(),
+    "decode": {"background_std", "psf_sigma_nm"},
 }
+ALL = {field.name for field in dataclasses.fields(EmitterTable)}
+KEPT["challenge"] = ALL - {"frame", "x_nm", "y_nm", "photons", "meta"}
 
 
 def make_table(rows: int, seed: int = 0, **without: None) -> EmitterTable:
@@ -55,7 +60,7 @@ def test_what_is_written_comes_back(tmp_path: Path, format: str, rows: int, seed
     for name in back.columns():
         step = 4e-3 if name in ("x_nm", "y_nm", "photons") else 1e-3
         np.testing.assert_allclose(getattr(back, name), getattr(table, name), atol=step, rtol=1e-5)
-    if format != "bench":
+    if format not in ("bench", "challenge"):
         assert (back.meta["note"], back.meta["nan"]) == ("µ", None)
         assert (back.meta["frames"], back.meta["height"], back.meta["width"]) == (50, 40, 64)
         assert back.meta["camera"] == {
@@ -122,6 +127,70 @@ def test_picasso_counts_from_the_centre_of_the_first_pixel(tmp_path: Path) -> No
     assert read_table(path, pixel_size_nm=100.0).x_nm[0] == pytest.approx(50.0)
 
 
+def test_decode_goes_down_the_rows_first_and_counts_from_centres(tmp_path: Path) -> None:
+    table = dataclasses.replace(
+        make_table(1), x_nm=np.array([50.0]), y_nm=np.array([350.0]), crlb_xy_nm=np.array([20.0])
+    )
+    path = write_table(table, tmp_path / "a.h5", "decode", FIELD, {})[0]
+    with h5py.File(path) as file:
+        data = {name: np.asarray(column[:]) for name, column in file["data"].items() if column.shape}  # type: ignore
+        assert file["data/phot_cr"].shape is None  # type: ignore[union-attr]
+        assert dict(file["meta"].attrs)["xy_unit"] == "px"
+    assert data["xyz"][0].tolist() == [3.0, 0.0, 0.0]
+    assert data["xyz_cr"][0, :2] == pytest.approx([0.04, 0.04])  # variances
+    assert data["frame_ix"][0] == table.frame[0]
+    with h5py.File(path, "r+") as file:
+        file["meta"].attrs["xy_unit"] = "nm"
+        file["data/xyz"][0] = [300, 0, 0]  # type: ignore[index]
+    back = read_table(path)
+    assert (back.x_nm[0], back.y_nm[0]) == (50.0, 350.0)
+
+
+def test_smap_counts_from_centres_and_is_read_from_both_kinds_of_matlab(tmp_path: Path) -> None:
+    table = dataclasses.replace(make_table(2), x_nm=np.array([50.0, 70.0]), y_nm=np.array([150.0, 90.0]))
+    path = write_table(table, tmp_path / "a_sml.mat", "smap", FIELD, {"note": "µ"})[0]
+    head = path.read_bytes()[:128]
+    assert head.startswith(b"MATLAB 7.3 MAT-file") and head[124:] == b"\x00\x02IM"
+    with h5py.File(path) as file:
+        loc = {name: np.asarray(column[:]) for name, column in file["saveloc/loc"].items()}  # type: ignore[union-attr]
+        assert file["saveloc/loc/xnm"].attrs["MATLAB_class"] == b"single"
+    assert loc["xnm"].tolist() == [[0.0, 20.0]] and loc["ynm"].tolist() == [[100.0, 40.0]]
+    assert loc["frame"][0].tolist() == (table.frame + 1).tolist()
+    older = {
+        "loc": {name: column.T for name, column in loc.items()},
+        "file": {"info": {"cam_pixelsize_um": [0.1, 0.2], "Width": 5.0}, "name": "a"},
+    }
+    scipy.io.savemat(tmp_path / "b_sml.mat", {"saveloc": older}, do_compression=True)
+    back = read_table(tmp_path / "b_sml.mat")
+    assert back.x_nm.tolist() == [50.0, 70.0] and back.y_nm.tolist() == [200.0, 140.0]
+    assert back.photons == pytest.approx(table.photons)
+    (tmp_path / "b_sml.mat").write_bytes((tmp_path / "b_sml.mat").read_bytes()[:300])
+    with pytest.raises(VarError, match="MATLAB file that cannot be read"):
+        read_table(tmp_path / "b_sml.mat")
+
+
+def test_the_challenge_counts_from_corners_and_frame_1(tmp_path: Path) -> None:
+    path = tmp_path / "truth.csv"
+    path.write_text("Ground-truth,frame,xnano,ynano,znano,intensity \n7,1,10.5,20.5,0,900\n8,3,11,21,-40,800\n")
+    table = read_table(path)
+    assert table.frame.tolist() == [0, 2] and table.x_nm.tolist() == [10.5, 11.0]
+    assert table.photons is not None and table.photons.tolist() == [900, 800]
+    assert table.meta["ignored_columns"] == ["Ground-truth", "znano"]
+
+
+def test_every_pair_of_formats_keeps_what_both_hold(tmp_path: Path) -> None:
+    table = make_table(20)
+    for first, second in product(FORMATS, FORMATS):
+        path = tmp_path / FORMATS[first].file_name("a")
+        once = read_table(write_table(table, path, first, FIELD, {})[0])
+        path = tmp_path / FORMATS[second].file_name("b")
+        twice = read_table(write_table(once, path, second, FIELD, {})[0])
+        assert set(twice.columns()) == set(once.columns()) - KEPT[second], (first, second)
+        assert np.array_equal(twice.frame, table.frame)
+        for name in ("x_nm", "y_nm", "photons"):
+            assert getattr(twice, name) == pytest.approx(getattr(table, name), abs=4e-3), (first, second)
+
+
 def test_columns_that_are_missing_stay_away(tmp_path: Path) -> None:
     table = make_table(3, crlb_xy_nm=None, background_std=None)
     back = read_table(write_table(table, tmp_path / "a.csv", "csv", FIELD, {})[0])
@@ -164,9 +233,10 @@ def test_what_is_no_table_is_said_in_one_line(tmp_path: Path, text: str, said: s
 
 
 def test_broken_hdf5_and_missing_files(tmp_path: Path) -> None:
-    path = write_table(make_table(100), tmp_path / "a.hdf5", "picasso", FIELD, {})[0]
-    path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(VarError, match="truncated HDF5"):
-        read_table(path)
+    for format in ("picasso", "decode", "smap"):
+        path = write_table(make_table(100), tmp_path / "a.hdf5", format, FIELD, {})[0]
+        path.write_bytes(path.read_bytes()[:3000])
+        with pytest.raises(VarError, match="truncated HDF5"):
+            read_table(path)
     with pytest.raises(UsageError, match="no such file"):
         read_table(tmp_path / "b.csv")

@@ -11,14 +11,17 @@ from typing import Any
 from varcli.emitters.table import EmitterTable
 from varcli.emitters.tables.base import Field, Format
 from varcli.emitters.tables.bench import Bench
+from varcli.emitters.tables.challenge import Challenge
+from varcli.emitters.tables.decode import Decode
 from varcli.emitters.tables.picasso import Picasso
+from varcli.emitters.tables.smap import Smap
 from varcli.emitters.tables.thunderstorm import ThunderStorm
 from varcli.emitters.tables.writer import RowWriter
 from varcli.errors import UsageError, VarError
 
 __all__ = ["FORMATS", "Field", "TableWriter", "file_names", "is_table", "read_table", "write_table"]
 
-_ALL: tuple[Format, ...] = (ThunderStorm(), Picasso(), Bench())
+_ALL: tuple[Format, ...] = (ThunderStorm(), Picasso(), Bench(), Smap(), Decode(), Challenge())
 FORMATS: dict[str, Format] = {format.token: format for format in _ALL}
 _HEAD_BYTES = 1 << 16
 

@@ -12,6 +12,8 @@ from varcli.emitters.camera import Camera
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
 
+HDF5_HEAD = b"\x89HDF\r\n\x1a\n"
+
 
 @dataclass(frozen=True)
 class Field:
@@ -153,3 +155,9 @@ def spread_xy_nm(table: EmitterTable) -> np.ndarray | None:
     if table.sd_x_nm is None or table.sd_y_nm is None:
         return None
     return np.sqrt((table.sd_x_nm**2 + table.sd_y_nm**2) / 2)
+
+
+def broken_hdf5(path: Path, error: OSError) -> VarError:
+    """What h5py could not open, in one line."""
+    what = "truncated HDF5 file" if "truncated" in str(error) else "HDF5 file that cannot be read"
+    return VarError(f"{path}: a {what}", "copy it again")

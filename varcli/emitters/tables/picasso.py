@@ -6,8 +6,7 @@ in the dataset `metadata`, as JSON.
 """
 
 import json
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,97 +14,55 @@ import numpy as np
 
 from varcli import __version__
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import Columns, Field, checked_table
+from varcli.emitters.tables.base import HDF5_HEAD, Field, broken_hdf5, checked_table
+from varcli.emitters.tables.spool import Spool, SpoolField, as_is, in_pixels
 from varcli.errors import VarError
 
 _HALF = 0.5  # from the centre of a pixel to its corner
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_ROWS = 65_536  # copied at a time into the finished file
 
-# Name, type, and the column in the file's units, given the table and nm per pixel; None where there is none.
-_Values = Callable[[EmitterTable, float], np.ndarray | None]
-
-
-def _per_pixel(name: str, offset_px: float = 0.0) -> _Values:
-    def values(table: EmitterTable, pixel_nm: float) -> np.ndarray | None:
-        column = getattr(table, name)
-        return None if column is None else column / pixel_nm - offset_px
-
-    return values
-
-
-def _as_is(name: str) -> _Values:
-    return lambda table, pixel_nm: getattr(table, name)
-
-
-_FIELDS: tuple[tuple[str, str, _Values], ...] = (
-    ("frame", "<u4", _as_is("frame")),
-    ("x", "<f4", _per_pixel("x_nm", _HALF)),
-    ("y", "<f4", _per_pixel("y_nm", _HALF)),
-    ("photons", "<f4", _as_is("photons")),
-    ("sx", "<f4", _per_pixel("psf_sigma_nm")),
-    ("sy", "<f4", _per_pixel("psf_sigma_nm")),
-    ("bg", "<f4", _as_is("background")),
-    ("lpx", "<f4", _per_pixel("sd_x_nm")),
-    ("lpy", "<f4", _per_pixel("sd_y_nm")),
+_FIELDS: tuple[SpoolField, ...] = (
+    ("frame", "<u4", as_is("frame")),
+    ("x", "<f4", in_pixels("x_nm", _HALF)),
+    ("y", "<f4", in_pixels("y_nm", _HALF)),
+    ("photons", "<f4", as_is("photons")),
+    ("sx", "<f4", in_pixels("psf_sigma_nm")),
+    ("sy", "<f4", in_pixels("psf_sigma_nm")),
+    ("bg", "<f4", as_is("background")),
+    ("lpx", "<f4", in_pixels("sd_x_nm")),
+    ("lpy", "<f4", in_pixels("sd_y_nm")),
     # Picasso's measure of contrast, which we have not: its filters know the column, so it is there, and 0.
     ("net_gradient", "<f4", lambda table, pixel_nm: np.zeros(len(table))),
-    ("photons_sd", "<f4", _as_is("sd_photons")),
-    ("bg_sd", "<f4", _as_is("sd_background")),
-    ("crlb_xy", "<f4", _per_pixel("crlb_xy_nm")),
-    ("probability", "<f4", _as_is("probability")),
+    ("photons_sd", "<f4", as_is("sd_photons")),
+    ("bg_sd", "<f4", as_is("sd_background")),
+    ("crlb_xy", "<f4", in_pixels("crlb_xy_nm")),
+    ("probability", "<f4", as_is("probability")),
 )
 
 
 class PicassoRows:
-    """A Picasso table on its way into `paths`, HDF5 and YAML.
-
-    Rows are kept in a nameless file until their number is known: the dataset is then one contiguous block, as Picasso
-    writes it, and its bytes do not depend on how the rows came.
-    """
+    """A Picasso table on its way into `paths`, HDF5 and YAML; the dataset is one contiguous block, as Picasso's is."""
 
     def __init__(self, paths: Sequence[Path], field: Field) -> None:
         self._table_path, self._yaml_path = paths
         self._field = field
-        # Closed by close(), which the writer calls whatever happens.
-        self._spool = tempfile.TemporaryFile(dir=self._table_path.parent)  # noqa: SIM115
-        self._seen = Columns()
-        self._fields = list(_FIELDS)
+        self._spool = Spool(self._table_path.parent, _FIELDS, field.pixel_size_nm)
 
     def append(self, table: EmitterTable) -> None:
-        if not len(table):
-            return
-        pixel_nm = self._field.pixel_size_nm
-        if self._seen.names is None:
-            self._fields = [entry for entry in _FIELDS if entry[2](table, pixel_nm) is not None]
-        self._seen.check(table)
-        packed = np.empty(len(table), self._type())
-        for name, _, values in self._fields:
-            packed[name] = values(table, pixel_nm)
-        self._spool.write(packed.tobytes())
+        self._spool.append(table)
 
     def finish(self, meta: dict[str, Any]) -> None:
         import h5py
         import yaml
 
-        kind = self._type()
-        documents = _documents(self._field, meta)
         with h5py.File(self._table_path, "w") as file:
-            rows = self._spool.tell() // kind.itemsize
-            dataset = file.create_dataset("locs", (rows,), kind)
-            self._spool.seek(0)
-            for start in range(0, rows, _ROWS):
-                count = min(_ROWS, rows - start)
-                dataset[start : start + count] = np.frombuffer(self._spool.read(count * kind.itemsize), kind)
-        text = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
+            dataset = file.create_dataset("locs", (self._spool.rows,), self._spool.dtype)
+            for start, block in self._spool.blocks():
+                dataset[start : start + len(block)] = block
+        text = yaml.safe_dump_all(_documents(self._field, meta), sort_keys=False, allow_unicode=True)
         self._yaml_path.write_text(text, encoding="utf-8")
-        self.close()
 
     def close(self) -> None:
         self._spool.close()
-
-    def _type(self) -> np.dtype:
-        return np.dtype([(name, kind) for name, kind, _ in self._fields])
 
 
 class Picasso:
@@ -123,13 +80,13 @@ class Picasso:
     def recognises(self, path: Path, head: bytes) -> bool:
         import h5py
 
-        if not head.startswith(_HDF5):
+        if not head.startswith(HDF5_HEAD):
             return False
         try:
             with h5py.File(path, "r") as file:
                 return isinstance(file.get("locs"), h5py.Dataset)
         except OSError as error:
-            raise _broken(path, error) from None
+            raise broken_hdf5(path, error) from None
 
     def rows(self, paths: Sequence[Path], field: Field) -> PicassoRows:
         return PicassoRows(paths, field)
@@ -148,7 +105,7 @@ class Picasso:
                 packed = dataset[:]
                 documents = _information(path, file.get("metadata"))
         except OSError as error:
-            raise _broken(path, error) from None
+            raise broken_hdf5(path, error) from None
         said = [document["Pixelsize"] for document in documents if document.get("Pixelsize")]
         pixel_nm = said[-1] if said else pixel_size_nm
         if not isinstance(pixel_nm, int | float) or not pixel_nm > 0:
@@ -236,8 +193,3 @@ def _information(path: Path, embedded: Any) -> list[dict[str, Any]]:
 def _movie(documents: list[dict[str, Any]]) -> dict[str, Any]:
     names = {"Frames": "frames", "Height": "height", "Width": "width"}
     return {ours: value for document in documents for theirs, ours in names.items() if (value := document.get(theirs))}
-
-
-def _broken(path: Path, error: OSError) -> VarError:
-    what = "truncated HDF5 file" if "truncated" in str(error) else "HDF5 file that cannot be read"
-    return VarError(f"{path}: a {what}", "copy it again")
