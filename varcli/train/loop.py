@@ -177,7 +177,7 @@ def _start(config: PianorollConfig, device: str) -> Run:
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.train.learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=config.train.learning_rate, betas=(0.9, 0.98), fused=True)
     return Run(model, {name: p.detach().clone() for name, p in model.named_parameters()}, optimizer)
 
 
