@@ -1,6 +1,11 @@
 """Options of the emitter family, every one a sentence; importable without torch."""
 
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from varcli.emitters.model_config import EmitterModelConfig
+from varcli.train.config import TrainConfig
 
 
 class Section(BaseModel):
@@ -73,3 +78,23 @@ class SimulationConfig(Section):
         if self.exponential_share + self.lognormal_share > 1 or self.tail_share + self.airy_share > 1:
             raise ValueError("shares that exclude each other add up to more than 1")
         return self
+
+
+class LossConfig(Section):
+    """What is descended in training, and on frames of what size."""
+
+    scale_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.5, 0.7, 0.9, 1.0), min_length=1, description="Weight of each scale, coarse to fine."
+    )
+    crop_px: int = Field(default=40, ge=8, multiple_of=4, description="Side of a training frame in camera pixels.")
+
+
+class EmittersConfig(Section):
+    """The whole config of an emitter model: what a preset or config.toml holds."""
+
+    task: Literal["emitters"] = "emitters"
+    name: str = Field(default="emitters", description="What the run is called.")
+    model: EmitterModelConfig = EmitterModelConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
