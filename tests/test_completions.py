@@ -56,7 +56,7 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
     ("line", "wanted"),
     [
         ("var ", {"sample", "gif", "train", "inspect", "evaluate"}),
-        ("var evaluate ", {"likelihood", "music"}),
+        ("var evaluate ", {"likelihood", "music", "emitters"}),
         ("var evaluate music made songs --split ", {"train", "valid", "test", "all"}),
         ("var sample --mode ", {"unconditional", "continuation", "inpainting", "harmonise"}),
         (

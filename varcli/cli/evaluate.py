@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from varcli.cli.constraints import Constraints, MaxPolyphonyOption, PitchRangeOption, ScaleOption
+from varcli.cli.evaluate_emitters import emitters
 from varcli.cli.evaluate_music import music
 from varcli.cli.options import (
     Device,
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from varcli.pianoroll.corpus import Corpus, Piece
     from varcli.pianoroll.likelihood import LikelihoodReport, PieceLikelihood
 
-app = typer.Typer(no_args_is_help=True, help="Measure a model, or the music that it made.")
+app = typer.Typer(no_args_is_help=True, help="Measure a model, or what it made.")
 app.command("music")(music)
+app.command("emitters")(emitters)
 
 
 class Split(StrEnum):
@@ -43,7 +45,7 @@ class Split(StrEnum):
 
 @app.callback()
 def evaluate() -> None:
-    """Measure a model, or the music that it made, on held-out music."""
+    """Measure a model on held-out music, the music that it made, or the emitters that it found."""
 
 
 CheckpointArgument = Annotated[
