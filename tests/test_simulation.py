@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from varcli.emitters.acquisition import background, simulate_stack
+from varcli.emitters.acquisition_config import BackgroundConfig, MoleculesConfig, SpotConfig, StackConfig
 from varcli.emitters.blinking import blinks, brightness
 from varcli.emitters.camera_file import camera_of
-from varcli.emitters.config import MoleculesConfig, SimulationConfig, StackConfig
+from varcli.emitters.config import SimulationConfig
 from varcli.emitters.simulate import Batch, simulate_batch
 from varcli.emitters.table import EmitterTable, concatenate
 
@@ -32,7 +33,7 @@ def batch_of(domain: SimulationConfig, batch: int = 200, size: int = 24, seed: i
 
 
 def acquired(seed: int = 0, **config: Any) -> tuple[np.ndarray, EmitterTable]:
-    chunks = list(simulate_stack(StackConfig(**config), seed))
+    chunks = list(simulate_stack(StackConfig.model_validate(config), seed))
     return np.concatenate([frames for frames, _ in chunks]), concatenate(rows for _, rows in chunks)
 
 
@@ -99,7 +100,7 @@ def test_cameras_have_the_mean_and_variance_of_theory(camera: dict[str, Any]) ->
         frames=100, height=40, width=40, camera=camera, molecules={"density_per_um2": 0.0}, background={"photons": 20.0}
     )
     assert len(rows) == 0
-    used = camera_of(StackConfig(camera=camera).camera)
+    used = camera_of(StackConfig.model_validate({"camera": camera}).camera)
     electrons = used.to_electrons(frames)
     assert electrons.mean() == pytest.approx(20, abs=0.06)
     assert electrons.var() == pytest.approx(used.excess * 20 + used.read_variance, rel=0.02)
@@ -116,7 +117,7 @@ def test_photons_background_and_efficiency_are_exact() -> None:
     assert np.all(rows.photons == 4000.0)
     per_frame = len(rows) / 60
     assert electrons.sum((1, 2)).mean() == pytest.approx(0.5 * (8 * 64 * 64 + 4000 * per_frame), rel=0.005)
-    shape = background(StackConfig(background={"photons": 8.0, "slope": 4.0}), 0)
+    shape = background(StackConfig(background=BackgroundConfig(photons=8.0, slope=4.0)), 0)
     assert shape.mean().item() == pytest.approx(8, rel=1e-5)
     assert rows.background is not None
     row, column = int(rows.y_nm[0] // 100), int(rows.x_nm[0] // 100)
@@ -132,7 +133,7 @@ def test_bright_molecules_saturate_and_maps_act_pixel_by_pixel(tmp_path: Path) -
     np.save(tmp_path / "noise.npy", noise)
     camera = {**SCMOS, "baseline_adu": "offset.npy", "read_noise_e": "noise.npy"}
     size = {"height": 16, "width": 20, "frames": 400, "molecules": {"density_per_um2": 0.0}}
-    config = StackConfig(**size, camera=camera, saturation_adu=935)
+    config = StackConfig.model_validate({**size, "camera": camera, "saturation_adu": 935})
     frames = np.concatenate([frames for frames, _ in simulate_stack(config, 0, folder=tmp_path)])
     assert frames[:, 3, 5].mean() == pytest.approx(920, abs=2)
     assert frames.max() == 935
@@ -143,7 +144,7 @@ def test_bright_molecules_saturate_and_maps_act_pixel_by_pixel(tmp_path: Path) -
 
 def test_blinking_is_stationary_and_on_times_are_exponential() -> None:
     config = StackConfig(
-        frames=400, molecules={"density_per_um2": 1.0, "on_frames": 3.0, "photons": 100.0, "photon_spread": 0.0}
+        frames=400, molecules=MoleculesConfig(density_per_um2=1.0, on_frames=3.0, photons=100.0, photon_spread=0.0)
     )
     area = 64 * 64 / 100
     light, spans = np.zeros(400), []
@@ -161,8 +162,8 @@ def test_blinking_is_stationary_and_on_times_are_exponential() -> None:
 
 
 def test_molecules_that_do_not_blink_are_in_one_frame_each() -> None:
-    config = StackConfig(frames=300, molecules={"on_frames": 0.0, "density_per_um2": 2.0})
-    rows = [rows for rows, _, _ in blinks(config, 0.0, 1, at_once=300)][0]
+    config = StackConfig(frames=300, molecules=MoleculesConfig(on_frames=0.0, density_per_um2=2.0))
+    rows, _, _ = next(blinks(config, 0.0, 1, at_once=300))
     assert len(rows.frame) == pytest.approx(300 * 2 * 40.96, rel=0.03)
     assert len(np.unique(rows.x_px)) == len(rows.x_px)
 
@@ -176,7 +177,7 @@ def test_photon_laws_have_their_median_and_spread(law: Any, sd: float) -> None:
 
 @pytest.mark.parametrize("structure", ["filaments", "clusters"])
 def test_structures_lie_where_they_are(structure: Any) -> None:
-    molecules = {"structure": structure, "structures": 3, "width_nm": 20.0, "density_per_um2": 1.0}
+    molecules = MoleculesConfig(structure=structure, structures=3, width_nm=20.0, density_per_um2=1.0)
     config = StackConfig(frames=300, molecules=molecules)
     places = np.concatenate([np.stack([rows.x_px, rows.y_px], 1) for rows, _, _ in blinks(config, 5.0, 0, 100)])
     taken = len(np.unique(places.astype(int), axis=0))
@@ -185,7 +186,7 @@ def test_structures_lie_where_they_are(structure: Any) -> None:
 
 
 def chunks(seed: int) -> Iterator[tuple[np.ndarray, EmitterTable]]:
-    return simulate_stack(StackConfig(frames=40, spot={"kind": "airy", "defocus": 1.0}), seed)
+    return simulate_stack(StackConfig(frames=40, spot=SpotConfig(kind="airy", defocus=1.0)), seed)
 
 
 def test_equal_seeds_give_equal_stacks() -> None:

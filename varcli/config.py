@@ -16,11 +16,14 @@ from varcli.errors import UsageError, VarError
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-    from varcli.emitters.config import StackConfig
+    from varcli.emitters.acquisition_config import StackConfig
     from varcli.pianoroll.config import PianorollConfig
 
-TASKS = {"pianoroll": "varcli.pianoroll.config:PianorollConfig"}
-SIMULATION = {"simulation": "varcli.emitters.config:StackConfig"}
+TASKS = {
+    "pianoroll": "varcli.pianoroll.config:PianorollConfig",
+    "emitters": "varcli.emitters.config:EmittersConfig",
+}
+SIMULATION = {"simulation": "varcli.emitters.acquisition_config:StackConfig"}
 _MOST_PROBLEMS = 8
 
 

@@ -13,7 +13,7 @@ from varcli.errors import UsageError
 from varcli.events import FramesSimulated
 
 if TYPE_CHECKING:
-    from varcli.emitters.config import StackConfig
+    from varcli.emitters.acquisition_config import StackConfig
 
 app = typer.Typer(no_args_is_help=True, help="Make measurements up whose truth is known.")
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from varcli.emitters.acquisition_config import SpotConfig, StackConfig
 from varcli.emitters.blinking import Rows, blinks
 from varcli.emitters.camera import Camera
 from varcli.emitters.camera_file import camera_of
-from varcli.emitters.config import SpotConfig, StackConfig
 from varcli.emitters.draws import Draws, background_shapes
 from varcli.emitters.psf import airy_table, pixel_integrals, table_values
 from varcli.emitters.table import EmitterTable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varcli.emitters.config import MoleculesConfig, StackConfig
+from varcli.emitters.acquisition_config import MoleculesConfig, StackConfig
 
 _DIMMEST, _BRIGHTEST = 0.2, 20.0  # of the median
 

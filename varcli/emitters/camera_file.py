@@ -14,14 +14,14 @@ from varcli.emitters.camera import Camera
 from varcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from varcli.emitters.config import CameraConfig
+    from varcli.emitters.acquisition_config import CameraConfig
 
 _MAPS = ("baseline_adu", "e_per_adu", "read_noise_e")
 
 
 def load_camera(path: Path) -> Camera:
     """The camera of a camera.toml; raises UsageError in one line for what is missing or impossible."""
-    from varcli.emitters.config import CameraConfig
+    from varcli.emitters.acquisition_config import CameraConfig
 
     values = read_camera_values(path)
     fields = CameraConfig.model_fields
@@ -81,7 +81,7 @@ def _named(path: Path | None, values: Mapping[str, Any]) -> Camera:
 
 
 def _value(path: Path, name: str, value: Any) -> Any:
-    from varcli.emitters.config import CameraConfig
+    from varcli.emitters.acquisition_config import CameraConfig
 
     fields = CameraConfig.model_fields
     if name not in fields:

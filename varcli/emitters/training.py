@@ -106,6 +106,11 @@ def known_of(batch: Batch) -> Knowledge:
     )
 
 
+def build_model(config: EmittersConfig) -> TrueVAREmitterPredictor:
+    """The freshly initialised model of a whole config, which it remembers."""
+    return build(config.model)
+
+
 def plan(config: EmittersConfig) -> dict[str, Any]:
     """What a training would do: parameters in all and per part, steps and frames."""
     model = build(config.model)

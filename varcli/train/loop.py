@@ -150,10 +150,9 @@ def _start(config: Config, task: Task, device: str) -> Run:
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.train.learning_rate, betas=(0.9, 0.98))
-    return Run(
-        model, torch.device(device), {name: p.detach().clone() for name, p in model.named_parameters()}, optimizer
-    )
+    optimizer = torch.optim.AdamW(groups, lr=config.train.learning_rate, betas=(0.9, 0.98), fused=True)
+    average = {name: p.detach().clone() for name, p in model.named_parameters()}
+    return Run(model, torch.device(device), average, optimizer)
 
 
 def _validate(run: Run, task: Task, config: Config) -> Validated:
