@@ -129,6 +129,15 @@ class MetricCompared:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class FramesSimulated:
+    """`done` of `total` camera frames are simulated, with `emitters` in them so far."""
+
+    done: int
+    total: int
+    emitters: int
+
+
 Event = (
     SampleStarted
     | LevelStarted
@@ -141,4 +150,5 @@ Event = (
     | CheckpointSaved
     | FrameDrawn
     | MetricCompared
+    | FramesSimulated
 )

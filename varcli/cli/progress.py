@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 from varcli.events import (
     FilesRead,
     FrameDrawn,
+    FramesSimulated,
     LevelStarted,
     MetricCompared,
     PatchDone,
@@ -82,6 +83,7 @@ class Status:
             *(_training(event) for event in self._all(TrainStep)),
             *(_validated(event) for event in self._all(Validated)),
             *(_compared(event) for event in self._all(MetricCompared)),
+            *(_simulated(event) for event in self._all(FramesSimulated)),
             *(_drawn(event) for event in self._all(FrameDrawn) if event.done < event.total or not self.samples_done),
         ]
 
@@ -122,6 +124,10 @@ def _read(event: FilesRead) -> Row:
 
 def _drawn(event: FrameDrawn) -> Row:
     return Row("frames", event.done, event.total, f"{event.done}/{event.total} drawn")
+
+
+def _simulated(event: FramesSimulated) -> Row:
+    return Row("frames", event.done, event.total, f"{event.done}/{event.total} · {event.emitters} emitters")
 
 
 def _compared(event: MetricCompared) -> Row:
