@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 ASSUMED_READ_NOISE_E = 1.5
+_ASSUMED_READ_NOISE_EM_E = 0.3  # at the input, behind a multiplication
 _KERNEL = np.outer((1.0, -4.0, 6.0, -4.0, 1.0), (1.0, -4.0, 6.0, -4.0, 1.0))
 _AROUND = 4  # pixels on either side of the place whose mean is the instrument
 _OUTLIERS = 25.0  # times the expected square that a difference may have: hot pixels, cosmic rays
@@ -25,7 +26,7 @@ _EM_ABOVE_ADU = 10.0  # per photoelectron: no camera without multiplication has 
 
 @dataclass(frozen=True)
 class CameraEstimate:
-    """`e_per_adu` photoelectrons at the input per ADU, for a camera without EM gain, and the `baseline_adu` of no light.
+    """`e_per_adu` photoelectrons at the input per ADU, for a camera without EM gain; `baseline_adu` is without light.
 
     Behind an EM gain, twice as many electrons make the same noise: `e_per_adu_em`. `sd_*` are standard deviations;
     `assumed` names what was not measured. `sentence` says all of it.
@@ -57,16 +58,18 @@ def estimate_camera(frames_adu: np.ndarray) -> CameraEstimate:
     sd_slope = float(np.std([line[0] for line in lines]) * math.sqrt(_GROUPS - 1))
     if not slope > 4 * sd_slope:
         return _assumed(frames_adu)
-    read_variance = 1 / 12 + (ASSUMED_READ_NOISE_E * slope) ** 2
+    likely_em = slope > _EM_ABOVE_ADU
+    read_noise_e = _ASSUMED_READ_NOISE_EM_E if likely_em else ASSUMED_READ_NOISE_E
+    read_variance = 1 / 12 + (read_noise_e * slope / (2 if likely_em else 1)) ** 2
     baselines = [(read_variance - line[1]) / line[0] for line in lines if line[0] > 0]
     baseline = (read_variance - intercept) / slope
     sd_baseline = float(np.std(baselines) * math.sqrt(_GROUPS - 1))
-    likely_em = slope > _EM_ABOVE_ADU
     per_adu, relative = 1 / slope, sd_slope / slope
+    with_em = "which is likely with so much noise" if likely_em else "which noise alone cannot tell"
     sentence = (
         f"{per_adu:.3g} e-/ADU (±{100 * relative:.0f}%) and a baseline of {baseline:.1f} ± {sd_baseline:.1f} ADU, from "
-        f"how noise grows with light, for a read noise of {ASSUMED_READ_NOISE_E:g} e-; if the camera has an EM gain it "
-        f"is {2 * per_adu:.3g} e- at the input per ADU, which noise alone cannot tell"
+        f"how noise grows with light, for a read noise of {read_noise_e:g} e-; if the camera has an EM gain it "
+        f"is {2 * per_adu:.3g} e- at the input per ADU, {with_em}"
     )
     return CameraEstimate(baseline, per_adu, sentence, sd_baseline, per_adu * relative, likely_em)
 

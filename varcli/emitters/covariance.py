@@ -1,8 +1,8 @@
 """The width of the PSF from how pixels of a stack fluctuate together, which holds however dense the emitters are.
 
-Where emitters switch independently, Cov(pixel p, pixel p + d) over time is the sum over emitters of Var(N) h(p) h(p + d):
+Where emitters switch independently, Cov(pixel p, pixel p + d) over time sums Var(N) h(p) h(p + d) over the emitters:
 averaged over p it is the autocorrelation of the PSF h at lag d, times a constant. Neither overlap nor static structure
-nor the camera's noise (which has no lag) enters. A background that flickers adds a smooth surface, which is fitted along.
+nor the camera's noise (which has no lag) enters. A background that flickers adds a smooth surface, fitted along.
 
 Legend: F frames, Y X camera pixels, L lags on either side.
 """
@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
 from scipy.optimize import least_squares
 from scipy.special import erf
 
@@ -55,7 +54,8 @@ class LagCovariance:
         moving_FYX = frames_FYX - frames_FYX.mean(axes, keepdims=True)
         self.reach = reach
         groups = np.array_split(np.arange(frames), min(_GROUPS, frames))
-        self.groups_GLL = np.stack([_lag_products(moving_FYX[group], reach) for group in groups])
+        places_LL = _places(moving_FYX, reach)
+        self.groups_GLL = np.stack([_lag_products(moving_FYX[group], reach) / places_LL for group in groups])
 
     def fit(self, tail_scale: float | None) -> CovarianceWidth:
         """Fit a Gaussian, with a wider second one if `tail_scale` says how much wider."""
@@ -111,7 +111,9 @@ class _LagProblem:
 
     def _solve(self, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tail = widths[2] if self.tail_scale else 0.0
-        shape = autocorrelation(self.lag, *np.exp(widths[:2]), tail, self.tail_scale or 1.0)[self.kept_LL]
+        shape = autocorrelation(self.lag, math.exp(widths[0]), math.exp(widths[1]), tail, self.tail_scale or 1.0)[
+            self.kept_LL
+        ]
         basis = np.column_stack([shape, self.smooth])
         weights, *_ = np.linalg.lstsq(basis, self.target, rcond=None)
         return basis @ weights - self.target, weights
@@ -123,14 +125,15 @@ class _LagProblem:
         """Root mean square residual over the height at lag 0; infinite where the height is negative."""
         residual, weights = self._solve(widths)
         tail = widths[2] if self.tail_scale else 0.0
-        height = weights[0] * autocorrelation(np.zeros(1), *np.exp(widths[:2]), tail, self.tail_scale or 1.0).item()
+        x, y = math.exp(widths[0]), math.exp(widths[1])
+        height = weights[0] * autocorrelation(np.zeros(1), x, y, tail, self.tail_scale or 1.0).item()
         return float(np.sqrt(np.mean(residual**2)) / height) if height > 0 else math.inf
 
 
 def autocorrelation(
     lag: np.ndarray, sigma_x_px: float, sigma_y_px: float, tail: float, tail_scale: float
 ) -> np.ndarray:
-    """Autocorrelation [L (y), L (x)] at these lags of a pixel-integrated Gaussian PSF with a tail, averaged over sub-pixels."""
+    """Autocorrelation [L (y), L (x)] of a pixel-integrated Gaussian PSF with a tail, over all sub-pixel places."""
     total = np.zeros((len(lag), len(lag)))
     both = (((1 - tail) ** 2, 1.0, 1.0), (2 * tail * (1 - tail), 1.0, tail_scale), (tail**2, tail_scale, tail_scale))
     for weight, first, second in both:
@@ -150,14 +153,32 @@ def _triangle(lag: np.ndarray, sigma: float) -> np.ndarray:
     return twice_integrated(lag + 1) - 2 * twice_integrated(lag) + twice_integrated(lag - 1)
 
 
+def _places(moving_FYX: np.ndarray, reach: int) -> np.ndarray:
+    """How many places count at each lag: those with both ends in the frame, weighted by how much flickers there.
+
+    Emitters in the middle of the frame have all of their pairs in it, those at the edge only some.
+    """
+    around_FYX = np.pad(moving_FYX, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    neighbours_FYX = around_FYX[:, :-2, 1:-1] + around_FYX[:, 2:, 1:-1]
+    neighbours_FYX += around_FYX[:, 1:-1, :-2] + around_FYX[:, 1:-1, 2:]
+    flicker_YX = np.mean(moving_FYX * neighbours_FYX, 0, dtype=np.float64)
+    ones_YX = np.ones_like(flicker_YX)
+    count_LL = _lag_sums(ones_YX, ones_YX, reach)
+    if not flicker_YX.mean() > 0:
+        return count_LL
+    weighted_LL = _lag_sums(flicker_YX / flicker_YX.mean(), ones_YX, reach)
+    weighted_LL = 0.5 * (weighted_LL + weighted_LL[::-1, ::-1])
+    # Where hardly anything flickers, the weights are noise.
+    return np.clip(weighted_LL, count_LL, flicker_YX.size)
+
+
 def _lag_products(frames_FYX: np.ndarray, reach: int) -> np.ndarray:
-    """Mean over frames and places of x(p) x(p + lag), for lags of -reach..reach along y and x."""
-    height, width = frames_FYX.shape[1:]
-    size = (height + reach, width + reach)
-    power = np.zeros((size[0], size[1] // 2 + 1))
-    for frame_YX in frames_FYX:
-        power += np.abs(fft.rfft2(frame_YX, s=size)) ** 2
-    sums = np.roll(fft.irfft2(power, s=size), (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
-    apart = np.abs(np.arange(-reach, reach + 1))
-    places = (height - apart)[:, None] * (width - apart)
-    return sums / (places * len(frames_FYX))
+    """Mean over frames of the sum of x(p) x(p + lag), for lags of -reach..reach along y and x."""
+    return np.mean([_lag_sums(frame_YX, frame_YX, reach) for frame_YX in frames_FYX], axis=0)
+
+
+def _lag_sums(first_YX: np.ndarray, second_YX: np.ndarray, reach: int) -> np.ndarray:
+    """Sum of first(p) second(p + lag) over the places p where both lie in the frame."""
+    size = (first_YX.shape[0] + reach, first_YX.shape[1] + reach)
+    spectrum = np.conj(np.fft.rfft2(first_YX, s=size)) * np.fft.rfft2(second_YX, s=size)
+    return np.roll(np.fft.irfft2(spectrum, s=size), (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]

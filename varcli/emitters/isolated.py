@@ -25,7 +25,8 @@ class SpotShape:
     """One PSF for the `spots` that passed, of `candidates` isolated ones among `maxima` bright ones.
 
     A Gaussian of widths x and y, with the share `tail` of the light in one `tail_scale` times wider. `spread` is the
-    robust standard deviation of the logarithm of single widths beyond what noise explains, `gain` the log-likelihood
+    robust standard deviation of the logarithm of single widths beyond what noise explains (what few spots leave open
+    is added), `gain` the log-likelihood
     that the tail brings, and `plain_px` the width of the best Gaussian without one.
     """
 
@@ -69,9 +70,7 @@ def fit_isolated(
     pixels, variances, locals_P6 = pixels[kept], variances[kept], locals_P6[kept]
     start = float(np.median(log_widths[kept]))
     shared = np.array([start, start, 0.0])
-    information, chi2_plain, counted = fit_shared(
-        pixels, variances, locals_P6.copy(), shared, 2.0, 2, excess, _ROUNDS
-    )
+    information, chi2_plain, counted = fit_shared(pixels, variances, locals_P6.copy(), shared, 2.0, 2, excess, _ROUNDS)
     # Spots scatter more than their noise where the PSF varies over the field or the gain is not as told.
     scatter = max(1.0, float(np.std((log_widths[kept] - start) / deviations[kept])))
     plain_px = math.exp(0.5 * (shared[0] + shared[1]))
@@ -88,6 +87,7 @@ def fit_isolated(
             covariance = np.linalg.inv(information) * scatter**2
             tail, sd_tail, scale, gain = float(tailed[2]), math.sqrt(covariance[2, 2]), candidate, brings
             shared, sd_log = tailed, 0.5 * math.sqrt(covariance[:2, :2].sum())
+    beyond_noise = math.sqrt(max(0.0, spread**2 - float(np.median(deviations[kept])) ** 2))
     return SpotShape(
         sigma_x_px=math.exp(shared[0]),
         sigma_y_px=math.exp(shared[1]),
@@ -99,7 +99,7 @@ def fit_isolated(
         spots=int(kept.sum()),
         candidates=len(kept),
         maxima=windows.maxima,
-        spread=math.sqrt(max(0.0, spread**2 - float(np.median(deviations[kept])) ** 2)),
+        spread=beyond_noise + spread / math.sqrt(kept.sum()),
         plain_px=plain_px,
     )
 
