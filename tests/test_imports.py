@@ -12,6 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "varcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
+HEAVY = {"torch", "numpy", "scipy", "pydantic", "PIL", "imageio", "safetensors", "tifffile", "h5py", "numba", "yaml"}
+
 # From the bottom up; a module may import its own row and those below it.
 ROWS = (
     ("varcli.errors", "varcli.events", "varcli.files", "varcli.colours", "varcli.train.config", "varcli.__init__"),
@@ -103,7 +105,7 @@ def test_only_the_command_line_prints(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=module_of)
 def test_commands_load_nothing_heavy_before_they_run(path: Path) -> None:
     for imported in imports(path, top_level=True):
-        assert imported.split(".")[0] not in {"torch", "numpy", "scipy", "pydantic", "PIL", "imageio", "safetensors"}
+        assert imported.split(".")[0] not in HEAVY
 
 
 @pytest.mark.parametrize("command", [["--help"], ["sample", "--help"], ["inspect"], ["train", "--help"], ["--version"]])

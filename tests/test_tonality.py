@@ -68,7 +68,7 @@ def test_a_column_does_not_hear_itself_or_what_follows() -> None:
     codes = torch.from_numpy(some_canvas(model, 16))[None]
     changed = codes.clone()
     changed[:, :, 8:] = 1 - changed[:, :, 8:]
-    rows = [Canvas(model, c).heard(model).view(4, PITCH_CLASSES, FEATURES) for c in (codes, changed)]
+    rows = [rotations(Canvas(model, c).heard(model)).view(4, PITCH_CLASSES, FEATURES) for c in (codes, changed)]
     torch.testing.assert_close(rows[0][:3], rows[1][:3])
     assert not torch.equal(rows[0][3], rows[1][3])
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from varcli.pianoroll.config import PianorollConfig
 
-TASKS = {"pianoroll": "varcli.pianoroll.config:PianorollConfig"}
+TASKS = {
+    "pianoroll": "varcli.pianoroll.config:PianorollConfig",
+    "emitters": "varcli.emitters.config:EmittersConfig",
+}
 _MOST_PROBLEMS = 8
 
 

@@ -10,16 +10,21 @@ import numpy as np
 from varcli import registry
 from varcli.checkpoint import PICKLED, Checked, Layout, header_of, read_checked
 from varcli.config import config_from_json, load_config
+from varcli.emitters.describe import STACK_SUFFIXES, TABLE_SUFFIXES, describe_stack, describe_table
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
 
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
-_KINDS = "a checkpoint (.safetensors), a run folder, a preset or config (.toml), frames (.npz) or MIDI (.mid)"
+_KINDS = (
+    "a checkpoint (.safetensors), a run folder, a preset or config (.toml), frames (.npz), MIDI (.mid), "
+    "a camera stack (.tif) or a table of emitters"
+)
 
 
 def describe(name_or_path: str | Path) -> dict[str, Any]:
-    """Say what a registered name or a path is; "kind" is checkpoint, training-state, config, frames or midi.
+    """Say what a registered name or a path is.
 
+    "kind" is checkpoint, training-state, config, frames, midi, stack or table;
     "health" holds "ok" and a list of "problems". Raises UsageError for a missing or unknown kind of file, VarError for
     one that cannot be read.
     """
@@ -41,6 +46,10 @@ def describe(name_or_path: str | Path) -> dict[str, Any]:
         return describe_frames(path)
     if suffix in {".mid", ".midi"} or _begins_like_midi(path):
         return describe_midi(path)
+    if suffix in STACK_SUFFIXES:
+        return describe_stack(path)
+    if suffix in TABLE_SUFFIXES:
+        return describe_table(path)
     raise UsageError(f"{path}: unknown kind of file", f"var inspect reads {_KINDS}")
 
 

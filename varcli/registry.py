@@ -4,16 +4,15 @@ import difflib
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from varcli.errors import UsageError, VarError
 
 if TYPE_CHECKING:
     from varcli.checkpoint import Header
-    from varcli.pianoroll.fractal import FractalModel
 
 _PACKAGE = Path(__file__).parent
-BUILDERS = {"pianoroll": "varcli.pianoroll.ensemble:build"}
+BUILDERS = {"pianoroll": "varcli.pianoroll.ensemble:build", "emitters": "varcli.emitters.training:build_model"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,8 @@ _MODELS = (
     ("fractal-mar", "pianoroll", "masked and faster, order-averaged likelihood; trained on POP909"),
     ("fractal-ar-reference", "pianoroll", "autoregressive, sized for speed comparisons; no weights"),
     ("fractal-mar-reference", "pianoroll", "masked, sized for speed comparisons; no weights"),
+    ("emitter-2d", "emitters", "emitters of any two-dimensional microscope; trained on simulations"),
+    ("emitter-var-base", "emitters", "the published size of next-scale predictors, absolute grids; no weights"),
     ("chorales", "pianoroll", "exact likelihood of JSB Chorales, frame by frame; weights in benchmarks/weights"),
     ("nottingham", "pianoroll", "exact likelihood of Nottingham, frame by frame; weights as above"),
     ("musedata", "pianoroll", "exact likelihood of MuseData, frame by frame; weights as above"),
@@ -99,7 +100,7 @@ def find_header(name_or_path: str | Path, task: str = "pianoroll") -> "tuple[Pat
     return path, header
 
 
-def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "pianoroll") -> "tuple[FractalModel, Header]":
+def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "pianoroll") -> "tuple[Any, Header]":
     """Rebuild a model from its checkpoint alone, in evaluation mode on `device`, and say where it came from.
 
     Raises UsageError when the file is missing, VarError when it is damaged or of another task than `task`.
@@ -111,7 +112,7 @@ def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "piano
     header, tensors = load_checkpoint(path)
     config = config_from_json(header.config, str(path))
     module, function = BUILDERS[header.task].split(":")
-    model: FractalModel = getattr(import_module(module), function)(config)
+    model = getattr(import_module(module), function)(config)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -13,13 +13,13 @@ def inspect(
     path: Annotated[
         str | None,
         typer.Argument(
-            help="A checkpoint, run folder, preset, config.toml, frames.npz or .mid; absent: what is registered.",
+            help="A checkpoint, run folder, preset, config, frames.npz, .mid, .tif or table; absent: the registry.",
             autocompletion=complete_preset,
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a checkpoint, preset, config, recording or MIDI file is, its numbers and its health.
+    """Say what a checkpoint, preset, config, recording, MIDI file, stack or table is, its numbers and its health.
 
     Without PATH: the registered models and presets. JSON keys: kind, path, health {ok, problems} and those of the kind;
     without PATH: models [{name, task, summary, preset, weights}].
@@ -56,6 +56,12 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     shown = {key: value for key, value in document.items() if key not in {"config", "health"}}
     if document["kind"] in {"checkpoint", "config"}:
         shown["levels"] = [f"{at['child']} {at['kind']} {at['width']}x{at['blocks']}" for at in document["levels"]]
+    if document["kind"] == "table":
+        shown["medians"] = ", ".join(f"{name} {value:.4g}" for name, value in document["medians"].items())
+        shown["columns"], shown["ignored_columns"] = (
+            ", ".join(document[name]) for name in ("columns", "ignored_columns")
+        )
+        del shown["provenance"]
     if document["kind"] == "frames":
         shown["labels"] = f"{document['labels'][0]} ... {document['labels'][-1]}"
     shown["health"] = "good" if health["ok"] else "; ".join(health["problems"])

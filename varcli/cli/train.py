@@ -1,4 +1,4 @@
-"""`var train`: a preset or config and some MIDI become a checkpoint."""
+"""`var train`: a preset or config, and some MIDI where it needs any, become a checkpoint."""
 
 import os
 from collections.abc import Iterator
@@ -58,11 +58,7 @@ def train(
         document = plan(config)
         emit(document, table(document.items()), as_json)
         return
-    files = data or (Path(config.data.path) if config.data.path else None)
-    if files is None:
-        raise UsageError("no data to train on", "say --data FILES: a folder or zip of MIDI, a .mat or an .npz")
-    if not files.exists():
-        raise UsageError(f"no data at {files}", "give a folder or zip of MIDI, a .mat or an .npz")
+    files = _data_of(config, data)
     run = output_dir or Path("runs") / config.name
     first = os.environ.get("RANK", "0") == "0"
     if first:
@@ -75,6 +71,20 @@ def train(
     document = _follow(events, run, first)
     if first:
         emit(document, table(document.items()), as_json)
+
+
+def _data_of(config: Any, data: Path | None) -> Path | None:
+    """The data to train on; None for emitters, whose frames are simulated."""
+    if config.task == "emitters":
+        if data is not None:
+            raise UsageError(f"--data means nothing to {config.name}", "its frames are simulated: set simulation.*")
+        return None
+    files = data or (Path(config.data.path) if config.data.path else None)
+    if files is None:
+        raise UsageError("no data to train on", "say --data FILES: a folder or zip of MIDI, a .mat or an .npz")
+    if not files.exists():
+        raise UsageError(f"no data at {files}", "give a folder or zip of MIDI, a .mat or an .npz")
+    return files
 
 
 def _prepare(run: Path, resume: bool, overwrite: bool) -> None:

@@ -20,12 +20,9 @@ def kept(shape: torch.Size, share: float, device: torch.device) -> Tensor:
     The place hangs on PyTorch's global generator, so that a seeded step draws the same.
     """
     count = shape.numel()
-    start = int(torch.randint(0, BANK, (1,)))
+    start = int(torch.randint(0, max(1, BANK - count), (1,)))
     bank = _bank(device)
-    if start + count <= BANK:
-        drawn = bank[start : start + count]
-    else:
-        drawn = bank.repeat(-(-(start + count) // BANK))[start : start + count]
+    drawn = bank[start : start + count] if count <= BANK else bank.repeat(-(-count // BANK))[:count]
     return (drawn >= round(share * 256)).view(shape)
 
 

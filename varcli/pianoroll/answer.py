@@ -21,7 +21,7 @@ from varcli.pianoroll.family import Answer, Ask, Family, Fixed
 from varcli.pianoroll.fractal import Canvas, FractalModel
 from varcli.pianoroll.level import LevelModel
 from varcli.pianoroll.tables import Size, Tables
-from varcli.pianoroll.tonality import PITCH_CLASSES
+from varcli.pianoroll.tonality import PITCH_CLASSES, rotations
 
 AHEAD_ALONE = (8, 16)
 """Children of level 0 and others run in one look on the assumption that they are silent; one sample pays for looks."""
@@ -68,7 +68,7 @@ class Answerer:
         codes = self._look(tables, where)
         x = tables.seeing(codes).add_(tokens).add_(tables.state.index_select(0, state))
         if level == 0 and tables.network.hear is not None:
-            self.canvas.heard_rows = self.canvas.heard(self.model)
+            self.canvas.heard_rows = rotations(self.canvas.heard(self.model))
             x.add_(tables.network.hear(self.canvas.heard_rows.index_select(0, where[6])))
         if len(self.model.echoes) or tables.network.voices is not None:
             x.add_(self._more(tables.network, where.unflatten(1, (len(asks), -1))).flatten(0, 1))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varcli.pianoroll.level import GIVEN, UNKNOWN, View, plain
-from varcli.pianoroll.tonality import heard, rotations
+from varcli.pianoroll.tonality import heard
 
 if TYPE_CHECKING:
     from varcli.pianoroll.decisions import Parents
@@ -56,6 +56,7 @@ class Canvas:
         self.inner = self.codes[:, low_p : low_p + P, low_t : low_t + T]
         self.full = self.codes[:, low_p : low_p + P, low_t : low_t + width]
         self.reveal = torch.full_like(self.codes, NEVER) if model.masked else None
+        self.counts_heard: Tensor | None = None
         self.heard_rows: Tensor | None = None
         self.candidates: Candidates | None = None
         self._inside = torch.arange(T, device=codes_BPT.device) < self.steps_B[:, None]
@@ -91,7 +92,7 @@ class Canvas:
         return self.full.masked_fill(~shown & (self.full < GIVEN), UNKNOWN)
 
     def heard(self, model: "FractalModel") -> Tensor:
-        """What nodes of each column may know of the pitch classes, as rows per class (see tonality.rotations)."""
+        """What nodes of each column may know of the pitch classes (see tonality.heard)."""
         B, P, _ = self.full.shape
         known = self.known_at_top(model)
         in_order = model.level_models[0].kind == "ar"
@@ -99,7 +100,7 @@ class Canvas:
         ahead = None
         if in_order and model.config.model.conditioning:
             ahead = sounding & ((known >= GIVEN) & (known < UNKNOWN)).view_as(sounding)
-        return rotations(heard(sounding, past_only=in_order, ahead=ahead))
+        return heard(sounding, past_only=in_order, ahead=ahead)
 
     def voices(self) -> Tensor:
         """How many cells sound below each pitch at each step, u8 [B, P + 1, K]."""
@@ -146,7 +147,9 @@ class Canvas:
                 cells = self._maps[name, (1, 1)] = getattr(self, f"_{name}")()
             B, P, width = cells.shape
             h, w = shape
-            self._maps[key] = cells.view(B, P // h, h, width // w, w).any(4).any(2) if (h, w) != (1, 1) else cells
+            if w > 1:
+                cells = cells.view(B, P, width // w, w).any(3)
+            self._maps[key] = cells.view(B, P // h, h, width // w).any(2) if h > 1 else cells
         return self._maps[key]
 
     def _sounds(self) -> Tensor:

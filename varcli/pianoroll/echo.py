@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.pianoroll.config import ModelConfig, parse_shape
-from varcli.pianoroll.level import GIVEN, UNKNOWN, View, lookup, plain
+from varcli.pianoroll.level import GIVEN, UNKNOWN, View, hide, lookup, plain
 from varcli.pianoroll.tree import Tree
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ SLOW, FAST = 0.85, 0.5
 METRE = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 """Bars of which a distance may be a multiple."""
 TRAITS = 5 + len(METRE)
+EXACT = 256
+"""Whole numbers that bfloat16 holds."""
+FAR = 1 << 14
+"""Steps that are farther than any window reaches."""
 ROW = 8
 """Pitches of a row in which the agreement inside a column is kept."""
 
@@ -197,12 +201,11 @@ class Echo(View):
         first = canvas.flat(c_Nn, p_Nn, t_Nn).int()
         own = model.look_at(self, canvas, first, position_Nn)
         there = self._look_there(model, canvas, first, t_Nn, shift)
-        there_NnKMC = lookup(there, self.channels)
-        own_on, on = (self._sounding(codes) for codes in (own, there))
-        own_known, known = own != UNKNOWN, there != UNKNOWN
-        both = (own_on[..., None, :] & on).sum(-1)
-        here_only = (own_on[..., None, :] & known).sum(-1) - both
-        there_only = (own_known[..., None, :] & on).sum(-1) - both
+        sounding = torch.cat([self._sounding(there), there != UNKNOWN], -2)
+        own_sounding = torch.stack([self._sounding(own), own != UNKNOWN], -1)
+        sounding, counts = _overlaps(sounding, own_sounding)
+        both = counts[..., :K, 0]
+        here_only, there_only = counts[..., K:, 0] - both, counts[..., :K, 1] - both
         row = model.settled_rows(p_Nn) // ROW
         below = candidates.below.flatten(0, 1)[column, :, row.view(-1)].view(*c_Nn.shape, K, 3)
         counted = torch.cat([torch.stack([both, here_only, there_only], -1), below], -1).float().log1p() / 2
@@ -210,8 +213,11 @@ class Echo(View):
         score = self.judge(torch.cat([traits, counted], -1)).squeeze(-1).float()
         nowhere = torch.zeros_like(score[..., :1])
         weight = torch.cat([score.masked_fill(shift == 0, float("-inf")), nowhere], -1).softmax(-1)[..., :-1]
-        centre = on[..., self.centre].any(-1).float()
-        brought = (weight.to(there_NnKMC.dtype)[..., None, :] @ there_NnKMC.flatten(-2)).squeeze(-2)
+        on = sounding[..., :K, :]
+        centre = on[..., self.centre].amax(-1).float()
+        # One channel is that of sounding cells, which are at hand.
+        shown = on if self.channels.shape[1] == 1 else lookup(there, self.channels).flatten(-2)
+        brought = (weight.to(shown.dtype)[..., None, :] @ shown).squeeze(-2)
         return self.show(brought) + self.tell(torch.cat([weight, centre, 4 * weight * centre], -1))
 
     def _look_there(
@@ -221,14 +227,31 @@ class Echo(View):
         index = (first_Nn[..., None] + shift_NnK)[..., None] + canvas.flat_offsets(self)
         codes = canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
         if model.level_models[0].kind == "ar":
-            past = (t_Nn % self.column)[..., None, None] + self.offsets[:, 1] + shift_NnK[..., None]
-            veiled = past >= 0
+            # A cell is past if it lies left of the node's column; a pointer that points nowhere shows nothing.
+            left = -(t_Nn % self.column)[..., None] - shift_NnK
+            left = left.masked_fill(shift_NnK == 0, -FAR).clamp(-FAR, FAR).to(torch.int16)
+            veiled = self.offsets[:, 1].to(torch.int16) >= left[..., None]
         else:
             assert canvas.reveal is not None
             veiled = canvas.reveal.view(-1).index_select(0, index.view(-1)).view(index.shape) != 0
+            veiled |= (shift_NnK == 0)[..., None]
         if model.config.model.conditioning:
-            veiled &= codes < GIVEN
-        return codes.masked_fill_(veiled | (shift_NnK == 0)[..., None], UNKNOWN)
+            veiled &= (codes < GIVEN) | (shift_NnK == 0)[..., None]
+        return hide(codes, veiled)
 
     def _sounding(self, codes: Tensor) -> Tensor:
         return ((codes & (GIVEN - 1)) > 0) & (codes != UNKNOWN)
+
+
+def _overlaps(sounding: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Bools [..., R, M] as numbers, and how many cells they have in common with each of `own` [..., M, 2].
+
+    As products, which are many times faster than sums of bools; small whole numbers are exact in bfloat16 too.
+    """
+    M = sounding.shape[-1]
+    device = sounding.device.type
+    fast = torch.is_autocast_enabled(device) and M <= EXACT
+    dtype = torch.bfloat16 if fast else torch.float32
+    numbers = sounding.view(torch.uint8).to(dtype)
+    with torch.autocast(device, enabled=False):
+        return numbers, numbers @ own.to(dtype)

@@ -27,8 +27,8 @@ from varcli.pianoroll.decisions import (
     masked,
 )
 from varcli.pianoroll.echo import Candidates, Echo, agreement_below, find_in
-from varcli.pianoroll.level import GIVEN, MOST_VOICES, STATE_START, UNKNOWN, LevelModel, View, plain
-from varcli.pianoroll.tonality import PITCH_CLASSES
+from varcli.pianoroll.level import GIVEN, MOST_VOICES, STATE_START, LevelModel, View, hide, plain
+from varcli.pianoroll.tonality import heard_at
 from varcli.pianoroll.tree import Tree
 
 __all__ = ["NEVER", "Canvas", "Decisions", "Draw", "FractalModel", "Limits", "Parents", "build", "forbid_held"]
@@ -107,7 +107,7 @@ class FractalModel(nn.Module):
                 veiled = torch.where(self.is_ar[differs.int()], follows, veiled)
         if self.config.model.conditioning:
             veiled = veiled & (codes < GIVEN)
-        return codes.masked_fill_(veiled, UNKNOWN)
+        return hide(codes, veiled)
 
     def point(self, canvas: Canvas) -> None:
         """Find where the columns of a canvas may copy from, by all that level 0 knows of it now."""
@@ -241,10 +241,10 @@ class FractalModel(nn.Module):
         if not self.config.model.tonality:
             return None
         if level.level == 0:
-            canvas.heard_rows = canvas.heard(self)
-        assert canvas.heard_rows is not None
+            canvas.counts_heard = canvas.heard(self)
+        assert canvas.counts_heard is not None
         column = at_Nn.canvas * canvas.columns + at_Nn.step // self.tree.shapes[0][1]
-        return F.embedding(column * PITCH_CLASSES + at_Nn.pitch % PITCH_CLASSES, canvas.heard_rows)
+        return heard_at(canvas.counts_heard, column, at_Nn.pitch)
 
     def _show(
         self, canvas: Canvas, level: LevelModel, c_Nn: Tensor, p_Nn: Tensor, t_Nn: Tensor, known_Nn: Tensor

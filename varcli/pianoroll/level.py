@@ -59,7 +59,7 @@ def cell_channels(config: ModelConfig) -> Tensor:
 
 def plain(codes: Tensor) -> Tensor:
     """Codes u8 without the flag of given cells; unknown cells count as silent."""
-    return (codes & (GIVEN - 1)).masked_fill_(codes == UNKNOWN, 0)
+    return (codes & (GIVEN - 1)).mul_(codes != UNKNOWN)
 
 
 class View(nn.Module):
@@ -156,11 +156,11 @@ class LevelModel(View):
 
     def look(self, codes_NnW: Tensor) -> Tensor:
         """Embed windows of cell codes u8 [N, n, W] (UNKNOWN where hidden) to [N, n, D]."""
-        seen = lookup(codes_NnW, self.channels)
+        channels = self.channels
         if self.training and self.note_dropout > 0:
-            shown = kept(codes_NnW.shape, self.note_dropout, seen.device).to(seen.dtype)
-            seen = seen * (shown / (1 - self.note_dropout))[..., None]
-        return self.see(seen.flatten(-2))
+            codes_NnW = hide(codes_NnW, ~kept(codes_NnW.shape, self.note_dropout, codes_NnW.device))
+            channels = channels / (1 - self.note_dropout)
+        return self.see(lookup(codes_NnW, channels).flatten(-2))
 
     def inherited(self, parent_ND: Tensor) -> Tensor:
         """What children take from their parent's vector [N, D'], as [N, n, D]: a common part and one of their own."""
@@ -220,6 +220,11 @@ class LevelModel(View):
         return logits if self.is_value else logits.squeeze(-1) + (self.row_head(row) * h_NnD).sum(-1)
 
 
+def hide(codes: Tensor, hidden: Tensor) -> Tensor:
+    """Codes u8, UNKNOWN where `hidden` (bool of the same shape); many times faster than masked_fill."""
+    return codes | hidden.view(torch.uint8).neg()
+
+
 def lookup(codes: Tensor, channels_VC: Tensor) -> Tensor:
     """Channels [..., C] of cell codes u8 [...]; in bfloat16 under autocast.
 
@@ -228,6 +233,9 @@ def lookup(codes: Tensor, channels_VC: Tensor) -> Tensor:
     if not torch.is_autocast_enabled(codes.device.type):
         return F.embedding(codes.int(), channels_VC)
     C = channels_VC.shape[1]
+    if C == 1:
+        packed = channels_VC.to(torch.bfloat16).view(torch.int16).squeeze(1)
+        return packed.index_select(0, codes.reshape(-1).int()).view(torch.bfloat16).view(*codes.shape, 1)
     packed = F.pad(channels_VC, (0, 4 - C)).to(torch.bfloat16).view(torch.int64).squeeze(1)
     wide = packed.index_select(0, codes.reshape(-1).int()).view(torch.bfloat16)
     return wide.view(*codes.shape, 4)[..., :C]

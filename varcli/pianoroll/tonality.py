@@ -7,6 +7,7 @@ Shapes: B canvases, C columns of level 0, P pitches, K = 12 pitch classes, D wid
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 PITCH_CLASSES = 12
@@ -37,19 +38,31 @@ def heard(sounding_BPCw: Tensor, *, past_only: bool, ahead: Tensor | None = None
 
 def _running_counts(sounding_BPCw: Tensor) -> Tensor:
     """Sounding cells per pitch class in all columns before each, f32 [B, C + 1, K]."""
-    B, P, C, _ = sounding_BPCw.shape
-    rows = torch.zeros(B, -(-P // PITCH_CLASSES) * PITCH_CLASSES, C, device=sounding_BPCw.device)
-    rows[:, :P] = sounding_BPCw.sum(3)
-    counts_BCK = rows.view(B, -1, PITCH_CLASSES, C).sum(1).transpose(1, 2)
+    B, P, C, w = sounding_BPCw.shape
+    # An octave has one row of each class, so that bytes are enough for a column one step wide, and much faster.
+    on = sounding_BPCw.view(torch.uint8).squeeze(3) if w == 1 else sounding_BPCw.sum(3)
+    on = F.pad(on, (0, 0, 0, -P % PITCH_CLASSES))
+    counts_BCK = on.view(B, -1, PITCH_CLASSES, C).sum(1, dtype=on.dtype).transpose(1, 2).float()
     return torch.cat([counts_BCK.new_zeros(B, 1, PITCH_CLASSES), counts_BCK.cumsum(1)], 1)
+
+
+def heard_at(heard_BCSK: Tensor, column: Tensor, pitch: Tensor) -> Tensor:
+    """Features as nodes at `pitch` in flat columns b * C + c hear them, f32 [..., FEATURES]."""
+    shares, amount = _shares(heard_BCSK.flatten(0, 1)[column])
+    turn = (pitch[..., None] + torch.arange(PITCH_CLASSES, device=pitch.device)) % PITCH_CLASSES
+    turned = shares.gather(-1, turn[..., None, :].expand_as(shares))
+    return torch.cat([turned.flatten(-2), amount], -1)
 
 
 def rotations(heard_BCSK: Tensor) -> Tensor:
     """Features as each of the 12 pitch classes hears them, f32 [B * C * K, FEATURES]: row (b * C + c) * 12 + class."""
     B, C, _, K = heard_BCSK.shape
-    total = heard_BCSK.sum(-1)
-    shares = heard_BCSK * 4 / (total[..., None] + 4)
-    turn = (torch.arange(K, device=total.device)[:, None] + torch.arange(K, device=total.device)) % K
-    turned = shares[..., turn].permute(0, 1, 3, 2, 4).reshape(B, C, K, 2 * K)
-    amount = (total.log1p() / 4)[:, :, None].expand(-1, -1, K, -1)
-    return torch.cat([turned, amount], -1).view(B * C * K, FEATURES)
+    column = torch.arange(B * C, device=heard_BCSK.device)[:, None].expand(-1, K)
+    pitch = torch.arange(K, device=heard_BCSK.device).expand(B * C, -1)
+    return heard_at(heard_BCSK, column, pitch).flatten(0, 1)
+
+
+def _shares(heard: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts [..., 2, K] as shares of the pitch classes, and how much there is in all [..., 2]."""
+    total = heard.sum(-1)
+    return heard * 4 / (total[..., None] + 4), total.log1p() / 4

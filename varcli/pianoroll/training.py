@@ -3,22 +3,23 @@
 Shapes: B crops, P pitches, T steps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from varcli.errors import UsageError
 from varcli.events import FilesRead
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus import Corpus, Piece, check_rows, read_corpus_of
 from varcli.pianoroll.echo import Candidates, find_in, pad_candidates
-from varcli.pianoroll.ensemble import Ensemble
+from varcli.pianoroll.ensemble import Ensemble, build
 from varcli.pianoroll.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.level import level_parameters
 from varcli.pianoroll.masks import draw_given
 from varcli.pianoroll.roll import crop
 
@@ -132,6 +133,40 @@ class PianorollTask:
                 self._candidates[piece.name] = find_in(codes[None], config.model)
         return pad_candidates([self._candidates[piece.name] for piece in pieces], steps, config.model)
 
+    def build(self) -> nn.Module:
+        """A freshly initialised model."""
+        return build(self.config)
+
+    def compiled_parts(self, model: nn.Module) -> Iterator[nn.Module]:
+        """The networks of all levels."""
+        assert isinstance(model, FractalModel | Ensemble)
+        return (level.network for part in model.parts for level in part.level_models)
+
+    def step(self, model: nn.Module, step: int, rank: int) -> "StepLoss":
+        """The loss of one step's crops: a function of seed, step and rank alone."""
+        assert isinstance(model, FractalModel | Ensemble)
+        options = self.config.train
+        draw = Draw(
+            torch.Generator().manual_seed(options.seed * 1_000_003 + step * 97 + rank),
+            options.parents_per_level,
+            top=options.top_nodes,
+            in_order=options.in_order_share,
+        )
+        return self.loss(model, self.batch(step, rank, options.batch_size), draw)
+
+    def draw_sample(self, weights: Mapping[str, Tensor], folder: Path, step: int) -> Path:
+        """Sample a roll from `weights` and leave its picture in `folder`/samples."""
+        from varcli.files import ensure_output_dir
+        from varcli.pianoroll.picture import save_sample_picture
+
+        model = build(self.config).eval()
+        if not isinstance(model, FractalModel):
+            raise UsageError("train.sample_every: an ensemble does not sample", "set train.sample_every=0")
+        model.load_state_dict(weights)
+        path = ensure_output_dir(folder / "samples") / f"step_{step:07d}.png"
+        save_sample_picture(model, path, steps=self.config.data.crop_steps, seed=self.config.train.seed)
+        return path
+
     def loss(self, model: FractalModel | Ensemble, batch: CropBatch, draw: Draw) -> StepLoss:
         """Price a batch: the mean price of a level's drawn decisions, times the decisions that it has in all.
 
@@ -163,8 +198,9 @@ class PianorollTask:
         return StepLoss(torch.stack(terms).sum(), sum(nats), tuple(nats))
 
     @torch.no_grad()
-    def validate(self, model: FractalModel | Ensemble, size: int) -> tuple[float, tuple[float, ...]]:
+    def validate(self, model: nn.Module, size: int) -> tuple[float, tuple[float, ...]]:
         """NLL in nats per frame over the validation crops, and in bits per level; the same draws every time."""
+        assert isinstance(model, FractalModel | Ensemble)
         options = self.config.train
         total, frames = np.zeros(len(model.levels)), 0
         for index, batch in enumerate(self.validation_batches(size)):
@@ -175,6 +211,24 @@ class PianorollTask:
             frames += count
         per_level = total / frames
         return float(per_level.sum()), tuple(float(nats / np.log(2)) for nats in per_level)
+
+
+def plan(config: PianorollConfig) -> dict[str, Any]:
+    """What a training would do, without data: parameters in all and per level, steps, crops and frames."""
+    model = build(config)
+    parts = model.parts
+    per_level = {f"L{level.level}": len(parts) * level_parameters(level) for level in parts[0].level_models}
+    if len(parts[0].echoes):
+        per_level["echo"] = len(parts) * level_parameters(parts[0].echoes)
+    crops = config.train.steps * config.train.batch_size
+    return {
+        "name": config.name,
+        "parameters": sum(per_level.values()),
+        "parameters_per_level": per_level,
+        "steps": config.train.steps,
+        "crops": crops,
+        "frames": crops * config.data.crop_steps,
+    }
 
 
 def shift(cells: np.ndarray, semitones: int) -> np.ndarray:

@@ -24,19 +24,18 @@ from varcli.config import dump_toml
 from varcli.errors import UsageError, VarError
 from varcli.events import CheckpointSaved, Event, FilesRead, TrainStep, Validated
 from varcli.files import write_text
-from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.ensemble import Ensemble, build
-from varcli.pianoroll.fractal import Draw, FractalModel
-from varcli.pianoroll.level import level_parameters
-from varcli.pianoroll.training import PianorollTask
 from varcli.train.config import TrainConfig
+from varcli.train.tasks import Config, Task, open_task, plan
+
+__all__ = ["learning_rate", "plan", "train"]
 
 
 @dataclass
 class Run:
     """Everything that changes while training: weights, their average, the optimiser, and how far it got."""
 
-    model: FractalModel | Ensemble
+    model: nn.Module
+    device: torch.device
     average: dict[str, Tensor]
     optimizer: torch.optim.AdamW
     step: int = 0
@@ -45,48 +44,30 @@ class Run:
     history: dict[str, Any] = field(default_factory=dict)
 
 
-def plan(config: PianorollConfig) -> dict[str, Any]:
-    """What a training would do, without data: parameters in all and per level, steps, crops and frames."""
-    model = build(config)
-    parts = model.parts
-    per_level = {f"L{level.level}": len(parts) * level_parameters(level) for level in parts[0].level_models}
-    if len(parts[0].echoes):
-        per_level["echo"] = len(parts) * level_parameters(parts[0].echoes)
-    crops = config.train.steps * config.train.batch_size
-    return {
-        "name": config.name,
-        "parameters": sum(per_level.values()),
-        "parameters_per_level": per_level,
-        "steps": config.train.steps,
-        "crops": crops,
-        "frames": crops * config.data.crop_steps,
-    }
-
-
 def train(
-    config: PianorollConfig,
+    config: Config,
     *,
-    data: Path,
+    data: Path | None = None,
     output_dir: Path,
     max_steps: int | None = None,
     resume: bool = False,
     device: str = "cpu",
 ) -> Iterator[Event]:
-    """Train a model on `data` and leave config.toml, best and last weights, the state and log.jsonl in `output_dir`.
+    """Train a model, on `data` where its task reads any, and leave config.toml, best and last weights, the state and log.jsonl in `output_dir`.
 
     `max_steps` stops early without changing the schedule. `resume` goes on from last.state.safetensors with the same
     losses as an uninterrupted run. Raises UsageError when there is nothing to resume or the config has changed,
     VarError when the loss is no longer finite.
     """
     rank, world = _join_group(device)
-    task: PianorollTask | None = None
-    for item in PianorollTask.read(config, data):
+    task: Task | None = None
+    for item in open_task(config, data, device):
         if isinstance(item, FilesRead):
             yield item
         else:
             task = item
     assert task is not None
-    run = _start(config, device)
+    run = _start(config, task, device)
     if resume:
         _restore(run, output_dir, config)
     elif rank == 0:
@@ -106,9 +87,7 @@ def train(
             dist.destroy_process_group()
 
 
-def _steps(
-    run: Run, task: PianorollTask, config: PianorollConfig, output_dir: Path, stop: int, rank: int, world: int
-) -> Iterator[Event]:
+def _steps(run: Run, task: Task, config: Config, output_dir: Path, stop: int, rank: int, world: int) -> Iterator[Event]:
     options = config.train
     while run.step < stop:
         began = time.perf_counter()
@@ -125,21 +104,15 @@ def _steps(
             yield _save(run, task, config, output_dir / "last.safetensors")
             _save_state(run, output_dir / "last.state.safetensors")
         if rank == 0 and options.sample_every and run.step % options.sample_every == 0:
-            yield _draw_sample(run, config, output_dir)
+            yield CheckpointSaved(run.step, str(task.draw_sample(run.average, output_dir, run.step)))
 
 
-def _step(run: Run, task: PianorollTask, options: TrainConfig, lr: float, rank: int, world: int) -> tuple[float, float]:
+def _step(run: Run, task: Task, options: TrainConfig, lr: float, rank: int, world: int) -> tuple[float, float]:
     """One optimiser step; returns the loss and the nats per frame of its batch (both of this process)."""
     model = run.model.train()
     torch.manual_seed(options.seed * 1_000_003 + run.step * 97 + rank)
-    draw = Draw(
-        torch.Generator().manual_seed(options.seed * 1_000_003 + run.step * 97 + rank),
-        options.parents_per_level,
-        top=options.top_nodes,
-        in_order=options.in_order_share,
-    )
-    with _precision(options, model.device):
-        result = task.loss(model, task.batch(run.step, rank, options.batch_size), draw)
+    with _precision(options, run.device):
+        result = task.step(model, run.step, rank)
         run.optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
     loss = float(result.loss.detach())
@@ -168,25 +141,26 @@ def learning_rate(options: TrainConfig, step: int) -> float:
     return options.learning_rate * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _start(config: PianorollConfig, device: str) -> Run:
+def _start(config: Config, task: Task, device: str) -> Run:
     torch.manual_seed(config.train.seed)
-    model = build(config).to(device)
+    model = task.build().to(device)
     if config.train.compile:
-        for level in (level for part in model.parts for level in part.level_models):
-            level.network.compile(dynamic=True)
+        for part in task.compiled_parts(model):
+            part.compile(dynamic=True)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.train.learning_rate, betas=(0.9, 0.98))
-    return Run(model, {name: p.detach().clone() for name, p in model.named_parameters()}, optimizer)
+    optimizer = torch.optim.AdamW(groups, lr=config.train.learning_rate, betas=(0.9, 0.98), fused=True)
+    average = {name: p.detach().clone() for name, p in model.named_parameters()}
+    return Run(model, torch.device(device), average, optimizer)
 
 
-def _validate(run: Run, task: PianorollTask, config: PianorollConfig) -> Validated:
+def _validate(run: Run, task: Task, config: Config) -> Validated:
     """Score the averaged weights; `run.history["best"]` says whether they are the best so far."""
     model = run.model.eval()
     kept = {name: p.detach().clone() for name, p in model.named_parameters()}
     model.load_state_dict(run.average)
-    with _precision(config.train, model.device):
+    with _precision(config.train, run.device):
         nats, bits = task.validate(model, config.train.batch_size)
     model.load_state_dict(kept)
     run.history["best"] = nats < run.best
@@ -196,7 +170,7 @@ def _validate(run: Run, task: PianorollTask, config: PianorollConfig) -> Validat
     return Validated(run.step, nats, bits, run.history["best"])
 
 
-def _save(run: Run, task: PianorollTask, config: PianorollConfig, path: Path) -> CheckpointSaved:
+def _save(run: Run, task: Task, config: Config, path: Path) -> CheckpointSaved:
     metrics = {"bits_per_level": list(run.bits_per_level)}
     if "valid_nats_per_frame" in run.history:
         metrics["valid_nats_per_frame"] = run.history["valid_nats_per_frame"]
@@ -225,7 +199,7 @@ def _save_state(run: Run, path: Path) -> None:
     save_state(path, tensors, {"step": run.step, "best": best, "bits_per_level": list(run.bits_per_level)})
 
 
-def _restore(run: Run, output_dir: Path, config: PianorollConfig) -> None:
+def _restore(run: Run, output_dir: Path, config: Config) -> None:
     """Load the state that `_save_state` wrote; raises UsageError if it is missing or belongs to another config."""
     path = output_dir / "last.state.safetensors"
     if not path.exists():
@@ -233,7 +207,7 @@ def _restore(run: Run, output_dir: Path, config: PianorollConfig) -> None:
     if (output_dir / "config.toml").read_text(encoding="utf-8") != dump_toml(config):
         raise UsageError(f"the config differs from {output_dir / 'config.toml'}", "resume with the config of the run")
     tensors, numbers = load_state(path)
-    device = run.model.device
+    device = run.device
     for name, p in run.model.named_parameters():
         p.data.copy_(tensors[f"model.{name}"])
         run.average[name].copy_(tensors[f"average.{name}"])
@@ -244,20 +218,6 @@ def _restore(run: Run, output_dir: Path, config: PianorollConfig) -> None:
     run.step = int(numbers["step"])
     run.best = math.inf if numbers["best"] is None else float(numbers["best"])
     run.bits_per_level = tuple(numbers["bits_per_level"])
-
-
-def _draw_sample(run: Run, config: PianorollConfig, output_dir: Path) -> CheckpointSaved:
-    """Sample a roll from the averaged weights and leave its picture in the run's folder."""
-    from varcli.files import ensure_output_dir
-    from varcli.pianoroll.picture import save_sample_picture
-
-    model = build(config).to(run.model.device).eval()
-    if not isinstance(model, FractalModel):
-        raise UsageError("train.sample_every: an ensemble does not sample", "set train.sample_every=0")
-    model.load_state_dict(run.average)
-    path = ensure_output_dir(output_dir / "samples") / f"step_{run.step:07d}.png"
-    save_sample_picture(model, path, steps=config.data.crop_steps, seed=config.train.seed)
-    return CheckpointSaved(run.step, str(path))
 
 
 def _precision(options: TrainConfig, device: torch.device) -> Any:

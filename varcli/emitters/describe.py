@@ -1,0 +1,103 @@
+"""What a camera stack or a table of emitters is, its numbers and its health: plain dicts that `var inspect` prints."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STACK_SUFFIXES = {".tif", ".tiff", ".btf", ".tf8"}
+TABLE_SUFFIXES = {".csv", ".txt", ".hdf5", ".h5", ".mat"}
+_CHUNK_BYTES = 32 << 20
+
+
+def describe_stack(path: Path) -> dict[str, Any]:
+    """A stack, every frame of it looked at: size, type, range of values, pixel size, health.
+
+    Raises VarError where it is no stack of grey frames or holds what no camera counts; a truncated one is described as
+    far as it goes.
+    """
+    from varcli.emitters.stack import Stack, StackHealth
+
+    stack = Stack.open([path])
+    health = StackHealth.of(stack)
+    rows = max(1, _CHUNK_BYTES // (stack.height * stack.width * stack.dtype.itemsize))
+    smallest, largest, total = np.inf, -np.inf, 0.0
+    for start in range(0, stack.frames, rows):
+        frames = stack.read(start, min(start + rows, stack.frames))
+        health.add(start, frames)
+        smallest, largest = min(smallest, float(frames.min())), max(largest, float(frames.max()))
+        total += float(frames.sum(dtype=np.float64))
+    problems = health.warnings()
+    if stack.truncated is not None:
+        problems.append(f"{stack.truncated.message.removeprefix(f'{path}: ')}; {stack.truncated.hint}")
+    return {
+        "kind": "stack",
+        "path": str(path),
+        "format": stack.metadata["kind"],
+        "frames": stack.frames,
+        "height": stack.height,
+        "width": stack.width,
+        "dtype": stack.dtype.name,
+        "bytes": os.path.getsize(path),
+        "smallest": smallest,
+        "largest": largest,
+        "mean": total / (stack.frames * stack.height * stack.width),
+        "pixel_size_nm": stack.metadata.get("pixel_size_nm"),
+        "pixel_size_from": stack.metadata.get("pixel_size_from"),
+        "camera_hints": stack.metadata.get("camera_hints", {}),
+        "assumed": list(stack.assumed),
+        "saturated_frames": health.saturated,
+        "constant_frames": health.constant,
+        "complete": stack.truncated is None,
+        "health": {"ok": not problems, "problems": problems},
+    }
+
+
+def describe_table(path: Path) -> dict[str, Any]:
+    """A table of emitters: rows, frames, columns, the median of each, provenance where the file has it, health.
+
+    Raises VarError where it is no table of a known format.
+    """
+    from varcli.emitters.tables import FORMATS, read_table
+
+    table = read_table(path)
+    meta = dict(table.meta)
+    columns = table.columns()
+    numbers = {name: getattr(table, name) for name in columns if name != "frame"}
+    finite = {name: column[np.isfinite(column)] for name, column in numbers.items()}
+    medians = {name: float(np.median(column)) for name, column in finite.items() if len(column)}
+    problems = _table_problems(table.frame, numbers)
+    if meta.get("complete") is False:
+        problems.append("the stack was truncated: later frames are missing")
+    format = meta.pop("format")
+    return {
+        "kind": "table",
+        "path": str(path),
+        "format": format,
+        "format_name": FORMATS[format].summary,
+        "rows": len(table),
+        "first_frame": int(table.frame.min()) if len(table) else None,
+        "last_frame": int(table.frame.max()) if len(table) else None,
+        "frames_with_emitters": len(np.unique(table.frame)),
+        "columns": list(columns),
+        "ignored_columns": meta.pop("ignored_columns"),
+        "medians": medians,
+        "provenance": {key: value for key, value in meta.items() if key != "columns"},
+        "health": {"ok": not problems, "problems": problems},
+    }
+
+
+def _table_problems(frame: np.ndarray, numbers: dict[str, np.ndarray]) -> list[str]:
+    """Rows whose numbers cannot be; positions and frames are checked where tables are read."""
+    if not len(frame):
+        return ["the table has no rows"]
+    problems = [] if (np.diff(frame) >= 0).all() else ["its frames are out of order"]
+    for name, column in numbers.items():
+        bad = {"not finite": int((~np.isfinite(column)).sum())}
+        if name not in ("x_nm", "y_nm", "background"):
+            bad["negative"] = int((column < 0).sum())
+        if name == "probability":
+            bad["above 1"] = int((column > 1).sum())
+        problems += [f"{name}: {count} rows are {what}" for what, count in bad.items() if count]
+    return problems

@@ -1,0 +1,75 @@
+"""Spots of molecules: sums of separable Gaussians, integrated over the area of every pixel.
+
+Legend: B batch, E emitters, Y X camera pixels, C Gaussian components of a spot.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+AIRY_SCALES = (0.5, 0.7, 0.9, 1.1, 1.4, 1.8, 2.4, 3.4)
+AIRY_PHASES = (0.0, 0.6, 1.0, 1.4, 1.8, 2.2)
+_EXTENT = 10.0  # of the widths of the core: beyond, an Airy spot is counted as background
+
+
+def pixel_integrals(position_BE: Tensor, size: int, sigma_B: Tensor) -> Tensor:
+    """Share of a 1D Gaussian in every pixel [B, E, size]; `position_BE`, `sigma_B` in px from the corner of pixel 0."""
+    edges = torch.arange(size + 1, device=position_BE.device, dtype=position_BE.dtype)
+    scaled = (edges - position_BE[..., None]) * (math.sqrt(0.5) / sigma_B[:, None, None])
+    return torch.erf(scaled).mul_(0.5).diff(dim=-1)
+
+
+def stamp(x_BE: Tensor, y_BE: Tensor, electrons_BE: Tensor, size: tuple[int, int], sigma_B2: Tensor) -> Tensor:
+    """Expected electrons [B, Y, X] of Gaussian spots with widths (x, y) per sample, summed over emitters."""
+    height, width = size
+    rows_BEY = pixel_integrals(y_BE, height, sigma_B2[:, 1]) * electrons_BE[..., None]
+    return rows_BEY.transpose(1, 2) @ pixel_integrals(x_BE, width, sigma_B2[:, 0])
+
+
+def airy_profile(phase: float, radius: np.ndarray) -> np.ndarray:
+    """Intensity of a circular aperture with `phase` radians of defocus at its rim, at `radius` in units of λ/(2π NA).
+
+    Scalar diffraction: |∫ exp(i·phase·t²) J0(radius·t) t dt|² (Born and Wolf, 8.8); 1/4 at the centre when in focus.
+    """
+    from scipy.special import j0
+
+    node, weight = np.polynomial.legendre.leggauss(96)
+    rho, weight = (node + 1) / 2, weight / 2
+    field = (np.exp(1j * phase * rho**2) * rho * weight) @ j0(np.outer(rho, radius))
+    return np.abs(field) ** 2
+
+
+def core_sigma(radius: np.ndarray, profile: np.ndarray) -> float:
+    """Width of the Gaussian that fits a radial profile best by least squares over the plane, amplitude free."""
+    from scipy.optimize import minimize_scalar
+
+    def unexplained(sigma: float) -> float:
+        gauss = np.exp(-(radius**2) / (2 * sigma**2))
+        return -float(np.sum(profile * gauss * radius) ** 2 / np.sum(gauss**2 * radius))
+
+    found = minimize_scalar(unexplained, bounds=(0.2, 6.0), method="bounded", options={"xatol": 1e-6})
+    return float(found.x)  # type: ignore[union-attr]
+
+
+@lru_cache
+def airy_mixture(phase: float) -> np.ndarray:
+    """Weights [C] (some negative, sum 1) of Gaussians of AIRY_SCALES core widths that make a defocused Airy spot."""
+    from scipy.optimize import lsq_linear
+
+    radius = np.linspace(0.0, 25.0, 2501)
+    radius = np.linspace(0.0, _EXTENT * core_sigma(radius, airy_profile(phase, radius)), 2001)
+    sigma = radius[-1] / _EXTENT
+    profile = airy_profile(phase, radius)
+    scales = np.asarray(AIRY_SCALES) * sigma
+    gauss = np.exp(-(radius[:, None] ** 2) / (2 * scales**2)) / (2 * np.pi * scales**2)
+    ring = 2 * np.pi * radius * (radius[1] - radius[0])
+    profile = profile / (profile @ ring)
+    importance = np.sqrt(ring + 0.02 * ring.max())[:, None]
+    ridge = 1e-4 * gauss.max() * np.eye(len(scales))
+    design = np.concatenate([importance * gauss, ridge])
+    target = np.concatenate([importance[:, 0] * profile, np.zeros(len(scales))])
+    weights = np.asarray(lsq_linear(design, target).x)
+    return weights / weights.sum()

@@ -1,0 +1,85 @@
+"""Tables of emitters as other tools write and read them; one module per format, chosen by token or recognised.
+
+Positions in every file have their own unit and origin; an `EmitterTable` is always in nm from the corner of pixel
+(0, 0), frames from 0.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from varcli.emitters.table import EmitterTable
+from varcli.emitters.tables.base import Field, Format
+from varcli.emitters.tables.bench import Bench
+from varcli.emitters.tables.challenge import Challenge
+from varcli.emitters.tables.decode import Decode
+from varcli.emitters.tables.picasso import Picasso
+from varcli.emitters.tables.smap import Smap
+from varcli.emitters.tables.thunderstorm import ThunderStorm
+from varcli.emitters.tables.writer import RowWriter
+from varcli.errors import UsageError, VarError
+
+__all__ = ["FORMATS", "Field", "TableWriter", "file_names", "is_table", "read_table", "write_table"]
+
+_ALL: tuple[Format, ...] = (ThunderStorm(), Picasso(), Bench(), Smap(), Decode(), Challenge())
+FORMATS: dict[str, Format] = {format.token: format for format in _ALL}
+_HEAD_BYTES = 1 << 16
+
+
+def file_names(format: str, stem: str) -> list[str]:
+    """Names of the files that `TableWriter(format, ..., stem, ...)` leaves: the table, then what lies beside it."""
+    name = Path(FORMATS[format].file_name(stem))
+    return [str(path) for path in (name, *FORMATS[format].companions(name))]
+
+
+class TableWriter(RowWriter):
+    """A table of `format` (a token of FORMATS) under its own name in `folder`."""
+
+    def __init__(self, format: str, folder: Path, stem: str, field: Field) -> None:
+        chosen = FORMATS[format]
+        super().__init__(chosen, folder / chosen.file_name(stem), field)
+
+
+def write_table(
+    tables: EmitterTable | Iterable[EmitterTable], path: Path, format: str, field: Field, meta: dict[str, Any]
+) -> list[Path]:
+    """Write tables with the same columns, one after the other, to `path`; returns all files written.
+
+    Raises VarError when the disk is full or the place cannot be written.
+    """
+    with RowWriter(FORMATS[format], path, field) as writer:
+        for table in [tables] if isinstance(tables, EmitterTable) else tables:
+            writer.append(table)
+        return writer.finish(meta)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table of any format; raises VarError where it cannot be opened."""
+    return _format_of(path) is not None
+
+
+def read_table(path: Path | str, pixel_size_nm: float | None = None) -> EmitterTable:
+    """Read a table of any format; `pixel_size_nm` serves those in pixels that do not say it themselves.
+
+    `meta` holds at least "format", "columns" as the file names them and "ignored_columns", those that an EmitterTable
+    has no place for. Raises UsageError where there is no file, VarError where it is none or a broken one.
+    """
+    path = Path(path)
+    format = _format_of(path)
+    if format is None:
+        known = "; ".join(format.summary for format in _ALL)
+        raise VarError(f"{path}: not a table of emitters that is known", f"known are: {known}")
+    return format.read(path, pixel_size_nm)
+
+
+def _format_of(path: Path) -> Format | None:
+    if not path.is_file():
+        raise UsageError(f"{path}: {'a folder, not a table' if path.is_dir() else 'no such file'}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise VarError(f"{path}: cannot be read: {error.strerror}") from None
+    if not head:
+        raise VarError(f"{path}: an empty file")
+    return next((format for format in _ALL if format.recognises(path, head)), None)

@@ -1,0 +1,163 @@
+"""What every format of tables shares: the field a table belongs to, and what a format can do."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from varcli.emitters.camera import Camera
+from varcli.emitters.table import EmitterTable
+from varcli.errors import VarError
+
+HDF5_HEAD = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Field:
+    """The stack that a table belongs to: what formats in pixels need, and what every table's provenance says.
+
+    Numbers of the camera are None where they are not known; a map per pixel is given by its mean.
+    """
+
+    pixel_size_nm: float
+    frames: int
+    height: int
+    width: int
+    baseline_adu: float | None = None
+    e_per_adu: float | None = None
+    em_gain: float | None = None
+    qe: float | None = None
+    read_noise_e: float | None = None
+
+    @classmethod
+    def of(cls, camera: Camera, frames: int, height: int, width: int) -> "Field":
+        """The field that a camera sees."""
+        baseline_adu, e_per_adu, read_noise_e = (
+            float(np.mean(number)) for number in (camera.baseline_adu, camera.e_per_adu, camera.read_noise_e)
+        )
+        return cls(
+            camera.pixel_size_nm,
+            frames,
+            height,
+            width,
+            baseline_adu,
+            e_per_adu,
+            camera.em_gain,
+            camera.qe,
+            read_noise_e,
+        )
+
+    def provenance(self, meta: dict[str, Any]) -> dict[str, Any]:
+        """This field and `meta`, of JSON's types alone; numbers that are not finite become null."""
+        known = asdict(self)
+        own = {name: known.pop(name) for name in ("pixel_size_nm", "frames", "height", "width")}
+        camera = {name: value for name, value in known.items() if value is not None}
+        return plain({**own, "camera": camera, **meta})
+
+
+class Rows(Protocol):
+    """A table that is being written, row by row, to temporary files."""
+
+    def append(self, table: EmitterTable) -> None:
+        """Add all rows of `table`; its columns must be those of the tables before it."""
+        ...
+
+    def finish(self, meta: dict[str, Any]) -> None:
+        """Complete every file of the table with its provenance."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the files, finished or not; may be called twice."""
+        ...
+
+
+class Format(Protocol):
+    """A kind of file that holds emitters."""
+
+    token: str
+    summary: str
+
+    def file_name(self, stem: str) -> str:
+        """Name of the table that belongs to a stack."""
+        ...
+
+    def companions(self, path: Path) -> list[Path]:
+        """Files that are written beside a table at `path`."""
+        ...
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """Whether a file that begins with `head` is of this format."""
+        ...
+
+    def read(self, path: Path, pixel_size_nm: float | None) -> EmitterTable:
+        """Read a table; `pixel_size_nm` serves formats in pixels that do not say it themselves."""
+        ...
+
+    def rows(self, paths: Sequence[Path], field: Field) -> Rows:
+        """Begin a table in the files `paths`: the table itself, then its companions."""
+        ...
+
+
+class Columns:
+    """Columns that a table has, decided by the first rows: later rows may have neither more nor fewer."""
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] | None = None
+
+    def check(self, table: EmitterTable) -> None:
+        """Hold the columns of the first table that has rows; the others must agree."""
+        if self.names is None:
+            self.names = table.columns()
+        assert table.columns() == self.names, f"columns {table.columns()} after {self.names}"
+
+
+def checked_table(
+    path: Path, first_frame: int, frame: np.ndarray, meta: dict[str, Any], **columns: np.ndarray | None
+) -> EmitterTable:
+    """A table from columns of a file whose frames count from `first_frame`; refuses what cannot be a position.
+
+    Raises VarError for frames that are no whole numbers from `first_frame` on, and for positions that are not finite.
+    """
+    frame = np.asarray(frame, np.float64)
+    whole = np.isfinite(frame) & (frame == np.round(frame)) & (frame >= first_frame)
+    _refuse(path, ~whole, "frame", frame, f"frames of this format count from {first_frame}")
+    given = {name: np.asarray(column, np.float64) for name, column in columns.items() if column is not None}
+    for name in ("x_nm", "y_nm"):
+        _refuse(path, ~np.isfinite(given[name]), name, given[name], "every row needs a position")
+    return EmitterTable(frame=frame.astype(np.int64) - first_frame, meta=meta, **given)
+
+
+def _refuse(path: Path, bad: np.ndarray, name: str, values: np.ndarray, hint: str) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        more = f" (and {int(bad.sum()) - 1} more rows)" if bad.sum() > 1 else ""
+        raise VarError(f"{path}: row {row + 1}: {name} is {values[row]:g}{more}", hint)
+
+
+def plain(value: Any) -> Any:
+    """`value` with nothing but JSON's types in it: numpy's numbers become Python's, what is not finite becomes None."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def spread_xy_nm(table: EmitterTable) -> np.ndarray | None:
+    """One uncertainty for both axes [E]: the root of the mean of both variances."""
+    if table.sd_x_nm is None or table.sd_y_nm is None:
+        return None
+    return np.sqrt((table.sd_x_nm**2 + table.sd_y_nm**2) / 2)
+
+
+def broken_hdf5(path: Path, error: OSError) -> VarError:
+    """What h5py could not open, in one line."""
+    what = "truncated HDF5 file" if "truncated" in str(error) else "HDF5 file that cannot be read"
+    return VarError(f"{path}: a {what}", "copy it again")
