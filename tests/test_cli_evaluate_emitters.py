@@ -1,14 +1,13 @@
 """`var evaluate emitters`: its figures, where the size of the field comes from, and what it refuses."""
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from cli_support import assert_refused, run, run_json
 
 from varcli.emitters.table import EmitterTable
+from varcli.emitters.tables import Field, write_table
 
 KEYS = {
     *("found", "truth", "radius_nm", "border_nm", "least_photons", "size_nm", "pixel_size_nm", "assumed", "emitters"),
@@ -16,23 +15,21 @@ KEYS = {
     *("rmse_axis_nm", "efficiency", "bias_x_nm", "bias_y_nm", "photon_ratio", "gridding_x", "gridding_y"),
     *("within_1_sd", "within_2_sd", "z_std_robust", "probability_error"),
 }
-META = {"pixel_size_nm": 100, "width": 40, "height": 30}
+FIELD = Field(pixel_size_nm=100, frames=3, height=30, width=40)
 
 
 @pytest.fixture
-def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def tables(tmp_path: Path) -> dict[str, Path]:
     """Paths of tables: `near` and `truth` share two emitters of three, `sized` is the truth with its provenance."""
     frame, x, y = np.array([0, 0, 2]), np.array([1000.0, 2000.0, 3100.0]), np.array([1000.0, 2000.0, 2100.0])
     photons = np.array([500.0, 600.0, 700.0])
     truth = EmitterTable(frame, x, y, photons)
     near = EmitterTable(frame, x + np.array([10.0, -10.0, 600.0]), y, photons, sd_x_nm=photons, sd_y_nm=photons)
-    sized = EmitterTable(frame, x, y, photons, meta=META)
-    held = {"near": near, "truth": truth, "sized": sized, "empty": truth.rows(frame < 0)}
-    for name in held:
-        (tmp_path / name).touch()
-    reader = SimpleNamespace(read_table=lambda path: held[path.name])
-    monkeypatch.setitem(sys.modules, "varcli.emitters.tables", reader)
-    return {name: tmp_path / name for name in held}
+    written = {"near": (near, "bench"), "truth": (truth, "bench"), "sized": (truth, "csv")}
+    written["empty"] = (truth.rows(frame < 0), "bench")
+    for name, (table, format) in written.items():
+        write_table(table, tmp_path / f"{name}.csv", format, FIELD, {})
+    return {name: tmp_path / f"{name}.csv" for name in written}
 
 
 def test_figures(tables: dict[str, Path]) -> None:

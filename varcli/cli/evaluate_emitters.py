@@ -23,7 +23,12 @@ SizeNm = Annotated[
 ]
 PixelSize = Annotated[
     float | None,
-    typer.Option("--pixel-size", metavar="NM", min=1e-3, help="Camera pixel, for the gridding of positions."),
+    typer.Option(
+        "--pixel-size",
+        metavar="NM",
+        min=1e-3,
+        help="Camera pixel, for gridding, and for tables in pixels that do not say it.",
+    ),
 ]
 LeastPhotons = Annotated[
     float, typer.Option("--least-photons", min=0.0, help="Dimmer true emitters count neither for nor against.")
@@ -58,7 +63,7 @@ def emitters(
     from varcli.emitters.metrics import score
     from varcli.emitters.tables import read_table
 
-    ours, real = read_table(found), read_table(truth)
+    ours, real = read_table(found, pixel_size), read_table(truth, pixel_size)
     pixel_size = pixel_size or _said(ours, real, "pixel_size_nm")
     assumed: dict[str, str] = {}
     if size is None:
