@@ -33,7 +33,6 @@ def filled(frames_e: np.ndarray, hot: np.ndarray) -> np.ndarray:
     if not hot.any():
         return frames_e
     frames_e = frames_e.copy()
-    _, height, width = frames_e.shape
     for row, column in zip(*hot.nonzero(), strict=True):
         rows, columns = slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2)
         good = ~hot[rows, columns]
