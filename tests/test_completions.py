@@ -55,7 +55,7 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("var ", {"sample", "gif", "train", "inspect", "evaluate"}),
+        ("var ", {"sample", "gif", "simulate", "train", "inspect", "evaluate"}),
         ("var evaluate ", {"likelihood", "music", "emitters"}),
         ("var evaluate music made songs --split ", {"train", "valid", "test", "all"}),
         ("var sample --mode ", {"unconditional", "continuation", "inpainting", "harmonise"}),
@@ -67,6 +67,8 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
         ("var sample --device ", {"auto", "cpu", "cuda", "mps"}),
         ("var sample --gif-samples ", {"first", "all"}),
         ("var train ", set(registry.names())),
+        ("var simulate ", {"emitters"}),
+        ("var simulate emitters ", {name for name, _ in registry.SIMULATIONS}),
         ("var train fractal-m", {name for name in registry.names() if name.startswith("fractal-m")}),
         ("var sample --checkpoint ", {entry.name for entry in registry.entries() if entry.weights}),
         ("var evaluate likelihood ", {entry.name for entry in registry.entries() if entry.weights}),

@@ -8,7 +8,7 @@ from scipy.special import erf
 
 from varcli.emitters.covariance import LagCovariance, autocorrelation
 from varcli.emitters.estimate import DEFAULT_SIGMA_PX, estimate_background, estimate_camera, estimate_psf
-from varcli.emitters.spots import LOCAL, fit_shared, linearise
+from varcli.emitters.windows import LOCAL, fit_shared, linearise
 
 
 def profile(centre_N: np.ndarray, size: int, sigma_px: float) -> np.ndarray:

@@ -20,7 +20,7 @@ from varcli.config import dump_toml, load_config
 from varcli.errors import UsageError, VarError
 from varcli.events import CheckpointSaved, FilesRead, TrainStep, Validated
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.fractal import Draw, build
+from varcli.pianoroll.fractal import Draw, FractalModel, build
 from varcli.pianoroll.midi import write_midi
 from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.training import PianorollTask
@@ -237,8 +237,9 @@ def alone_with_both_gradients(config: PianorollConfig, data: Path) -> dict[str, 
     *_, task = PianorollTask.read(config, data)
     assert isinstance(task, PianorollTask)
     options = config.train
-    run = loop._start(config, "cpu")
+    run = loop._start(config, task, "cpu")
     model = run.model.train()
+    assert isinstance(model, FractalModel)
     for step in range(options.steps):
         means = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
         for rank in (0, 1):

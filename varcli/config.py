@@ -16,12 +16,14 @@ from varcli.errors import UsageError, VarError
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
+    from varcli.emitters.acquisition_config import StackConfig
     from varcli.pianoroll.config import PianorollConfig
 
 TASKS = {
     "pianoroll": "varcli.pianoroll.config:PianorollConfig",
     "emitters": "varcli.emitters.config:EmittersConfig",
 }
+SIMULATION = {"simulation": "varcli.emitters.acquisition_config:StackConfig"}
 _MOST_PROBLEMS = 8
 
 
@@ -32,13 +34,28 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> "Pianoroll
     go by index (model.levels.0.width=128). Raises UsageError with one line per problem.
     """
     tables, origin = _read_source(source)
-    config = _validate(tables, origin, UsageError)
+    return _overridden(_validate(tables, origin, UsageError), overrides, TASKS)
+
+
+def load_simulation(source: str | Path, overrides: Sequence[str] = ()) -> "StackConfig":
+    """Like load_config for `var simulate emitters`: its presets, or a TOML file."""
+    preset = registry.simulation_preset(str(source))
+    path = preset or Path(source)
+    if not path.exists():
+        known = ", ".join(name for name, _ in registry.SIMULATIONS)
+        raise UsageError(f"no preset or config file {str(source)!r}", f"presets: {known}")
+    tables = {"task": "simulation", **_read_toml(path)}
+    config = _validate(tables, preset.name if preset else str(path), UsageError, SIMULATION)
+    return _overridden(config, overrides, SIMULATION)
+
+
+def _overridden(config: Any, overrides: Sequence[str], tasks: Mapping[str, str]) -> Any:
     if not overrides:
         return config
     tables = config.model_dump(mode="json")
     for override in overrides:
         _apply(tables, override, type(config))
-    return _validate(tables, "--set", UsageError)
+    return _validate(tables, "--set", UsageError, tasks)
 
 
 def config_from_json(tables: Mapping[str, Any], source: str = "config") -> "PianorollConfig":
@@ -127,13 +144,13 @@ def _value(text: str) -> Any:
     return value if len(tables) == 1 and isinstance(value, bool | int | float | str | list | dict) else text
 
 
-def _validate(tables: dict[str, Any], source: str, error_type: type[VarError]) -> Any:
+def _validate(tables: dict[str, Any], source: str, error_type: type[VarError], tasks: Mapping[str, str] = TASKS) -> Any:
     from pydantic import ValidationError
 
     task = tables.get("task", "pianoroll")
-    if not isinstance(task, str) or task not in TASKS:
-        raise error_type(f"{source}: task: no task {task!r}", f"tasks: {', '.join(TASKS)}")
-    module, name = TASKS[task].split(":")
+    if not isinstance(task, str) or task not in tasks:
+        raise error_type(f"{source}: task: no task {task!r}", f"tasks: {', '.join(tasks)}")
+    module, name = tasks[task].split(":")
     model = getattr(import_module(module), name)
     try:
         return model.model_validate(tables)

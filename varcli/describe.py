@@ -12,7 +12,6 @@ from varcli.checkpoint import PICKLED, Checked, Layout, header_of, read_checked
 from varcli.config import config_from_json, load_config
 from varcli.emitters.describe import STACK_SUFFIXES, TABLE_SUFFIXES, describe_stack, describe_table
 from varcli.errors import UsageError
-from varcli.pianoroll.config import PianorollConfig
 
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 _KINDS = (
@@ -156,10 +155,17 @@ def _begins_like_midi(path: Path) -> bool:
         return file.read(4) == b"MThd"
 
 
-def _levels(config: PianorollConfig) -> list[dict[str, Any]]:
+def _levels(config: Any) -> list[dict[str, Any]]:
+    """One entry per level of a piano-roll model, or per scale of an emitter model."""
+    model = config.model
+    if config.task == "emitters":
+        return [
+            {"kind": mixing, "child": f"{scale}x{scale}", "width": model.width, "blocks": model.layers}
+            for scale, mixing in zip(model.scales, model.mixing, strict=True)
+        ]
     return [
         {"kind": level.kind, "child": level.shape or "value", "width": level.width, "blocks": level.blocks}
-        for level in config.model.levels
+        for level in model.levels
     ]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from varcli.emitters.probe import Microscope
     from varcli.pianoroll.roll import Roll
 
 
@@ -129,6 +130,45 @@ class MetricCompared:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class StackProbed:
+    """A first look at a stack of `frames` to analyse is done: `microscope` is what it will be analysed with."""
+
+    frames: int
+    height: int
+    width: int
+    microscope: "Microscope"
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleDone:
+    """A scale of frames `frame_range` (half-open) is predicted: `cells_active` of `cells_total` worked out."""
+
+    frame_range: tuple[int, int]
+    scale: int
+    cells_active: int
+    cells_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FramesDone:
+    """`done` of `total` frames are analysed, `emitters` found in those of this run, at `fps` frames a second."""
+
+    done: int
+    total: int
+    emitters: int
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class FramesSimulated:
+    """`done` of `total` camera frames are simulated, with `emitters` in them so far."""
+
+    done: int
+    total: int
+    emitters: int
+
+
 Event = (
     SampleStarted
     | LevelStarted
@@ -141,4 +181,8 @@ Event = (
     | CheckpointSaved
     | FrameDrawn
     | MetricCompared
+    | StackProbed
+    | ScaleDone
+    | FramesDone
+    | FramesSimulated
 )

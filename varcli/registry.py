@@ -40,6 +40,18 @@ _MODELS = (
     ("piano-midi", "pianoroll", "exact likelihood of Piano-midi.de, frame by frame; weights as above"),
 )
 
+SIMULATIONS = (
+    ("blinking", "molecules all over that blink, sCMOS"),
+    ("filaments", "molecules along bent filaments, sloped background, sCMOS"),
+    ("emccd", "molecules in clusters behind an EM gain"),
+)
+"""Presets of `var simulate emitters`, and what each simulates."""
+
+
+def simulation_preset(name: str) -> Path | None:
+    """The file of a preset of `var simulate emitters`; None where there is none of that name."""
+    return _PACKAGE / "presets" / f"{name}.toml" if name in dict(SIMULATIONS) else None
+
 
 def names() -> tuple[str, ...]:
     """The registered names, in the order they are shown."""

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from varcli import __version__
-from varcli.cli import evaluate, gif, inspect, sample, train
+from varcli.cli import evaluate, gif, inspect, sample, simulate, super_resolve, train
 from varcli.cli.output import reported_errors
 
 
@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 app.command("sample", rich_help_panel="Music")(sample.sample)
 app.command("gif", rich_help_panel="Music")(gif.gif)
+app.command("super-resolve", rich_help_panel="Microscopy")(super_resolve.super_resolve)
+app.add_typer(simulate.app, name="simulate", rich_help_panel="Microscopy")
 app.command("train", rich_help_panel="Models")(train.train)
 app.command("inspect", rich_help_panel="Models")(inspect.inspect)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel="Models")
@@ -50,7 +52,7 @@ def var(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Sample, watch, score and train coarse-to-fine generators of piano rolls."""
+    """Coarse-to-fine models of piano rolls and of emitters: sample, super-resolve, watch, score and train."""
 
 
 def main() -> None:

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 from varcli.events import (
     FilesRead,
     FrameDrawn,
+    FramesDone,
+    FramesSimulated,
     LevelStarted,
     MetricCompared,
     PatchDone,
     PieceScored,
     SampleDone,
     SampleStarted,
+    ScaleDone,
+    StackProbed,
     TrainStep,
     Validated,
 )
@@ -53,6 +57,7 @@ class Status:
 
     latest: dict[type, object] = field(default_factory=dict)
     levels: dict[int, LevelStarted | PatchDone] = field(default_factory=dict)
+    scales: dict[int, ScaleDone] = field(default_factory=dict)
     active: dict[int, float] = field(default_factory=dict)
     samples_done: int = 0
 
@@ -64,6 +69,8 @@ class Status:
                 self.active[event.sample] = event.index / event.total
         elif isinstance(event, LevelStarted):
             self.levels[event.level] = event
+        elif isinstance(event, ScaleDone):
+            self.scales[event.scale] = event
         else:
             self.latest[type(event)] = event
             if isinstance(event, SampleStarted):
@@ -78,10 +85,12 @@ class Status:
         return [
             *(_read(event) for event in self._all(FilesRead) if event.done < event.total or len(self.latest) == 1),
             *self._sampling(),
+            *self._stack(),
             *(_scored(event) for event in self._all(PieceScored)),
             *(_training(event) for event in self._all(TrainStep)),
             *(_validated(event) for event in self._all(Validated)),
             *(_compared(event) for event in self._all(MetricCompared)),
+            *(_simulated(event) for event in self._all(FramesSimulated)),
             *(_drawn(event) for event in self._all(FrameDrawn) if event.done < event.total or not self.samples_done),
         ]
 
@@ -106,6 +115,22 @@ class Status:
         yield Row(f"{label}/{started.total}", done, started.total)
         yield from (_level(self.levels[level]) for level in sorted(self.levels))
 
+    def _stack(self) -> Iterator[Row]:
+        """Frames of a stack, then what each scale did of the latest ones."""
+        for probed in self._all(StackProbed):
+            done = self.latest.get(FramesDone)
+            if isinstance(done, FramesDone):
+                note = f"{done.done}/{done.total} · {done.fps:.3g} frames/s · {done.emitters} emitters"
+                yield Row("frames", done.done, done.total, note)
+            else:
+                yield Row("frames", 0, probed.frames, f"0/{probed.frames}")
+            yield from (_scale(self.scales[scale]) for scale in sorted(self.scales))
+
+
+def _scale(event: ScaleDone) -> Row:
+    share = 100 * event.cells_active / max(event.cells_total, 1)
+    return Row(f"  scale {event.scale}", event.cells_active, event.cells_total, f"{share:.0f}% of cells worked out")
+
 
 def _level(event: LevelStarted | PatchDone) -> Row:
     label = f"{'  ' * event.level}level {event.level}"
@@ -122,6 +147,10 @@ def _read(event: FilesRead) -> Row:
 
 def _drawn(event: FrameDrawn) -> Row:
     return Row("frames", event.done, event.total, f"{event.done}/{event.total} drawn")
+
+
+def _simulated(event: FramesSimulated) -> Row:
+    return Row("frames", event.done, event.total, f"{event.done}/{event.total} · {event.emitters} emitters")
 
 
 def _compared(event: MetricCompared) -> Row:
@@ -189,10 +218,14 @@ class Display:
 
     def warn(self, message: str) -> None:
         """Print a warning line, above the bars if there are any."""
+        self.say(f"warning: {message}")
+
+    def say(self, message: str) -> None:
+        """Print a line, above the bars if there are any."""
         if self._bars:
-            self._bars.print(f"warning: {message}")
+            self._bars.print(message)
         else:
-            print(f"warning: {message}", file=self._stream, flush=True)
+            print(message, file=self._stream, flush=True)
 
     def _say(self, text: str) -> None:
         print(f"{text} · {self._clock() - self._started:.0f} s", file=self._stream, flush=True)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from varcli.emitters.spots import LOCAL, fit_each, fit_shared
+from varcli.emitters.windows import LOCAL, fit_each, fit_shared
 
 _BRIGHT, _SEEN = 10.0, 4.0  # height over the noise of spots that are fitted, and of neighbours that forbid it
 _LEAST_SPOTS, _MOST_SPOTS = 6, 400

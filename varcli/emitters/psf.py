@@ -73,3 +73,48 @@ def airy_mixture(phase: float) -> np.ndarray:
     target = np.concatenate([importance[:, 0] * profile, np.zeros(len(scales))])
     weights = np.asarray(lsq_linear(design, target).x)
     return weights / weights.sum()
+
+
+_STEPS = 16  # samples per pixel of a spot table
+
+
+@lru_cache
+def airy_table(sigma_px: float, phase: float) -> np.ndarray:
+    """Share of a defocused Airy spot in a pixel whose centre is (i, j) sixteenths of a pixel away [I, J], sum 1.
+
+    The spot is scaled to a core width of `sigma_px` and ends at ten of them; I and J run from 0, for the spot is
+    symmetric.
+    """
+    wide = core_sigma(np.linspace(0.0, 25.0, 2501), airy_profile(phase, np.linspace(0.0, 25.0, 2501)))
+    half = math.ceil((_EXTENT * sigma_px + 1) * _STEPS)
+    # Samples lie in the middle of fine cells, so that a pixel centred on the spot covers whole ones.
+    offset_px = (np.arange(-half, half) + 0.5) / _STEPS
+    distance_px = np.hypot(offset_px[:, None], offset_px)
+    radius = np.linspace(0.0, _EXTENT * wide, 20001)
+    fine = np.interp(distance_px * wide / sigma_px, radius, airy_profile(phase, radius), right=0.0)
+    summed = np.pad(fine, ((1, 0), (1, 0))).cumsum(0).cumsum(1) / fine.sum()
+    pixel = (
+        summed[_STEPS:, _STEPS:] - summed[:-_STEPS, _STEPS:] - summed[_STEPS:, :-_STEPS] + summed[:-_STEPS, :-_STEPS]
+    )
+    centre = half - _STEPS // 2
+    return pixel[centre:, centre:]
+
+
+def table_values(table: np.ndarray, x_px: Tensor, y_px: Tensor) -> Tensor:
+    """Shares [E, Y, X] from a spot table, linear between its samples, 0 beyond.
+
+    `x_px` [E, X] and `y_px` [E, Y] are distances of pixel centres from the spots.
+    """
+    values = torch.as_tensor(np.pad(table, ((0, 2), (0, 2))), dtype=x_px.dtype, device=x_px.device)
+    last = len(values) - 2
+
+    def place(distance: Tensor) -> tuple[Tensor, Tensor]:
+        at = (distance.abs() * _STEPS).clamp(max=last)
+        return at.long().clamp(max=last), at - at.floor()
+
+    (column_EX, right_EX), (row_EY, down_EY) = place(x_px), place(y_px)
+    row_EY1, column_E1X = row_EY[:, :, None], column_EX[:, None]
+    right_E1X, down_EY1 = right_EX[:, None], down_EY[:, :, None]
+    upper = values[row_EY1, column_E1X].lerp(values[row_EY1, column_E1X + 1], right_E1X)
+    lower = values[row_EY1 + 1, column_E1X].lerp(values[row_EY1 + 1, column_E1X + 1], right_E1X)
+    return upper.lerp(lower, down_EY1)

@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from varcli.emitters.config import SimulationConfig
+from varcli.emitters.draws import Draws, background_shapes
 from varcli.emitters.psf import AIRY_PHASES, AIRY_SCALES, airy_mixture, stamp
 
 _LAYERS_AT_ONCE = 16  # samples of like numbers of emitters are rendered together, so that padding stays small
@@ -40,39 +40,6 @@ class Batch:
     photons_B: Tensor
     spread_B: Tensor
     known_B: Tensor
-
-
-class Draws:
-    """Random numbers of one generator on its device."""
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
-        self.device = generator.device
-
-    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return torch.rand(shape, generator=self.generator, device=self.device).mul_(high - low).add_(low)
-
-    def log_uniform(self, count: int, bounds: tuple[float, float]) -> Tensor:
-        return self.uniform(count, low=math.log(bounds[0]), high=math.log(bounds[1])).exp_()
-
-    def normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.device)
-
-    def jitter(self, count: int, relative: float) -> Tensor:
-        """Factors around 1, log-normal within two standard deviations."""
-        return (self.normal(count).clamp_(-2, 2) * relative).exp_()
-
-    def share(self, count: int, share: float) -> Tensor:
-        return self.uniform(count) < share
-
-    def poisson(self, mean: Tensor) -> Tensor:
-        return torch.poisson(mean, generator=self.generator)
-
-    def cascade(self, electrons: Tensor) -> Tensor:
-        """Electrons behind a long EM register, divided by its gain: a gamma law of that many stages."""
-        shape = electrons.clamp(min=1e-6)
-        gamma = torch._standard_gamma(shape, generator=self.generator)  # pyright: ignore[reportPrivateImportUsage]
-        return torch.where(electrons > 0, gamma, torch.zeros_like(gamma))
 
 
 @dataclass(frozen=True)
@@ -131,28 +98,19 @@ def _optics(domain: SimulationConfig, batch: int, size: int, draws: Draws) -> _O
     step_B = draws.log_uniform(batch, domain.step_e)
     step_B = torch.where(emccd_B, step_B.clamp(max=0.3), step_B)
     mean_B = draws.log_uniform(batch, domain.background_e)
-    background_BYX = mean_B[:, None, None] * _shape_of_background(domain, batch, size, draws)
+    background_BYX = mean_B[:, None, None] * _background(domain, batch, size, draws)
     excess_B = 1.0 + emccd_B
     noise_B = (excess_B * background_BYX.mean((1, 2)) + read_B**2 + step_B**2 / 12).sqrt()
     return _Optics(sigma_B, excess_B, read_B, step_B, background_BYX, noise_B)
 
 
-def _shape_of_background(domain: SimulationConfig, batch: int, size: int, draws: Draws) -> Tensor:
+def _background(domain: SimulationConfig, batch: int, size: int, draws: Draws) -> Tensor:
     """Background relative to its mean [B, Y, X]: flat, sloped with a blob of light, or rough."""
-    across = (torch.arange(size, device=draws.device) + 0.5) / size
-    angle_B, sloped_B = draws.uniform(batch, high=2 * math.pi), draws.share(batch, domain.slope_share)
+    sloped_B = draws.share(batch, domain.slope_share)
     steep_B = draws.uniform(batch, high=math.log(domain.slope)) * sloped_B
-    tilt_BYX = (angle_B.cos() * steep_B)[:, None, None] * (across - 0.5)
-    tilt_BYX = tilt_BYX + (angle_B.sin() * steep_B)[:, None, None] * (across[:, None] - 0.5)
-    centre_B2, wide_B = draws.uniform(batch, 2, low=0.1, high=0.9), draws.uniform(batch, low=0.12, high=0.35)
-    blob_B2X = torch.exp(-(((across - centre_B2[..., None]) / wide_B[:, None, None]) ** 2) / 2)
-    strength_B = draws.uniform(batch, high=2.0) * sloped_B
-    shape_BYX = tilt_BYX.exp() + strength_B[:, None, None] * blob_B2X[:, 1, :, None] * blob_B2X[:, 0, None, :]
+    blob_B = draws.uniform(batch, high=2.0) * sloped_B
     rough_B = draws.share(batch, domain.rough_share) * draws.uniform(batch, high=0.6)
-    coarse_B1YX = draws.normal(batch, 1, 3, 3)
-    smooth_BYX = F.interpolate(coarse_B1YX, size=size, mode="bicubic", align_corners=True)[:, 0]
-    shape_BYX = shape_BYX * (smooth_BYX * rough_B[:, None, None]).exp()
-    return shape_BYX / shape_BYX.mean((1, 2), keepdim=True)
+    return background_shapes((size, size), steep_B, blob_B, rough_B, draws)
 
 
 def _counts(domain: SimulationConfig, optics: _Optics, size: int, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:

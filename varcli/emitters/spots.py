@@ -1,200 +1,332 @@
-"""Fits of one spot in a small window: position, light, a sloped background, and the PSF itself, of each or of all.
+"""Spots on an image, and the joint fit of a block of overlapping ones: Fisher scoring with damping, compiled.
 
-Fisher scoring with the variance `excess · expected + read`. The local parameters of a window are x, y, light and a
-plane of background; the shared ones are the logarithms of both widths and the share of light in a wider Gaussian.
+The mean of a pixel is background + sum over emitters of electrons * spot; its variance is excess * (mean + shift), where
+shift is the read variance over the excess. The objective is the (quasi-)likelihood with that variance, which for
+excess 1 is the Poisson likelihood shifted by the read variance (Huang et al., Nature Methods 2013).
 
-Legend: P windows, W their side.
+Legend: Y X camera pixels, P pixels of a window in rows, K emitters of a block; parameters are x, y, log electrons of
+each, then one offset of the background.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-LOCAL, SHARED = 6, 3  # x, y, light, background, its slopes; log width along x and y, tail
-_ALL = LOCAL + SHARED
+MAX_BLOCK = 9
+ROWS = 3 * MAX_BLOCK + 1
+ROOT_2 = math.sqrt(2.0)
+ROOT_TAU = math.sqrt(2.0 * math.pi)
+FLAGS = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
 
 
-@njit(cache=True)
-def _profile(centre, sigma, size, out):
-    """Pixel integrals of a 1D Gaussian and their derivatives by its centre and the logarithm of its width."""
-    root = 1.0 / (sigma * math.sqrt(2.0))
-    norm = 1.0 / (sigma * math.sqrt(2.0 * math.pi))
-    before, before_g, before_z = 0.0, 0.0, 0.0
-    for edge in range(size + 1):
-        z = edge - centre
-        value = 0.5 * math.erf(z * root)
-        gauss = norm * math.exp(-((z * root) ** 2))
-        if edge > 0:
-            out[0, edge - 1] = value - before
-            out[1, edge - 1] = before_g - gauss
-            out[2, edge - 1] = before_z * before_g - z * gauss
-        before, before_g, before_z = value, gauss, z
+class Optics(NamedTuple):
+    """A spot: a Gaussian of two widths, of which a share `tail` stands `tail_scale` times wider."""
+
+    sigma_x: float
+    sigma_y: float
+    tail: float
+    tail_scale: float
 
 
-@njit(cache=True)
-def linearise(window, variance, local, shared, tail_scale, excess, hessian, gradient):
-    """Fill expected Hessian and gradient of the log-likelihood [9, 9], [9]; return chi² and the pixels that count."""
-    size = window.shape[0]
-    core_x, core_y = np.empty((3, size)), np.empty((3, size))
-    wide_x, wide_y = np.empty((3, size)), np.empty((3, size))
-    sigma_x, sigma_y, tail = math.exp(shared[0]), math.exp(shared[1]), shared[2]
-    _profile(local[0], sigma_x, size, core_x)
-    _profile(local[1], sigma_y, size, core_y)
-    _profile(local[0], sigma_x * tail_scale, size, wide_x)
-    _profile(local[1], sigma_y * tail_scale, size, wide_y)
-    hessian[:] = 0.0
-    gradient[:] = 0.0
-    chi2, pixels, light = 0.0, 0, local[2]
-    slope = np.empty(_ALL)
-    middle = 0.5 * (size - 1)
-    for y in range(size):
-        for x in range(size):
-            if not math.isfinite(window[y, x]):
+class Law(NamedTuple):
+    """What is thought of log electrons: normal, with a share of outliers spread `wide`; and log emitters per px²."""
+
+    mean: float
+    sd: float
+    outliers: float
+    wide: float
+    density: float
+
+
+class Image(NamedTuple):
+    """One frame: data, weights (0 where unknown), read variance over excess, and the model's mean and background."""
+
+    data: np.ndarray
+    weight: np.ndarray
+    shift: np.ndarray
+    excess: float
+    mean: np.ndarray
+    ground: np.ndarray
+
+
+class Work(NamedTuple):
+    """Memory of one block: derivatives by parameter and pixel, the same times weight, pixel sums, normal equations."""
+
+    jacobian: np.ndarray
+    weighted: np.ndarray
+    rest: np.ndarray
+    mean: np.ndarray
+    inverse: np.ndarray
+    residual: np.ndarray
+    profile: np.ndarray
+    fisher: np.ndarray
+    gradient: np.ndarray
+    factor: np.ndarray
+    step: np.ndarray
+    rows: np.ndarray
+    trial: np.ndarray
+
+
+def workspace(pixels: int) -> Work:
+    """Memory for blocks whose windows hold up to `pixels` pixels."""
+    single, double = np.float32, np.float64
+    return Work(
+        jacobian=np.zeros((ROWS, pixels), single),
+        weighted=np.zeros((ROWS, pixels), single),
+        rest=np.zeros(pixels, double),
+        mean=np.zeros(pixels, double),
+        inverse=np.zeros(pixels, single),
+        residual=np.zeros(pixels, single),
+        profile=np.zeros((8, 256), double),
+        fisher=np.zeros((ROWS, ROWS), double),
+        gradient=np.zeros(ROWS, double),
+        factor=np.zeros((ROWS, ROWS), double),
+        step=np.zeros(ROWS, double),
+        rows=np.zeros((MAX_BLOCK, 2), np.int64),
+        trial=np.zeros((MAX_BLOCK, 4), double),
+    )
+
+
+@njit(**FLAGS)
+def profile(centre, sigma, start, count, value, slope):
+    """Integrals of a Gaussian over pixels start..start+count-1, and their derivatives by its centre."""
+    z = (start - centre) / sigma
+    cdf = math.erf(z / ROOT_2)
+    pdf = math.exp(-0.5 * z * z)
+    for i in range(count):
+        z = (start + i + 1 - centre) / sigma
+        next_cdf = math.erf(z / ROOT_2)
+        next_pdf = math.exp(-0.5 * z * z)
+        value[i] = 0.5 * (next_cdf - cdf)
+        slope[i] = (pdf - next_pdf) / (ROOT_TAU * sigma)
+        cdf, pdf = next_cdf, next_pdf
+
+
+@njit(**FLAGS)
+def half_width(electrons, noise, optics):
+    """Pixels from the centre pixel at which a spot sinks below a seventh of the noise of its background."""
+    sigma = max(optics.sigma_x, optics.sigma_y)
+    reach = 2.3
+    peak = electrons * (1 - optics.tail) / (2 * math.pi * sigma * sigma) / (0.15 * noise)
+    if peak > 1:
+        reach = max(reach, math.sqrt(2 * math.log(peak)))
+    if optics.tail > 0:
+        wide = optics.tail_scale
+        peak = electrons * optics.tail / (2 * math.pi * (sigma * wide) ** 2) / (0.15 * noise)
+        if peak > 1:
+            reach = max(reach, wide * math.sqrt(2 * math.log(peak)))
+    return math.ceil(min(reach, 4.5 if optics.tail == 0 else 6.0) * sigma)
+
+
+@njit(**FLAGS)
+def add_spot(image, x, y, electrons, half, optics, sign, work):
+    """Add (or with sign -1 remove) a spot to a mean [Y, X], inside its box."""
+    height, width = image.shape
+    x0, x1 = max(0, math.floor(x) - half), min(width, math.floor(x) + half + 1)
+    y0, y1 = max(0, math.floor(y) - half), min(height, math.floor(y) + half + 1)
+    if x1 <= x0 or y1 <= y0:
+        return
+    p = work.profile
+    for part in range(2):
+        share = optics.tail if part else 1 - optics.tail
+        if share <= 0:
+            continue
+        wide = optics.tail_scale if part else 1.0
+        profile(x, optics.sigma_x * wide, x0, x1 - x0, p[0], p[1])
+        profile(y, optics.sigma_y * wide, y0, y1 - y0, p[2], p[3])
+        for i in range(y1 - y0):
+            scale = sign * electrons * share * p[2, i]
+            for j in range(x1 - x0):
+                image[y0 + i, x0 + j] += scale * p[0, j]
+
+
+@njit(**FLAGS)
+def log_law(value, law):
+    """Log prior density of log electrons, with its derivative and the weight that stands for minus the second."""
+    u = value - law.mean
+    core = (1 - law.outliers) / law.sd * math.exp(-0.5 * (u / law.sd) ** 2)
+    rare = law.outliers / law.wide * math.exp(-0.5 * (u / law.wide) ** 2)
+    total = core + rare + 1e-30
+    curve = (core / law.sd**2 + rare / law.wide**2) / total
+    return math.log(total / ROOT_TAU), -u * curve, curve
+
+
+@njit(**FLAGS)
+def evaluate(image, optics, law, belief, window, trial, count, offset, offset_information, work):
+    """Objective of a block at `trial` [K, 4] (x, y, electrons, half width); fills derivatives and residuals."""
+    y0, y1, x0, x1 = window
+    width = x1 - x0
+    pixels = (y1 - y0) * width
+    mean, p, jacobian = work.mean, work.profile, work.jacobian
+    for i in range(pixels):
+        mean[i] = work.rest[i] + offset
+    for k in range(count):
+        x, y, electrons, half = trial[k, 0], trial[k, 1], trial[k, 2], int(trial[k, 3])
+        xa, xb = max(x0, math.floor(x) - half), min(x1, math.floor(x) + half + 1)
+        ya, yb = max(y0, math.floor(y) - half), min(y1, math.floor(y) + half + 1)
+        ya, yb = min(ya, y1), max(yb, ya)
+        if xb <= xa or yb <= ya:
+            work.rows[k, 0] = work.rows[k, 1] = 0
+            continue
+        first, last = (ya - y0) * width, (yb - y0) * width
+        work.rows[k, 0], work.rows[k, 1] = first, last
+        for row in range(3):
+            jacobian[3 * k + row, first:last] = 0
+        for part in range(2):
+            share = optics.tail if part else 1 - optics.tail
+            if share <= 0:
                 continue
-            core, wide = core_y[0, y] * core_x[0, x], wide_y[0, y] * wide_x[0, x]
-            shape = (1 - tail) * core + tail * wide
-            slope[0] = light * ((1 - tail) * core_y[0, y] * core_x[1, x] + tail * wide_y[0, y] * wide_x[1, x])
-            slope[1] = light * ((1 - tail) * core_y[1, y] * core_x[0, x] + tail * wide_y[1, y] * wide_x[0, x])
-            slope[2] = shape
-            slope[3] = 1.0
-            slope[4] = (x - middle) / middle
-            slope[5] = (y - middle) / middle
-            slope[6] = light * ((1 - tail) * core_y[0, y] * core_x[2, x] + tail * wide_y[0, y] * wide_x[2, x])
-            slope[7] = light * ((1 - tail) * core_y[2, y] * core_x[0, x] + tail * wide_y[2, y] * wide_x[0, x])
-            slope[8] = light * (wide - core)
-            mean = light * shape + local[3] + local[4] * slope[4] + local[5] * slope[5]
-            noise = excess * max(mean, 0.05) + variance[y, x]
-            residual = window[y, x] - mean
-            chi2 += residual * residual / noise
-            pixels += 1
-            for i in range(_ALL):
-                gradient[i] += slope[i] * residual / noise
-                for j in range(i, _ALL):
-                    hessian[i, j] += slope[i] * slope[j] / noise
-    for i in range(_ALL):
-        for j in range(i):
-            hessian[i, j] = hessian[j, i]
-    return chi2, pixels
+            wide = optics.tail_scale if part else 1.0
+            profile(x, optics.sigma_x * wide, xa, xb - xa, p[0], p[1])
+            profile(y, optics.sigma_y * wide, ya, yb - ya, p[2], p[3])
+            scale = electrons * share
+            for i in range(yb - ya):
+                at = (ya - y0 + i) * width + xa - x0
+                g, d = scale * p[2, i], scale * p[3, i]
+                for j in range(xb - xa):
+                    spot = g * p[0, j]
+                    jacobian[3 * k, at + j] += g * p[1, j]
+                    jacobian[3 * k + 1, at + j] += d * p[0, j]
+                    jacobian[3 * k + 2, at + j] += spot
+                    mean[at + j] += spot
+    total = -0.5 * offset * offset * offset_information
+    i = 0
+    for row in range(y0, y1):
+        for column in range(x0, x1):
+            weight = image.weight[row, column] / image.excess
+            shift = image.shift[row, column]
+            level = max(mean[i] + shift, 1e-2)
+            data = image.data[row, column] + shift
+            total += weight * (data * math.log(level) - level)
+            work.inverse[i] = weight / level
+            work.residual[i] = weight * (data - level) / level
+            i += 1
+    if belief > 0:
+        for k in range(count):
+            total += belief * log_law(math.log(trial[k, 2]), law)[0]
+    return total
 
 
-@njit(cache=True)
-def _move(local, step, size):
-    """Take a bounded step of the local parameters."""
-    for axis in range(2):
-        local[axis] = min(max(local[axis] + min(max(step[axis], -0.7), 0.7), 0.25 * size), 0.75 * size)
-    local[2] = max(local[2] + step[2], 0.3 * local[2])
-    for i in range(3, LOCAL):
-        local[i] += step[i]
+@njit(**FLAGS)
+def normal_equations(optics, law, belief, trial, count, offset, offset_information, pixels, work):
+    """Fisher information and gradient of the block last evaluated, with what is believed before."""
+    size = 3 * count + 1
+    jacobian, weighted, fisher, gradient = work.jacobian, work.weighted, work.fisher, work.gradient
+    inverse, residual = work.inverse, work.residual
+    zero = np.float32(0)
+    last = size - 1
+    for k in range(count):
+        first, stop = work.rows[k]
+        for row in range(3 * k, 3 * k + 3):
+            slope, level = zero, zero
+            for i in range(first, stop):
+                weighted[row, i] = jacobian[row, i] * inverse[i]
+                slope += jacobian[row, i] * residual[i]
+                level += weighted[row, i]
+            gradient[row] = slope
+            fisher[last, row] = level
+        for other in range(k + 1):
+            a, b = max(first, work.rows[other, 0]), min(stop, work.rows[other, 1])
+            for row in range(3 * k, 3 * k + 3):
+                for column in range(3 * other, 3 * other + 3):
+                    product = zero
+                    if column <= row:
+                        for i in range(a, b):
+                            product += weighted[row, i] * jacobian[column, i]
+                        fisher[row, column] = product
+    slope, level = zero, zero
+    for i in range(pixels):
+        slope += residual[i]
+        level += inverse[i]
+    gradient[last] = slope - offset * offset_information
+    fisher[last, last] = level + offset_information
+    for k in range(count):
+        fisher[3 * k, 3 * k] += 1 / optics.sigma_x**2
+        fisher[3 * k + 1, 3 * k + 1] += 1 / optics.sigma_y**2
+        if belief > 0:
+            _, slope_law, curve = log_law(math.log(trial[k, 2]), law)
+            gradient[3 * k + 2] += belief * slope_law
+            fisher[3 * k + 2, 3 * k + 2] += belief * curve
+        else:
+            fisher[3 * k + 2, 3 * k + 2] += 1e-4
 
 
-@njit(cache=True)
-def _solve(matrix, wanted):
-    """Solutions [n, k] of a symmetric positive system by Cholesky factors; both arguments are overwritten."""
-    size, columns = matrix.shape[0], wanted.shape[1]
-    for i in range(size):
-        matrix[i, i] = matrix[i, i] * 1.0001 + 1e-9
+@njit(**FLAGS)
+def factorise(matrix, size, damping, factor):
+    """Cholesky factor of a symmetric matrix (lower half) with its diagonal raised; returns half its log determinant."""
+    total = 0.0
     for i in range(size):
         for j in range(i + 1):
-            left = matrix[i, j]
+            value = matrix[i, j]
+            if i == j:
+                value = value * (1 + damping) + 1e-9
             for k in range(j):
-                left -= matrix[i, k] * matrix[j, k]
-            matrix[i, j] = math.sqrt(max(left, 1e-12)) if i == j else left / matrix[j, j]
-    for column in range(columns):
+                value -= factor[i, k] * factor[j, k]
+            if i == j:
+                factor[i, i] = math.sqrt(max(value, 1e-9))
+                total += math.log(factor[i, i])
+            else:
+                factor[i, j] = value / factor[j, j]
+    return total
+
+
+@njit(**FLAGS)
+def solve(factor, size, right, out):
+    """Solve factor factor' out = right."""
+    for i in range(size):
+        value = right[i]
+        for k in range(i):
+            value -= factor[i, k] * out[k]
+        out[i] = value / factor[i, i]
+    for i in range(size - 1, -1, -1):
+        value = out[i]
+        for k in range(i + 1, size):
+            value -= factor[k, i] * out[k]
+        out[i] = value / factor[i, i]
+
+
+@njit(**FLAGS)
+def fit_block(image, optics, law, belief, window, trial, count, offset_information, iterations, work):
+    """Fit `trial` [K, 4] in place over a window with what else shines there fixed in `work.rest`.
+
+    Returns the objective and half the log determinant of the information, both at the best place met.
+    """
+    size = 3 * count + 1
+    pixels = (window[1] - window[0]) * (window[3] - window[2])
+    offset = 0.0
+    best = evaluate(image, optics, law, belief, window, trial, count, offset, offset_information, work)
+    normal_equations(optics, law, belief, trial, count, offset, offset_information, pixels, work)
+    damping = 1e-4
+    for _ in range(iterations):
+        factorise(work.fisher, size, damping, work.factor)
+        solve(work.factor, size, work.gradient, work.step)
+        expected = 0.0
         for i in range(size):
-            left = wanted[i, column]
-            for k in range(i):
-                left -= matrix[i, k] * wanted[k, column]
-            wanted[i, column] = left / matrix[i, i]
-        for i in range(size - 1, -1, -1):
-            left = wanted[i, column]
-            for k in range(i + 1, size):
-                left -= matrix[k, i] * wanted[k, column]
-            wanted[i, column] = left / matrix[i, i]
-    return wanted
-
-
-@njit(cache=True)
-def fit_each(windows, variances, locals_, log_sigma, excess, rounds):
-    """Fit every window with a round width of its own, from `log_sigma`; `locals_` [P, 6] are moved in place.
-
-    Returns log widths [P], their standard deviations [P] and chi² per degree of freedom [P].
-    """
-    count, size = windows.shape[0], windows.shape[1]
-    widths, deviations, chi2s = np.empty(count), np.empty(count), np.empty(count)
-    hessian, gradient = np.empty((_ALL, _ALL)), np.empty(_ALL)
-    shared = np.zeros(SHARED)
-    for window in range(count):
-        shared[:2], shared[2] = log_sigma, 0.0
-        local = locals_[window]
-        reduced, pull = np.empty((LOCAL + 1, LOCAL + 1)), np.empty((LOCAL + 1, 2))
-        chi2, pixels = 0.0, 1
-        for _ in range(rounds):
-            chi2, pixels = linearise(windows[window], variances[window], local, shared, 2.0, excess, hessian, gradient)
-            for i in range(LOCAL):
-                for j in range(LOCAL):
-                    reduced[i, j] = hessian[i, j]
-                reduced[i, LOCAL] = reduced[LOCAL, i] = hessian[i, 6] + hessian[i, 7]
-                pull[i, 0], pull[i, 1] = gradient[i], 0.0
-            reduced[LOCAL, LOCAL] = hessian[6, 6] + hessian[7, 7] + 2 * hessian[6, 7]
-            pull[LOCAL, 0], pull[LOCAL, 1] = gradient[6] + gradient[7], 1.0
-            pull = _solve(reduced, pull)
-            step = pull[:, 0]
-            _move(local, step, size)
-            shared[0] = min(max(shared[0] + min(max(step[LOCAL], -0.25), 0.25), -1.2), 1.7)
-            shared[1] = shared[0]
-        widths[window] = shared[0]
-        deviations[window] = math.sqrt(max(pull[LOCAL, 1], 0.0))
-        chi2s[window] = chi2 / max(1, pixels - LOCAL - 1)
-    return widths, deviations, chi2s
-
-
-@njit(cache=True)
-def fit_shared(windows, variances, locals_, shared, tail_scale, free, excess, rounds):
-    """Fit one PSF to all windows at once; `locals_` [P, 6] and `shared` [3] are moved in place.
-
-    Only the first `free` shared parameters move. Returns their information matrix [3, 3], with the local parameters
-    marginalised, the total chi² and the pixels that count.
-    """
-    count, size = windows.shape[0], windows.shape[1]
-    hessian, gradient = np.empty((_ALL, _ALL)), np.empty(_ALL)
-    steps, links = np.empty((count, LOCAL)), np.empty((count, LOCAL, SHARED))
-    own, both = np.empty((LOCAL, LOCAL)), np.empty((LOCAL, SHARED + 1))
-    information, total, pixels = np.zeros((SHARED, SHARED)), 0.0, 0
-    for _ in range(rounds):
-        information, pull = np.zeros((SHARED, SHARED)), np.zeros(SHARED)
-        total, pixels = 0.0, 0
-        for window in range(count):
-            chi2, counted = linearise(
-                windows[window], variances[window], locals_[window], shared, tail_scale, excess, hessian, gradient
-            )
-            for i in range(LOCAL):
-                for j in range(LOCAL):
-                    own[i, j] = hessian[i, j]
-                for j in range(SHARED):
-                    both[i, j] = hessian[i, LOCAL + j]
-                both[i, SHARED] = gradient[i]
-            both = _solve(own, both)
-            steps[window], links[window] = both[:, SHARED], both[:, :SHARED]
-            for i in range(SHARED):
-                for j in range(SHARED):
-                    information[i, j] += hessian[LOCAL + i, LOCAL + j]
-                    for k in range(LOCAL):
-                        information[i, j] -= hessian[LOCAL + i, k] * links[window, k, j]
-                pull[i] += gradient[LOCAL + i]
-                for k in range(LOCAL):
-                    pull[i] -= hessian[LOCAL + i, k] * steps[window, k]
-            total += chi2
-            pixels += counted
-        step = np.zeros(SHARED)
-        step[:free] = _solve(information[:free, :free].copy(), pull[:free].copy().reshape(free, 1))[:, 0]
-        for i in range(2):
-            step[i] = min(max(step[i], -0.2), 0.2)
-        step[2] = min(max(shared[2] + min(max(step[2], -0.1), 0.1), 0.0), 0.5) - shared[2]
-        for window in range(count):
-            for i in range(LOCAL):
-                for j in range(SHARED):
-                    steps[window, i] -= links[window, i, j] * step[j]
-            _move(locals_[window], steps[window], size)
-        shared += step
-    return information, total, pixels
+            expected += 0.5 * work.step[i] * work.gradient[i]
+        if expected < 0.003:
+            break
+        next_trial, limit = work.trial, 0.5
+        for k in range(count):
+            for axis in range(2):
+                sigma = optics.sigma_x if axis == 0 else optics.sigma_y
+                move = min(max(work.step[3 * k + axis], -limit * sigma), limit * sigma)
+                next_trial[k, axis] = trial[k, axis] + move
+            change = min(max(work.step[3 * k + 2], -0.7), 1.5)
+            next_trial[k, 2] = max(trial[k, 2] * (1 + change), 1.0)
+            next_trial[k, 3] = trial[k, 3]
+        next_offset = offset + work.step[size - 1]
+        value = evaluate(image, optics, law, belief, window, next_trial, count, next_offset, offset_information, work)
+        if value > best:
+            best, offset = value, next_offset
+            for k in range(count):
+                for axis in range(3):
+                    trial[k, axis] = next_trial[k, axis]
+            damping = max(0.2 * damping, 1e-6)
+            normal_equations(optics, law, belief, trial, count, offset, offset_information, pixels, work)
+        else:
+            damping = max(10 * damping, 1e-2)
+            if damping > 1e3:
+                break
+    return best, factorise(work.fisher, size, 0.0, work.factor)

@@ -53,8 +53,9 @@ def train(
     resume: bool = False,
     device: str = "cpu",
 ) -> Iterator[Event]:
-    """Train a model, on `data` where its task reads any, and leave config.toml, best and last weights, the state and log.jsonl in `output_dir`.
+    """Train a model and leave config.toml, best and last weights, the state and log.jsonl in `output_dir`.
 
+    `data` is what its task reads; emitter models, whose frames are simulated, need none.
     `max_steps` stops early without changing the schedule. `resume` goes on from last.state.safetensors with the same
     losses as an uninterrupted run. Raises UsageError when there is nothing to resume or the config has changed,
     VarError when the loss is no longer finite.

@@ -1,0 +1,383 @@
+"""`var super-resolve`: a camera stack becomes a table of emitters, a map and an image, whatever the microscope."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from varcli.cli.emitter_outputs import (
+    Outputs,
+    field_of,
+    read_formats,
+    read_render,
+    stem_of,
+    write_map,
+    write_progress,
+    write_render,
+    write_tables,
+)
+from varcli.cli.microscope_options import (
+    Baseline,
+    CameraOption,
+    ElectronsPerAdu,
+    EmGain,
+    FramesOption,
+    PixelSize,
+    PsfSigma,
+    QuantumEfficiency,
+    ReadNoise,
+    RoiOption,
+    SaidMicroscope,
+    read_said,
+    read_window,
+)
+from varcli.cli.options import (
+    Device,
+    DeviceOption,
+    JsonOption,
+    OutputDirOption,
+    OverwriteOption,
+    complete_checkpoint,
+    pick_device,
+)
+from varcli.cli.output import emit
+from varcli.cli.progress import Display
+from varcli.errors import UsageError, VarError
+
+if TYPE_CHECKING:
+    from varcli.checkpoint import Header
+    from varcli.emitters.localize import Settings, Stopped
+    from varcli.emitters.partial import Partial
+    from varcli.emitters.probe import Microscope, Network
+    from varcli.emitters.stack import Stack
+
+
+class Mode(StrEnum):
+    """What is drawn besides the table, the map and the rendering."""
+
+    super_resolution = "super-resolution"
+    progressive = "progressive"
+    both = "both"
+
+
+class Polish(StrEnum):
+    """What becomes of the network's candidates."""
+
+    mle = "mle"
+    none = "none"
+
+
+class MapKind(StrEnum):
+    """What the map of expected emitters holds."""
+
+    sum = "sum"
+    frames = "frames"
+    none = "none"
+
+
+Images = Annotated[list[Path], typer.Argument(metavar="IMG.tif...", help="The stack; several files follow each other.")]
+To = Annotated[
+    str, typer.Option("--to", metavar="R|Kx", help="Grid of the map: cells per 40 camera pixels, or cells per pixel.")
+]
+ModeOption = Annotated[
+    Mode, typer.Option("--mode", help="progressive and both also draw the first frame at every scale.")
+]
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", help="A model's name, file or run folder.", autocompletion=complete_checkpoint)
+]
+Channel = Annotated[
+    int | None, typer.Option("--channel", min=0, help="The channel to take, or the plane of a z-stack.")
+]
+Threshold = Annotated[float, typer.Option("--threshold", metavar="P", help="Least probability of an emitter.")]
+PolishOption = Annotated[
+    Polish, typer.Option("--polish", help="Fit all emitters jointly by maximum likelihood, or keep the network's word.")
+]
+FormatOption = Annotated[str, typer.Option("--format", help="Formats of the table, separated by commas.")]
+MapOption = Annotated[
+    MapKind, typer.Option("--map", help="Expected emitters per cell: summed over frames, of each frame, or not at all.")
+]
+RenderOption = Annotated[str, typer.Option("--render", metavar="NM|none", help="Pixel of the rendered image.")]
+GifOption = Annotated[bool, typer.Option("--gif/--no-gif", help="Animate the first frame, coarse to fine.")]
+Fps = Annotated[float, typer.Option("--fps", min=0.1, max=100, help="Frames a second of the animation.")]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Frames worked on together; by the size of a frame otherwise.")
+]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that was asked for, checked, with the stack opened and nothing heavy loaded yet."""
+
+    stack: "Stack"
+    said: SaidMicroscope
+    settings: "Settings"
+    outputs: Outputs
+    checkpoint: str
+    header: "Header"
+    device: Device
+    call: dict[str, Any]
+
+
+def super_resolve(
+    images: Images,
+    to: To = "80",
+    mode: ModeOption = Mode.super_resolution,
+    checkpoint: Checkpoint = "emitter-2d",
+    camera: CameraOption = None,
+    pixel_size: PixelSize = None,
+    baseline: Baseline = None,
+    e_per_adu: ElectronsPerAdu = None,
+    em_gain: EmGain = None,
+    qe: QuantumEfficiency = None,
+    read_noise: ReadNoise = None,
+    psf_sigma: PsfSigma = "auto",
+    frames: FramesOption = None,
+    roi: RoiOption = None,
+    channel: Channel = None,
+    threshold: Threshold = 0.5,
+    polish: PolishOption = Polish.mle,
+    formats: FormatOption = "csv",
+    map_kind: MapOption = MapKind.sum,
+    render: RenderOption = "10",
+    gif: GifOption = False,
+    fps: Fps = 2,
+    device: DeviceOption = Device.auto,
+    batch_size: BatchSize = None,
+    output_dir: OutputDirOption = Path("outputs"),
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the emitters in a camera stack and write STEM_emitters.csv, STEM_to80.tif and STEM_render.tif and .png.
+
+    What is not said of the microscope is taken from the file, else estimated, else a stated default, and named as
+    assumed. A run that was stopped goes on when the same call is given again.
+    JSON keys: input, tables, map, render {tif, png}, progressive, gif (paths, null for what was not asked for), frames,
+    emitters, complete, resumed_at, seconds, frames_per_second, assumed, warnings and provenance (the same that stands
+    beside the table).
+    """
+    from varcli.emitters.localize import Settings
+    from varcli.emitters.stack import Stack
+
+    header, scales = _model(checkpoint)
+    scale = _scale(to, scales)
+    if not 0 < threshold < 1:
+        raise UsageError(f"--threshold {threshold:g}: must be above 0 and below 1", "for example --threshold 0.5")
+    said = read_said(
+        camera,
+        psf_sigma,
+        pixel_size_nm=pixel_size,
+        baseline_adu=baseline,
+        e_per_adu=e_per_adu,
+        em_gain=em_gain,
+        qe=qe,
+        read_noise_e=read_noise,
+    )
+    progressive = mode is not Mode.super_resolution
+    drawn = (read_formats(formats), scale, map_kind.value, read_render(render), progressive, gif, fps)
+    outputs = Outputs(output_dir, stem_of(images[0]), *drawn)
+    stack = Stack.open(images, channel)
+    window, to_end = read_window(stack, frames, roi)
+    map_scale = None if map_kind is MapKind.none else scale
+    settings = Settings(window, threshold, polish.value, batch_size, map_scale, to_end)
+    call = _call(stack, said, settings, outputs, header, mode, device)
+    job = Job(stack, said, settings, outputs, checkpoint, header, device, call)
+    partial = _open_partial(job, overwrite)
+    try:
+        document, stopped = _run(job, partial)
+    except BaseException:
+        partial.close()
+        raise
+    partial.remove()
+    emit(document, _lines(document), as_json)
+    if stopped is not None:
+        done = document["frames"]
+        raise VarError(stopped.error.message, f"the {done} frames before were analysed and written")
+
+
+def _model(checkpoint: str) -> "tuple[Header, tuple[int, ...]]":
+    """What the checkpoint says of itself, and its scales."""
+    from varcli import registry
+
+    _, header = registry.find_header(checkpoint, task="emitters")
+    model = header.config["model"]
+    if model.get("grid") == "absolute":
+        hint = "its scales count cells of whole images: model.autoregressive_inference in Python serves them"
+        raise UsageError(f"{checkpoint} has absolute grids, not cells per 40 camera pixels", hint)
+    return header, tuple(int(scale) for scale in model["scales"])
+
+
+def _scale(text: str, scales: tuple[int, ...]) -> int:
+    """A scale of the model from "80" or "2x"; raises UsageError."""
+    from varcli.emitters.model_config import FIELD_PX
+
+    try:
+        asked = float(text[:-1]) * FIELD_PX if text.lower().endswith("x") else float(text)
+    except ValueError:
+        raise UsageError(f"--to {text!r}: not a grid", "for example --to 80, or --to 2x") from None
+    if asked not in scales:
+        known = ", ".join(f"{scale} ({scale / FIELD_PX:g}x)" for scale in scales)
+        raise UsageError(f"--to {text}: the model has no such scale", f"it has {known}")
+    return int(asked)
+
+
+def _call(
+    stack: "Stack",
+    said: SaidMicroscope,
+    settings: "Settings",
+    outputs: Outputs,
+    header: "Header",
+    mode: Mode,
+    device: Device,
+) -> dict[str, Any]:
+    """What makes two calls the same: input, checkpoint and every option that the results depend on."""
+    from varcli import __version__
+
+    drawn = asdict(outputs)
+    for name in ("folder", "stem"):
+        drawn.pop(name)
+    return {
+        "software": __version__,
+        "input": [stack.fingerprint(), *(path.name for path in stack.paths)],
+        "checkpoint": header.digest,
+        "camera": said.document(),
+        "psf_sigma": said.sigma_px,
+        **asdict(settings),
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in drawn.items()},
+        "mode": mode.value,
+        "device": device.value,
+    }
+
+
+def _open_partial(job: Job, overwrite: bool) -> "Partial":
+    """The state to begin with or to go on from; raises UsageError where outputs exist or it is of another call."""
+    from varcli.emitters.localize import map_shape
+    from varcli.emitters.maps import refuse_huge
+    from varcli.emitters.partial import Partial
+    from varcli.files import ensure_output_dir, refuse_existing
+
+    outputs, window = job.outputs, job.settings.window
+    shape = map_shape(window, outputs.scale)
+    refuse_huge(shape, "the map", "--roi takes a part, --map none leaves it out")
+    kind = job.outputs.map_kind
+    if outputs.partial.exists():
+        partial = Partial(outputs.partial, job.call, kind, shape)  # type: ignore[arg-type]
+        if not partial.state.writing:
+            # An interrupted run that was writing may have left some of its outputs: they are its own.
+            try:
+                refuse_existing(outputs.paths(), overwrite)
+            except UsageError:
+                partial.close()
+                raise
+        return partial
+    refuse_existing(outputs.paths(), overwrite)
+    ensure_output_dir(outputs.folder)
+    return Partial(outputs.partial, job.call, kind, shape)  # type: ignore[arg-type]
+
+
+def _run(job: Job, partial: "Partial") -> "tuple[dict[str, Any], Stopped | None]":
+    """Find, show and write; returns the document of --json, and why the stack ended early if it did."""
+    from varcli import registry
+    from varcli.emitters.calibration import Calibration
+    from varcli.emitters.domain import TrainedDomain
+    from varcli.emitters.localize import ChunkDone, Knowledge, Stopped, localize
+    from varcli.events import StackProbed
+
+    network: Any = registry.load_model(job.checkpoint, pick_device(job.device), task="emitters")[0]
+    data = job.header.data
+    calibration = Calibration.of(data, job.settings.polish)
+    knowledge = Knowledge(job.said.camera, job.said.sigma_px, TrainedDomain.of(data), calibration)
+    resumed_at, began = partial.state.frames, time.perf_counter()
+    microscope, stopped = None, None
+    with Display() as display:
+        for event in display.follow(localize(job.stack, network, knowledge, job.settings, done=resumed_at)):
+            if isinstance(event, StackProbed):
+                microscope = event.microscope
+                _tell(display, job.stack, microscope)
+            elif isinstance(event, ChunkDone):
+                partial.add(event)
+            elif isinstance(event, Stopped):
+                stopped = event
+        assert microscope is not None
+        seconds = time.perf_counter() - began
+        partial.begin_writing()
+        document = _write(job, partial, network, microscope, stopped, display)
+    document["resumed_at"] = resumed_at
+    document["seconds"] = round(seconds, 3)
+    document["frames_per_second"] = round((partial.state.frames - resumed_at) / max(seconds, 1e-9), 1)
+    return document, stopped
+
+
+def _tell(display: Display, stack: "Stack", microscope: "Microscope") -> None:
+    """Say what is assumed and what lies outside of what the model knows."""
+    for known in microscope.assumed:
+        display.say(f"assumed: {known}")
+    for sentence in stack.assumed:
+        display.say(f"assumed: {sentence}")
+    for outside in microscope.outside:
+        display.warn(str(outside))
+
+
+def _write(
+    job: Job,
+    partial: "Partial",
+    network: "Network",
+    microscope: "Microscope",
+    stopped: "Stopped | None",
+    display: Display,
+) -> dict[str, Any]:
+    """Write every output; returns the document of --json without its times."""
+    from varcli.emitters.maps import progress_of
+    from varcli.emitters.provenance import Source, provenance
+
+    outputs, window, stack = job.outputs, job.settings.window, job.stack
+    pixel_nm = microscope.camera.pixel_size_nm
+    warnings = [str(outside) for outside in microscope.outside]
+    health = partial.health()
+    found = [*(health.warnings() if health else []), *([] if partial.state.rows else ["no emitter was found"])]
+    left_out = write_render(outputs, partial, window, pixel_nm)
+    if left_out:
+        found.append(f"{left_out} emitters without a finite uncertainty are not in the rendered image")
+    for warning in found:
+        display.warn(warning)
+    warnings += found
+    source = Source(job.checkpoint, job.header)
+    said = stopped.error.message if stopped else None
+    meta = provenance(stack, job.settings, microscope, source, partial.state, outputs.scale, warnings, said)
+    write_map(outputs, partial, window, pixel_nm)
+    if outputs.picture or outputs.animation:
+        scales = [scale for scale in _scales(job) if scale <= outputs.scale]
+        progress = progress_of(stack, window, network, microscope, scales, job.settings.threshold)
+        title = f"{outputs.stem} · frame {window.first}"
+        write_progress(outputs, progress, title, display.show)
+    # The table last: where it is, everything is.
+    write_tables(outputs, partial, field_of(microscope, stack, stack.frames), meta)
+    render = outputs.renders
+    return {
+        "input": [str(path) for path in stack.paths],
+        "tables": [str(path) for path in outputs.tables()],
+        "map": outputs.map and str(outputs.map),
+        "render": render and {"tif": str(render[0]), "png": str(render[1])},
+        "progressive": outputs.picture and str(outputs.picture),
+        "gif": outputs.animation and str(outputs.animation),
+        "frames": partial.state.frames,
+        "emitters": partial.state.rows,
+        "complete": stopped is None,
+        "assumed": meta["microscope"]["assumed"],
+        "warnings": warnings,
+        "provenance": meta,
+    }
+
+
+def _scales(job: Job) -> list[int]:
+    return [int(scale) for scale in job.header.config["model"]["scales"]]
+
+
+def _lines(document: dict[str, Any]) -> Iterator[str]:
+    files = [*document["tables"], document["map"], *(document["render"] or {}).values()]
+    yield "  ".join(path for path in (*files, document["progressive"], document["gif"]) if path)
+    rate = document["frames_per_second"]
+    yield f"{document['emitters']} emitters in {document['frames']} frames ({rate:g} frames/s)"

@@ -1,0 +1,207 @@
+"""What becomes of the network's candidates: fitted jointly by maximum likelihood, or taken as they are.
+
+Legend: E emitters, n frames, Y X camera pixels.
+"""
+
+import math
+import os
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from varcli.emitters.decode import Candidates
+from varcli.emitters.predict import PhotonLaw
+
+if TYPE_CHECKING:
+    from varcli.emitters.refine import Fitted
+
+_LEAST_EMITTERS = 20  # that a photon law rests on
+_SURE = 0.8
+_SPREAD = (0.02, 0.8)  # of log electrons, that models are told
+_MOST_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Psf:
+    """A Gaussian of `sigma_px` (times and over `ellipticity` along x and y), of whose light the share `tail` lies
+    `tail_scale` times wider."""
+
+    sigma_px: float
+    ellipticity: float = 1.0
+    tail: float = 0.0
+    tail_scale: float = 2.0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variance of a pixel: `excess` per photoelectron, and `read_variance` (a number or a map [Y, X]) always."""
+
+    excess: float
+    read_variance: float | np.ndarray
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What a first look at the stack says of emitters: their brightness (None: nothing), and how many there are."""
+
+    photons: PhotonLaw | None = None
+    density_per_px2: float | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Emitters [E] in some frames: px from the corner, photoelectrons, their standard deviations, the Cramér-Rao bound
+    of a coordinate, and the probability; `sd_background` is None where nothing was fitted."""
+
+    frame: np.ndarray
+    x_px: np.ndarray
+    y_px: np.ndarray
+    electrons: np.ndarray
+    background: np.ndarray
+    sd_x_px: np.ndarray
+    sd_y_px: np.ndarray
+    sd_electrons: np.ndarray
+    sd_background: np.ndarray | None
+    crlb_px: np.ndarray
+    probability: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def rows(self, chosen: np.ndarray) -> "Found":
+        """The rows of a boolean mask or of indices, in that order."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: column[chosen] for name, column in columns.items() if column is not None})
+
+
+class Polish(Protocol):
+    """A way from candidates to emitters; frames [n, Y, X] in photoelectrons, NaN where a pixel says nothing."""
+
+    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs) -> Found:
+        """The emitters, in any order."""
+        ...
+
+    def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
+        """What the candidates of a few frames say of all emitters."""
+        ...
+
+
+def polish_of(name: str) -> Polish:
+    """The polish called "mle" or "none"."""
+    return {"mle": MaximumLikelihood, "none": Unpolished}[name]()
+
+
+class Unpolished:
+    """Candidates as the network gave them."""
+
+    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs) -> Found:
+        """Background is that around them, the bound that of an emitter alone."""
+        background = _background_at(frames_e, candidates)
+        return Found(
+            candidates.frame,
+            candidates.x_px,
+            candidates.y_px,
+            candidates.electrons,
+            background,
+            candidates.sd_x_px,
+            candidates.sd_y_px,
+            candidates.electrons * candidates.sd_log_electrons,
+            None,
+            lone_bound_px(candidates.electrons, background, noise, psf.sigma_px),
+            candidates.probability,
+        )
+
+    def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
+        """From the candidates that are sure."""
+        sure = candidates.electrons[candidates.probability >= _SURE]
+        law = None
+        if len(sure) >= _LEAST_EMITTERS:
+            log = np.log(np.maximum(sure, 1e-3))
+            middle = float(np.median(log))
+            # Of a normal law; it includes what the network errs by, as it did in training.
+            spread = 1.4826 * float(np.median(np.abs(log - middle)))
+            law = PhotonLaw(math.exp(middle), float(np.clip(spread, *_SPREAD)))
+        return Beliefs(law, len(candidates) / frames_e.size)
+
+
+class MaximumLikelihood:
+    """All emitters of a frame fitted jointly, and their number judged by the evidence of the image."""
+
+    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs) -> Found:
+        """The emitters that the image supports."""
+        fitted = self._fitted(frames_e, candidates, noise, psf, beliefs)
+        return Found(
+            fitted.frame,
+            fitted.x_px,
+            fitted.y_px,
+            fitted.electrons,
+            fitted.background,
+            fitted.sd_x_px,
+            fitted.sd_y_px,
+            fitted.sd_electrons,
+            fitted.sd_background,
+            np.sqrt((fitted.crlb_x_px**2 + fitted.crlb_y_px**2) / 2),
+            _probability(fitted, candidates),
+        )
+
+    def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
+        """From a first fit, of the emitters in it that stand alone."""
+        from varcli.emitters.refine import photon_prior
+
+        fitted = self._fitted(frames_e, candidates, noise, psf, Beliefs())
+        prior = photon_prior(fitted)
+        law = None if prior is None else PhotonLaw(math.exp(prior.log_mean), float(np.clip(prior.log_sd, *_SPREAD)))
+        return Beliefs(law, len(fitted) / frames_e.size)
+
+    def _fitted(
+        self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs
+    ) -> "Fitted":
+        from varcli.emitters import refine
+
+        law = beliefs.photons
+        return refine.refine(
+            frames_e,
+            refine.Candidates(
+                candidates.frame, candidates.x_px, candidates.y_px, candidates.electrons, candidates.probability
+            ),
+            refine.Noise(noise.excess, noise.read_variance),
+            psf.sigma_px,
+            None if law is None else refine.PhotonPrior(math.log(law.electrons), law.log_sd),
+            refine.RefineSettings(density=beliefs.density_per_px2, threads=min(_MOST_THREADS, os.cpu_count() or 1)),
+            refine.Shape(psf.ellipticity, psf.tail, psf.tail_scale),
+        )
+
+
+def _probability(fitted: "Fitted", candidates: Candidates) -> np.ndarray:
+    """That of the network for its own candidates, of the evidence for what it had not seen."""
+    evidence = 1 / (1 + np.exp(-np.clip(fitted.log_odds, -30, 30)))
+    if not len(candidates):
+        return evidence
+    return np.where(fitted.origin >= 0, candidates.probability[np.maximum(fitted.origin, 0)], evidence)
+
+
+def lone_bound_px(electrons: np.ndarray, background: np.ndarray, noise: Noise, sigma_px: float) -> np.ndarray:
+    """Least standard deviation [E] of a coordinate of an emitter that stands alone (Rieger & Stallinga 2014)."""
+    wide = sigma_px**2 + 1 / 12
+    steady = np.maximum(background, 0) + float(np.mean(noise.read_variance)) / noise.excess
+    counts = np.maximum(electrons, 1e-3)
+    tau = 2 * math.pi * wide * steady / counts
+    return np.sqrt(noise.excess * wide / counts * (1 + 4 * tau + np.sqrt(2 * tau / (1 + 4 * tau))))
+
+
+def _background_at(frames_e: np.ndarray, candidates: Candidates) -> np.ndarray:
+    """The network's own local background [E] in e per pixel, where each candidate lies."""
+    import torch
+
+    from varcli.emitters.inputs import local_background
+    from varcli.emitters.model import pad_frames
+
+    if not len(candidates):
+        return np.zeros(0)
+    used, place = np.unique(candidates.frame, return_inverse=True)
+    with torch.inference_mode():
+        ground = local_background(pad_frames(torch.from_numpy(np.ascontiguousarray(frames_e[used])))).numpy()
+    row = np.clip(candidates.y_px.astype(np.int64), 0, ground.shape[1] - 1)
+    column = np.clip(candidates.x_px.astype(np.int64), 0, ground.shape[2] - 1)
+    return ground[place, row, column].astype(np.float64)

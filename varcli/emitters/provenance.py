@@ -1,0 +1,69 @@
+"""What a result rests on: the same dictionary stands in the JSON of the command line and beside every table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from varcli import __version__
+from varcli.emitters.localize import Settings
+from varcli.emitters.partial import State
+from varcli.emitters.probe import Microscope
+from varcli.emitters.stack import Stack
+
+if TYPE_CHECKING:
+    from varcli.checkpoint import Header
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the model comes from: what it was called by, and what its file says of itself."""
+
+    name: str
+    header: "Header"
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        header = self.header
+        said = {"version": header.version, "steps": header.steps, "seed": header.seed, "digest": header.digest}
+        return {"name": self.name, **said}
+
+
+def provenance(
+    stack: Stack,
+    settings: Settings,
+    microscope: Microscope,
+    source: Source,
+    state: State,
+    scale: int,
+    warnings: Sequence[str],
+    stopped: str | None,
+) -> dict[str, Any]:
+    """Input, model, options, the microscope with all that is assumed, warnings, and whether the stack was whole."""
+    window = settings.window
+    return {
+        "software": f"varcli {__version__}",
+        "command": "super-resolve",
+        "input": {
+            "files": [str(path) for path in stack.paths],
+            "kind": stack.metadata["kind"],
+            "dtype": stack.dtype.name,
+            "fingerprint": stack.fingerprint(),
+        },
+        "checkpoint": source.document(),
+        "options": {
+            "to": scale,
+            "threshold": settings.threshold,
+            "polish": settings.polish,
+            "batch_size": settings.chunk,
+            "frames": [window.first, window.last],
+            "roi": {"x": [window.left, window.right], "y": [window.top, window.bottom]},
+        },
+        "microscope": microscope.document(),
+        "taken_for_granted": list(stack.assumed),
+        "scales": {scale: {"cells_active": at[0], "cells_total": at[1]} for scale, at in state.cells.items()},
+        "emitters": state.rows,
+        "frames_done": state.frames,
+        "complete": stopped is None,
+        "stopped": stopped,
+        "warnings": list(warnings),
+    }

@@ -1,0 +1,200 @@
+"""Fits of one spot in a small window: position, light, a sloped background, and the PSF itself, of each or of all.
+
+Fisher scoring with the variance `excess · expected + read`. The local parameters of a window are x, y, light and a
+plane of background; the shared ones are the logarithms of both widths and the share of light in a wider Gaussian.
+
+Legend: P windows, W their side.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+LOCAL, SHARED = 6, 3  # x, y, light, background, its slopes; log width along x and y, tail
+_ALL = LOCAL + SHARED
+
+
+@njit(cache=True)
+def _profile(centre, sigma, size, out):
+    """Pixel integrals of a 1D Gaussian and their derivatives by its centre and the logarithm of its width."""
+    root = 1.0 / (sigma * math.sqrt(2.0))
+    norm = 1.0 / (sigma * math.sqrt(2.0 * math.pi))
+    before, before_g, before_z = 0.0, 0.0, 0.0
+    for edge in range(size + 1):
+        z = edge - centre
+        value = 0.5 * math.erf(z * root)
+        gauss = norm * math.exp(-((z * root) ** 2))
+        if edge > 0:
+            out[0, edge - 1] = value - before
+            out[1, edge - 1] = before_g - gauss
+            out[2, edge - 1] = before_z * before_g - z * gauss
+        before, before_g, before_z = value, gauss, z
+
+
+@njit(cache=True)
+def linearise(window, variance, local, shared, tail_scale, excess, hessian, gradient):
+    """Fill expected Hessian and gradient of the log-likelihood [9, 9], [9]; return chi² and the pixels that count."""
+    size = window.shape[0]
+    core_x, core_y = np.empty((3, size)), np.empty((3, size))
+    wide_x, wide_y = np.empty((3, size)), np.empty((3, size))
+    sigma_x, sigma_y, tail = math.exp(shared[0]), math.exp(shared[1]), shared[2]
+    _profile(local[0], sigma_x, size, core_x)
+    _profile(local[1], sigma_y, size, core_y)
+    _profile(local[0], sigma_x * tail_scale, size, wide_x)
+    _profile(local[1], sigma_y * tail_scale, size, wide_y)
+    hessian[:] = 0.0
+    gradient[:] = 0.0
+    chi2, pixels, light = 0.0, 0, local[2]
+    slope = np.empty(_ALL)
+    middle = 0.5 * (size - 1)
+    for y in range(size):
+        for x in range(size):
+            if not math.isfinite(window[y, x]):
+                continue
+            core, wide = core_y[0, y] * core_x[0, x], wide_y[0, y] * wide_x[0, x]
+            shape = (1 - tail) * core + tail * wide
+            slope[0] = light * ((1 - tail) * core_y[0, y] * core_x[1, x] + tail * wide_y[0, y] * wide_x[1, x])
+            slope[1] = light * ((1 - tail) * core_y[1, y] * core_x[0, x] + tail * wide_y[1, y] * wide_x[0, x])
+            slope[2] = shape
+            slope[3] = 1.0
+            slope[4] = (x - middle) / middle
+            slope[5] = (y - middle) / middle
+            slope[6] = light * ((1 - tail) * core_y[0, y] * core_x[2, x] + tail * wide_y[0, y] * wide_x[2, x])
+            slope[7] = light * ((1 - tail) * core_y[2, y] * core_x[0, x] + tail * wide_y[2, y] * wide_x[0, x])
+            slope[8] = light * (wide - core)
+            mean = light * shape + local[3] + local[4] * slope[4] + local[5] * slope[5]
+            noise = excess * max(mean, 0.05) + variance[y, x]
+            residual = window[y, x] - mean
+            chi2 += residual * residual / noise
+            pixels += 1
+            for i in range(_ALL):
+                gradient[i] += slope[i] * residual / noise
+                for j in range(i, _ALL):
+                    hessian[i, j] += slope[i] * slope[j] / noise
+    for i in range(_ALL):
+        for j in range(i):
+            hessian[i, j] = hessian[j, i]
+    return chi2, pixels
+
+
+@njit(cache=True)
+def _move(local, step, size):
+    """Take a bounded step of the local parameters."""
+    for axis in range(2):
+        local[axis] = min(max(local[axis] + min(max(step[axis], -0.7), 0.7), 0.25 * size), 0.75 * size)
+    local[2] = max(local[2] + step[2], 0.3 * local[2])
+    for i in range(3, LOCAL):
+        local[i] += step[i]
+
+
+@njit(cache=True)
+def _solve(matrix, wanted):
+    """Solutions [n, k] of a symmetric positive system by Cholesky factors; both arguments are overwritten."""
+    size, columns = matrix.shape[0], wanted.shape[1]
+    for i in range(size):
+        matrix[i, i] = matrix[i, i] * 1.0001 + 1e-9
+    for i in range(size):
+        for j in range(i + 1):
+            left = matrix[i, j]
+            for k in range(j):
+                left -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = math.sqrt(max(left, 1e-12)) if i == j else left / matrix[j, j]
+    for column in range(columns):
+        for i in range(size):
+            left = wanted[i, column]
+            for k in range(i):
+                left -= matrix[i, k] * wanted[k, column]
+            wanted[i, column] = left / matrix[i, i]
+        for i in range(size - 1, -1, -1):
+            left = wanted[i, column]
+            for k in range(i + 1, size):
+                left -= matrix[k, i] * wanted[k, column]
+            wanted[i, column] = left / matrix[i, i]
+    return wanted
+
+
+@njit(cache=True)
+def fit_each(windows, variances, locals_, log_sigma, excess, rounds):
+    """Fit every window with a round width of its own, from `log_sigma`; `locals_` [P, 6] are moved in place.
+
+    Returns log widths [P], their standard deviations [P] and chi² per degree of freedom [P].
+    """
+    count, size = windows.shape[0], windows.shape[1]
+    widths, deviations, chi2s = np.empty(count), np.empty(count), np.empty(count)
+    hessian, gradient = np.empty((_ALL, _ALL)), np.empty(_ALL)
+    shared = np.zeros(SHARED)
+    for window in range(count):
+        shared[:2], shared[2] = log_sigma, 0.0
+        local = locals_[window]
+        reduced, pull = np.empty((LOCAL + 1, LOCAL + 1)), np.empty((LOCAL + 1, 2))
+        chi2, pixels = 0.0, 1
+        for _ in range(rounds):
+            chi2, pixels = linearise(windows[window], variances[window], local, shared, 2.0, excess, hessian, gradient)
+            for i in range(LOCAL):
+                for j in range(LOCAL):
+                    reduced[i, j] = hessian[i, j]
+                reduced[i, LOCAL] = reduced[LOCAL, i] = hessian[i, 6] + hessian[i, 7]
+                pull[i, 0], pull[i, 1] = gradient[i], 0.0
+            reduced[LOCAL, LOCAL] = hessian[6, 6] + hessian[7, 7] + 2 * hessian[6, 7]
+            pull[LOCAL, 0], pull[LOCAL, 1] = gradient[6] + gradient[7], 1.0
+            pull = _solve(reduced, pull)
+            step = pull[:, 0]
+            _move(local, step, size)
+            shared[0] = min(max(shared[0] + min(max(step[LOCAL], -0.25), 0.25), -1.2), 1.7)
+            shared[1] = shared[0]
+        widths[window] = shared[0]
+        deviations[window] = math.sqrt(max(pull[LOCAL, 1], 0.0))
+        chi2s[window] = chi2 / max(1, pixels - LOCAL - 1)
+    return widths, deviations, chi2s
+
+
+@njit(cache=True)
+def fit_shared(windows, variances, locals_, shared, tail_scale, free, excess, rounds):
+    """Fit one PSF to all windows at once; `locals_` [P, 6] and `shared` [3] are moved in place.
+
+    Only the first `free` shared parameters move. Returns their information matrix [3, 3], with the local parameters
+    marginalised, the total chi² and the pixels that count.
+    """
+    count, size = windows.shape[0], windows.shape[1]
+    hessian, gradient = np.empty((_ALL, _ALL)), np.empty(_ALL)
+    steps, links = np.empty((count, LOCAL)), np.empty((count, LOCAL, SHARED))
+    own, both = np.empty((LOCAL, LOCAL)), np.empty((LOCAL, SHARED + 1))
+    information, total, pixels = np.zeros((SHARED, SHARED)), 0.0, 0
+    for _ in range(rounds):
+        information, pull = np.zeros((SHARED, SHARED)), np.zeros(SHARED)
+        total, pixels = 0.0, 0
+        for window in range(count):
+            chi2, counted = linearise(
+                windows[window], variances[window], locals_[window], shared, tail_scale, excess, hessian, gradient
+            )
+            for i in range(LOCAL):
+                for j in range(LOCAL):
+                    own[i, j] = hessian[i, j]
+                for j in range(SHARED):
+                    both[i, j] = hessian[i, LOCAL + j]
+                both[i, SHARED] = gradient[i]
+            both = _solve(own, both)
+            steps[window], links[window] = both[:, SHARED], both[:, :SHARED]
+            for i in range(SHARED):
+                for j in range(SHARED):
+                    information[i, j] += hessian[LOCAL + i, LOCAL + j]
+                    for k in range(LOCAL):
+                        information[i, j] -= hessian[LOCAL + i, k] * links[window, k, j]
+                pull[i] += gradient[LOCAL + i]
+                for k in range(LOCAL):
+                    pull[i] -= hessian[LOCAL + i, k] * steps[window, k]
+            total += chi2
+            pixels += counted
+        step = np.zeros(SHARED)
+        step[:free] = _solve(information[:free, :free].copy(), pull[:free].copy().reshape(free, 1))[:, 0]
+        for i in range(2):
+            step[i] = min(max(step[i], -0.2), 0.2)
+        step[2] = min(max(shared[2] + min(max(step[2], -0.1), 0.1), 0.0), 0.5) - shared[2]
+        for window in range(count):
+            for i in range(LOCAL):
+                for j in range(SHARED):
+                    steps[window, i] -= links[window, i, j] * step[j]
+            _move(locals_[window], steps[window], size)
+        shared += step
+    return information, total, pixels
