@@ -203,8 +203,8 @@ def run(
         rows = [row for part in pool.map(work_on, chunks(count)) for row in part]
     table = np.concatenate(rows) if rows else np.zeros((0, COLUMNS + 1))
     columns = dict(zip((field.name for field in fields(Fitted)), table.T.copy(), strict=True))
-    columns["frame"], columns["origin"] = columns["frame"].astype(np.int64), columns["origin"].astype(np.int64)
-    return Fitted(**columns)
+    whole = {name: columns.pop(name).astype(np.int64) for name in ("frame", "origin")}
+    return Fitted(**whole, **columns)
 
 
 def chunks(count: int, size: int = 8) -> Iterator[range]:
