@@ -164,6 +164,7 @@ def run(
     law = law_of(candidates, prior, settings, count * height * width)
     order = np.argsort(candidates.frame, kind="stable")
     first = np.searchsorted(candidates.frame[order], np.arange(count + 1))
+    padded = np.append(order, -1)
     values = np.stack([candidates.x_px, candidates.y_px, candidates.electrons], 1).astype(np.float64)[order]
 
     def work_on(chunk: range) -> list[np.ndarray]:
@@ -193,7 +194,7 @@ def run(
                 work,
             )
             origin = found[:, -1].astype(np.int64)
-            found[:, -1] = np.where(origin >= 0, order[np.maximum(first[k] + origin, 0) % max(len(order), 1)], -1)
+            found[:, -1] = np.where(origin >= 0, padded[first[k] + origin], -1)
             rows.append(np.concatenate([np.full((len(found), 1), float(k)), found], 1))
         return rows
 
