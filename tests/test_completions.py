@@ -55,7 +55,7 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("var ", {"sample", "gif", "simulate", "train", "inspect", "evaluate"}),
+        ("var ", {"sample", "gif", "simulate", "super-resolve", "train", "inspect", "evaluate"}),
         ("var evaluate ", {"likelihood", "music", "emitters"}),
         ("var evaluate music made songs --split ", {"train", "valid", "test", "all"}),
         ("var sample --mode ", {"unconditional", "continuation", "inpainting", "harmonise"}),
