@@ -22,7 +22,7 @@ from varcli.emitters.said_camera import SaidCamera
 from varcli.emitters.stack import Stack, StackHealth
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
-from varcli.events import FramesDone, ScaleDone, StackProbed
+from varcli.events import FramesDone, ScaleDone, StackOpened, StackProbed
 
 T = TypeVar("T")
 
@@ -67,8 +67,8 @@ class Knowledge:
 class ChunkDone:
     """Emitters of frames `start` to `stop` - 1 of the stack, sorted by frame, then y, then x.
 
-    `counts` are expected emitters per cell of the map's scale [n, rows, columns], if wanted; `cells` those worked out and
-    in all, by scale; `health` what was seen of the frames.
+    `counts` are expected emitters per cell of the map's scale [n, rows, columns], if wanted. `cells` are those worked
+    out and those in all, by scale, `health` is what was seen of the frames.
     """
 
     start: int
@@ -96,7 +96,7 @@ class _Read:
     health: StackHealth
 
 
-Event = StackProbed | ScaleDone | FramesDone | ChunkDone | Stopped
+Event = StackOpened | StackProbed | ScaleDone | FramesDone | ChunkDone | Stopped
 
 
 def localize(
@@ -104,11 +104,12 @@ def localize(
 ) -> Iterator[Event]:
     """Find the emitters of a stack; `done` frames of the window were finished before and are left out.
 
-    Yields StackProbed first, then for each chunk ScaleDone (per scale), ChunkDone and FramesDone, and Stopped where
-    the stack cannot be read to its end. Raises VarError where not even its first frame can.
+    Yields StackOpened and StackProbed first, then for each chunk ScaleDone (per scale), ChunkDone and FramesDone, and
+    Stopped where the stack cannot be read to its end. Raises VarError where not even its first frame can.
     """
     polish = polish_of(settings.polish)
     window = settings.window
+    yield StackOpened(window.frames, window.height, window.width)
     microscope = look(stack, window, network, polish, knowledge.camera, knowledge.sigma_px, knowledge.domain)
     yield StackProbed(window.frames, window.height, window.width, microscope)
     emitters, began = 0, time.perf_counter()
