@@ -1,6 +1,6 @@
 """The smooth background under emitters: a bilinear mesh of knots, fitted together with how bright all spots are.
 
-Background and the brightness of crowded emitters take from one another slowly if they are fitted in turn. So a step here
+Background and brightness of crowded emitters take from one another slowly if they are fitted in turn. So a step here
 solves for two meshes at once, one added to the background and one that scales the spots.
 
 Legend: Y X camera pixels, knots [A, B].

@@ -405,4 +405,4 @@ def _windows(seen_BYXC: Tensor, cells: Cells, scale: int) -> Tensor:
     step = torch.arange(pixels + 2, device=row.device)
     offset = (step[:, None] * X + step).flatten()
     index = ((cells.frame_L * Y + row) * X + column)[:, None] + offset
-    return seen_BYXC.reshape(B * Y * X, C).index_select(0, index.flatten()).view(len(index), -1)
+    return seen_BYXC.reshape(B * Y * X, C).index_select(0, index.flatten()).view(len(index), len(offset) * C)

@@ -10,6 +10,7 @@ import numpy as np
 
 from varcli.emitters.camera import Camera
 from varcli.emitters.domain import Outside, TrainedDomain
+from varcli.emitters.hot import filled, hot_pixels
 from varcli.emitters.polish import Beliefs, Noise, Polish, Psf
 from varcli.emitters.predict import Conditions, Prediction
 from varcli.emitters.resolve_camera import Known, refuse_impossible, resolve_camera
@@ -73,6 +74,7 @@ class Microscope:
     beliefs: Beliefs
     known: tuple[Known, ...]
     outside: tuple[Outside, ...] = field(default=())
+    hot: np.ndarray | None = None  # pixels of the window [Y, X] that are left out; None: not looked for
 
     @property
     def noise(self) -> Noise:
@@ -100,6 +102,7 @@ class Microscope:
             "emitter_electrons": None if law is None else {"median": law.electrons, "log_sd": law.log_sd},
             "density_per_100px2": None if density is None else 100 * density,
             "outside_trained_domain": [outside.document() for outside in self.outside],
+            "hot_pixels": None if self.hot is None else int(self.hot.sum()),
         }
 
 
@@ -128,6 +131,8 @@ def look(
     near = cut_camera(camera, place)
     refuse_impossible(near, frames_adu)
     frames_e = near.to_electrons(frames_adu)
+    hot = hot_pixels(frames_e)
+    frames_e = filled(frames_e, hot)
     psf, psf_known = _psf(frames_e, near, said_sigma_px)
     background = _background(frames_e)
     few = frames_e[_spread(len(frames_e), _MOST_PIXELS // frames_e[0].size)]
@@ -137,7 +142,9 @@ def look(
     electrons = beliefs.photons.electrons if beliefs.photons else None
     density = 100 * (beliefs.density_per_px2 or 0.0)
     outside = domain.outside(psf.sigma_px, background, electrons, density)
-    return Microscope(camera, psf, background, beliefs, (*known, psf_known), outside)
+    left_out = np.zeros((window.height, window.width), bool)
+    left_out[place] = hot
+    return Microscope(camera, psf, background, beliefs, (*known, psf_known), outside, left_out)
 
 
 def cut_maps(said: SaidCamera, window: Window, stack: Stack) -> SaidCamera:

@@ -1,6 +1,6 @@
 """Refinement of emitters against the image: joint maximum likelihood, how many there are, and their Cramér-Rao bounds.
 
-Everything is in photoelectrons and camera pixels from the corner of the frame. Frames are independent of one another, so
+All is in photoelectrons and camera pixels from the corner of the frame. Frames are independent of one another, so
 results do not depend on how many threads share them.
 
 Legend: n frames, Y X camera pixels, E emitters.
@@ -48,10 +48,10 @@ class Shape:
 class RefineSettings:
     """Limits of the search.
 
-    `sweeps` of the joint fit before the search, `rounds` of moves at most, `margin` of log evidence that a change of the
-    count must win, `model_error` as a share of the signal that the spot's shape may be wrong by while counts are judged,
-    `outliers` the share of emitters outside the law of photons, `density` emitters per px² (None: as many as candidates),
-    `block` emitters fitted at once at most, `threads` that share the frames.
+    `sweeps` of the joint fit before the search, `rounds` of moves at most, `margin` of log evidence that a change of
+    the count must win, `model_error` as a share of the signal that the spot's shape may be wrong by while counts are
+    judged, `outliers` the share of emitters outside the law of photons, `density` emitters per px² (None: as many as
+    candidates), `block` emitters fitted at once at most, `threads` that share the frames.
     """
 
     sweeps: int = 2
@@ -193,7 +193,9 @@ def run(
                 work,
             )
             origin = found[:, -1].astype(np.int64)
-            found[:, -1] = np.where(origin >= 0, order[np.maximum(first[k] + origin, 0) % max(len(order), 1)], -1)
+            found[:, -1] = -1
+            known = origin >= 0
+            found[known, -1] = order[first[k] + origin[known]]
             rows.append(np.concatenate([np.full((len(found), 1), float(k)), found], 1))
         return rows
 
