@@ -1,4 +1,4 @@
-"""`var super-resolve` end to end: files, provenance, what is assumed, resuming, stacks that are not whole, bad input."""
+"""`var super-resolve` end to end: files, provenance, what is assumed, resuming, broken stacks, bad input."""
 
 import json
 from pathlib import Path
@@ -107,8 +107,8 @@ def test_a_part_gives_the_rows_of_the_whole(
 ) -> None:
     run_json(*call.args(stack, "--format", "bench"))
     part = run_json(*call.args(stack, "--format", "bench", *options, "--output-dir", tmp_path / "part"))
-    rows = [line.rsplit(",", 3)[0] for line in (tmp_path / "out/img_emitters_bench.csv").read_text().splitlines()]
-    few = [line.rsplit(",", 3)[0] for line in (tmp_path / "part/img_emitters_bench.csv").read_text().splitlines()]
+    rows = [line.rsplit(",", 3)[0] for line in (tmp_path / "out/img_bench.csv").read_text().splitlines()]
+    few = [line.rsplit(",", 3)[0] for line in (tmp_path / "part/img_bench.csv").read_text().splitlines()]
     assert 5 < len(few) < len(rows)
     if options[0] == "--frames":
         assert set(few) <= set(rows)
@@ -197,10 +197,10 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
 def test_another_stack_under_the_same_name_is_another_call(
     call: Call, stack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "load_model", lambda *_, **__: (Maxima(stop_at=1), None))
-    assert run(*call.args(stack)).exit_code == 130
+    monkeypatch.setattr(registry, "load_model", lambda *_, **__: (Maxima(stop_at=3), None))
+    assert run(*call.args(stack, "--batch-size", 2)).exit_code == 130
     save_stack(stack, spots(seed=1))
-    done = run(*call.args(stack))
+    done = run(*call.args(stack, "--batch-size", 2))
     assert done.exit_code == 2 and "input" in done.stderr
 
 
@@ -238,7 +238,9 @@ def test_a_frame_that_is_no_picture_ends_a_stack(call: Call, maxima: Maxima, tmp
     frames = spots().astype(np.float32)
     frames[7, 3, 3] = np.nan
     done = run(*[*call.args(save_stack(tmp_path / "nan.tif", frames)), "--json"])
+    said = json.loads(done.stdout)
     assert done.exit_code == 1 and "frame 7" in done.stderr and "not finite" in done.stderr
+    assert said["frames"] == 7 and not said["complete"]
 
 
 def test_saturated_and_constant_frames_are_said(call: Call, maxima: Maxima, tmp_path: Path) -> None:

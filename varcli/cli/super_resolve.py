@@ -97,7 +97,9 @@ Threshold = Annotated[float, typer.Option("--threshold", metavar="P", help="Leas
 PolishOption = Annotated[
     Polish, typer.Option("--polish", help="Fit all emitters jointly by maximum likelihood, or keep the network's word.")
 ]
-FormatOption = Annotated[str, typer.Option("--format", help="Formats of the table, separated by commas.", autocompletion=complete_formats)]
+FormatOption = Annotated[
+    str, typer.Option("--format", help="Formats of the table, separated by commas.", autocompletion=complete_formats)
+]
 MapOption = Annotated[
     MapKind, typer.Option("--map", help="Expected emitters per cell: summed over frames, of each frame, or not at all.")
 ]
@@ -190,7 +192,8 @@ def super_resolve(
     try:
         document, stopped = _run(job, partial)
     except BaseException:
-        partial.close()
+        # What was found stays for the same call to go on with; a run that found nothing leaves nothing.
+        partial.close() if partial.state.frames else partial.remove()
         raise
     partial.remove()
     emit(document, _lines(document), as_json)
