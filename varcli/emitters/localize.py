@@ -23,7 +23,7 @@ from varcli.emitters.said_camera import SaidCamera
 from varcli.emitters.stack import Stack, StackHealth
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
-from varcli.events import FramesDone, ScaleDone, StackProbed
+from varcli.events import FramesDone, ScaleDone, StackOpened, StackProbed
 
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ class _Read:
     health: StackHealth
 
 
-Event = StackProbed | ScaleDone | FramesDone | ChunkDone | Stopped
+Event = StackOpened | StackProbed | ScaleDone | FramesDone | ChunkDone | Stopped
 
 
 def localize(
@@ -105,11 +105,12 @@ def localize(
 ) -> Iterator[Event]:
     """Find the emitters of a stack; `done` frames of the window were finished before and are left out.
 
-    Yields StackProbed first, then for each chunk ScaleDone (per scale), ChunkDone and FramesDone, and Stopped where
-    the stack cannot be read to its end. Raises VarError where not even its first frame can.
+    Yields StackOpened and StackProbed first, then for each chunk ScaleDone (per scale), ChunkDone and FramesDone, and
+    Stopped where the stack cannot be read to its end. Raises VarError where not even its first frame can.
     """
     polish = polish_of(settings.polish)
     window = settings.window
+    yield StackOpened(window.frames, window.height, window.width)
     microscope = look(stack, window, network, polish, knowledge.camera, knowledge.sigma_px, knowledge.domain)
     yield StackProbed(window.frames, window.height, window.width, microscope)
     emitters, began = 0, time.perf_counter()

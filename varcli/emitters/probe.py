@@ -3,6 +3,7 @@
 Legend: n frames, Y X camera pixels.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from varcli.emitters.predict import Conditions, Prediction
 from varcli.emitters.resolve_camera import Known, refuse_impossible, resolve_camera
 from varcli.emitters.said_camera import SaidCamera
 from varcli.emitters.stack import Stack
+from varcli.errors import VarError
 
 MOST_FRAMES = 60
 _MOST_SIDE = 512  # pixels of a large frame that are looked at, where it varies most
@@ -178,9 +180,21 @@ def _spread_frames(stack: Stack, window: Window) -> tuple[np.ndarray, tuple[slic
     chosen = window.first + _spread(window.frames, MOST_FRAMES)
     place = (slice(0, window.height), slice(0, window.width))
     if max(window.height, window.width) > _MOST_SIDE:
-        few = [window.read(stack, int(i), int(i) + 1)[0] for i in chosen[:: max(1, len(chosen) // 4)]]
-        place = _liveliest(np.stack(few))
-    return np.stack([window.read(stack, int(i), int(i) + 1)[0][place] for i in chosen]), place
+        place = _liveliest(np.stack(list(_read_some(stack, window, chosen[:: max(1, len(chosen) // 4)], place))))
+    return np.stack(list(_read_some(stack, window, chosen, place))), place
+
+
+def _read_some(stack: Stack, window: Window, chosen: np.ndarray, place: tuple[slice, slice]) -> Iterator[np.ndarray]:
+    """The place in those of the chosen frames that can be read; raises VarError where none can."""
+    broken, count = None, 0
+    for frame in chosen.tolist():
+        try:
+            yield window.read(stack, frame, frame + 1)[0][place].copy()
+            count += 1
+        except VarError as error:
+            broken = broken or error
+    if broken and not count:
+        raise broken
 
 
 def _liveliest(frames: np.ndarray) -> tuple[slice, slice]:
