@@ -154,6 +154,13 @@ def test_bicubic_is_pytorchs() -> None:
     assert torch.allclose(bicubic(x, (40, 21)), F.interpolate(x, size=(40, 21), mode="bicubic"), atol=1e-5)
 
 
+def test_a_model_that_has_predicted_can_still_learn() -> None:
+    model = small(embed_dim=18)
+    model.predict(frames(1, 44, 52).numpy(), Conditions(1.3, 2.56, 1.0))
+    sum(output.log_count.sum() for output in model(frames(1, 44, 52))).backward()
+    assert model.leaf.norm.weight.grad is None and model.encoder.modulation.weight.grad is not None
+
+
 def test_the_running_map_follows_its_definition() -> None:
     quantizer = EmitterVectorQuantizer(8, 3, (2, 4, 8))
     f_hat, h = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 2, 2)
