@@ -107,7 +107,7 @@ def run(*args: object) -> Result:
 def run_json(*args: object) -> dict[str, Any]:
     """Run `var ... --json` and read the one document on stdout."""
     result = run(*args, "--json")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 0, (result.stderr, result.exception)
     return json.loads(result.stdout)
 
 

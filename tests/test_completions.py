@@ -55,7 +55,7 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("var ", {"sample", "gif", "simulate", "train", "inspect", "evaluate"}),
+        ("var ", {"sample", "gif", "simulate", "super-resolve", "train", "inspect", "evaluate"}),
         ("var evaluate ", {"likelihood", "music", "emitters"}),
         ("var evaluate music made songs --split ", {"train", "valid", "test", "all"}),
         ("var sample --mode ", {"unconditional", "continuation", "inpainting", "harmonise"}),
@@ -70,8 +70,13 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
         ("var simulate ", {"emitters"}),
         ("var simulate emitters ", {name for name, _ in registry.SIMULATIONS}),
         ("var train fractal-m", {name for name in registry.names() if name.startswith("fractal-m")}),
-        ("var sample --checkpoint ", {entry.name for entry in registry.entries() if entry.weights}),
-        ("var evaluate likelihood ", {entry.name for entry in registry.entries() if entry.weights}),
+        ("var sample --checkpoint ", {e.name for e in registry.entries() if e.weights and e.task == "pianoroll"}),
+        (
+            "var super-resolve --checkpoint e",
+            {e.name for e in registry.entries() if e.weights and e.task == "emitters"},
+        ),
+        ("var super-resolve --polish ", {"mle", "none"}),
+        ("var evaluate likelihood ", {e.name for e in registry.entries() if e.weights and e.task == "pianoroll"}),
         ("var inspect fractal-ar-", {"fractal-ar-reference"}),
         ("var sample --checkpoint runs/", set()),
     ],

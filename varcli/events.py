@@ -131,6 +131,15 @@ class MetricCompared:
 
 
 @dataclass(frozen=True, slots=True)
+class StackOpened:
+    """A stack of `frames` frames to analyse is open; the first look at it follows."""
+
+    frames: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
 class StackProbed:
     """A first look at a stack of `frames` to analyse is done: `microscope` is what it will be analysed with."""
 
@@ -181,6 +190,7 @@ Event = (
     | CheckpointSaved
     | FrameDrawn
     | MetricCompared
+    | StackOpened
     | StackProbed
     | ScaleDone
     | FramesDone

@@ -84,7 +84,8 @@ def read_said(camera: Path | None, psf_sigma: str, **options: float | None) -> S
 
     said = SaidCamera(**options).check("", _OPTIONS)
     if camera is not None:
-        said = said.or_else(read_camera(camera))
+        # A camera file that says nothing of EM or QE describes a camera without, as docs/formats.md has it.
+        said = said.or_else(read_camera(camera)).or_else(SaidCamera(em_gain=0.0, qe=1.0))
         refuse_incomplete(said, camera)
     return SaidMicroscope(said, _sigma(psf_sigma))
 

@@ -24,11 +24,34 @@ class Device(StrEnum):
 
 
 def complete_checkpoint(incomplete: str) -> list[tuple[str, str]]:
-    """Names of the models whose weights ship; files complete where none fits."""
+    """Names of the music models whose weights ship; files complete where none fits."""
+    return _complete_weights(incomplete, "pianoroll")
+
+
+def complete_emitters(incomplete: str) -> list[tuple[str, str]]:
+    """Names of the emitter models whose weights ship; files complete where none fits."""
+    return _complete_weights(incomplete, "emitters")
+
+
+def complete_formats(incomplete: str) -> list[tuple[str, str]]:
+    """Formats of tables, the last of a list that commas separate."""
+    from varcli.emitters.tables import FORMATS
+
+    before, _, last = incomplete.rpartition(",")
+    given = before.split(",") if before else []
+    beginning = f"{before}," if before else ""
+    return [
+        (beginning + token, format.summary)
+        for token, format in FORMATS.items()
+        if token.startswith(last) and token not in given
+    ]
+
+
+def _complete_weights(incomplete: str, task: str) -> list[tuple[str, str]]:
     return [
         (entry.name, entry.summary)
         for entry in registry.entries()
-        if entry.weights is not None and entry.name.startswith(incomplete)
+        if entry.weights is not None and entry.task == task and entry.name.startswith(incomplete)
     ]
 
 

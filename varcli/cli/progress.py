@@ -22,6 +22,7 @@ from varcli.events import (
     SampleDone,
     SampleStarted,
     ScaleDone,
+    StackOpened,
     StackProbed,
     TrainStep,
     Validated,
@@ -98,6 +99,8 @@ class Status:
         """What to say at the end, in a few words; empty if nothing happened."""
         for event in self._all(SampleStarted):
             return f"{self.samples_done} of {event.total} sample{'s' if event.total != 1 else ''} done"
+        for event in self._all(FramesDone):
+            return f"frames {_found(event)}"
         return " · ".join(map(str, self.rows()))
 
     def _all(self, kind: type[E]) -> Iterator[E]:
@@ -117,14 +120,18 @@ class Status:
 
     def _stack(self) -> Iterator[Row]:
         """Frames of a stack, then what each scale did of the latest ones."""
-        for probed in self._all(StackProbed):
+        for opened in self._all(StackOpened):
             done = self.latest.get(FramesDone)
             if isinstance(done, FramesDone):
-                note = f"{done.done}/{done.total} · {done.fps:.3g} frames/s · {done.emitters} emitters"
-                yield Row("frames", done.done, done.total, note)
+                yield Row("frames", done.done, done.total, _found(done))
             else:
-                yield Row("frames", 0, probed.frames, f"0/{probed.frames}")
+                looking = "" if StackProbed in self.latest else " · looking at the stack"
+                yield Row("frames", 0, opened.frames, f"0/{opened.frames}{looking}")
             yield from (_scale(self.scales[scale]) for scale in sorted(self.scales))
+
+
+def _found(event: FramesDone) -> str:
+    return f"{event.done}/{event.total} · {event.fps:.3g} frames/s · {event.emitters} emitters"
 
 
 def _scale(event: ScaleDone) -> Row:

@@ -41,7 +41,8 @@ from varcli.cli.options import (
     JsonOption,
     OutputDirOption,
     OverwriteOption,
-    complete_checkpoint,
+    complete_emitters,
+    complete_formats,
     pick_device,
 )
 from varcli.cli.output import emit
@@ -87,7 +88,7 @@ ModeOption = Annotated[
     Mode, typer.Option("--mode", help="progressive and both also draw the first frame at every scale.")
 ]
 Checkpoint = Annotated[
-    str, typer.Option("--checkpoint", help="A model's name, file or run folder.", autocompletion=complete_checkpoint)
+    str, typer.Option("--checkpoint", help="A model's name, file or run folder.", autocompletion=complete_emitters)
 ]
 Channel = Annotated[
     int | None, typer.Option("--channel", min=0, help="The channel to take, or the plane of a z-stack.")
@@ -96,7 +97,9 @@ Threshold = Annotated[float, typer.Option("--threshold", metavar="P", help="Leas
 PolishOption = Annotated[
     Polish, typer.Option("--polish", help="Fit all emitters jointly by maximum likelihood, or keep the network's word.")
 ]
-FormatOption = Annotated[str, typer.Option("--format", help="Formats of the table, separated by commas.")]
+FormatOption = Annotated[
+    str, typer.Option("--format", help="Formats of the table, separated by commas.", autocompletion=complete_formats)
+]
 MapOption = Annotated[
     MapKind, typer.Option("--map", help="Expected emitters per cell: summed over frames, of each frame, or not at all.")
 ]
@@ -156,8 +159,8 @@ def super_resolve(
     What is not said of the microscope is taken from the file, else estimated, else a stated default, and named as
     assumed. A run that was stopped goes on when the same call is given again.
     JSON keys: input, tables, map, render {tif, png}, progressive, gif (paths, null for what was not asked for), frames,
-    emitters, complete, resumed_at, seconds, frames_per_second, assumed, warnings and provenance (the same that stands
-    beside the table).
+    emitters, complete, resumed_at, seconds {look, frames, write}, frames_per_second (of the step "frames"), assumed,
+    warnings and provenance (the same that stands beside the table).
     """
     from varcli.emitters.localize import Settings
     from varcli.emitters.stack import Stack
@@ -189,7 +192,8 @@ def super_resolve(
     try:
         document, stopped = _run(job, partial)
     except BaseException:
-        partial.close()
+        # What was found stays for the same call to go on with; a run that found nothing leaves nothing.
+        partial.close() if partial.state.frames else partial.remove()
         raise
     partial.remove()
     emit(document, _lines(document), as_json)
@@ -291,23 +295,25 @@ def _run(job: Job, partial: "Partial") -> "tuple[dict[str, Any], Stopped | None]
     calibration = Calibration.of(data, job.settings.polish)
     knowledge = Knowledge(job.said.camera, job.said.sigma_px, TrainedDomain.of(data), calibration)
     resumed_at, began = partial.state.frames, time.perf_counter()
+    probed = began
     microscope, stopped = None, None
     with Display() as display:
         for event in display.follow(localize(job.stack, network, knowledge, job.settings, done=resumed_at)):
             if isinstance(event, StackProbed):
-                microscope = event.microscope
+                microscope, probed = event.microscope, time.perf_counter()
                 _tell(display, job.stack, microscope)
             elif isinstance(event, ChunkDone):
                 partial.add(event)
             elif isinstance(event, Stopped):
                 stopped = event
         assert microscope is not None
-        seconds = time.perf_counter() - began
+        found = time.perf_counter()
         partial.begin_writing()
         document = _write(job, partial, network, microscope, stopped, display)
     document["resumed_at"] = resumed_at
-    document["seconds"] = round(seconds, 3)
-    document["frames_per_second"] = round((partial.state.frames - resumed_at) / max(seconds, 1e-9), 1)
+    steps = {"look": probed - began, "frames": found - probed, "write": time.perf_counter() - found}
+    document["seconds"] = {name: round(seconds, 3) for name, seconds in steps.items()}
+    document["frames_per_second"] = round((partial.state.frames - resumed_at) / max(steps["frames"], 1e-9), 1)
     return document, stopped
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from varcli.emitters.calibration import Calibration
 from varcli.emitters.domain import TrainedDomain
+from varcli.emitters.hot import filled
 from varcli.emitters.model_config import FIELD_PX
 from varcli.emitters.polish import Found, Polish, polish_of
 from varcli.emitters.predict import Prediction
@@ -22,7 +23,7 @@ from varcli.emitters.said_camera import SaidCamera
 from varcli.emitters.stack import Stack, StackHealth
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
-from varcli.events import FramesDone, ScaleDone, StackProbed
+from varcli.events import FramesDone, ScaleDone, StackOpened, StackProbed
 
 T = TypeVar("T")
 
@@ -67,8 +68,8 @@ class Knowledge:
 class ChunkDone:
     """Emitters of frames `start` to `stop` - 1 of the stack, sorted by frame, then y, then x.
 
-    `counts` are expected emitters per cell of the map's scale [n, rows, columns], if wanted; `cells` those worked out and
-    in all, by scale; `health` what was seen of the frames.
+    `counts` are expected emitters per cell of the map's scale [n, rows, columns], if wanted; `cells` those worked out
+    and in all, by scale; `health` what was seen of the frames.
     """
 
     start: int
@@ -92,11 +93,11 @@ class _Read:
     start: int
     frames_e: np.ndarray
     prediction: Prediction
-    saturated: np.ndarray | None
+    unusable: np.ndarray | None
     health: StackHealth
 
 
-Event = StackProbed | ScaleDone | FramesDone | ChunkDone | Stopped
+Event = StackOpened | StackProbed | ScaleDone | FramesDone | ChunkDone | Stopped
 
 
 def localize(
@@ -104,11 +105,12 @@ def localize(
 ) -> Iterator[Event]:
     """Find the emitters of a stack; `done` frames of the window were finished before and are left out.
 
-    Yields StackProbed first, then for each chunk ScaleDone (per scale), ChunkDone and FramesDone, and Stopped where
-    the stack cannot be read to its end. Raises VarError where not even its first frame can.
+    Yields StackOpened and StackProbed first, then for each chunk ScaleDone (per scale), ChunkDone and FramesDone, and
+    Stopped where the stack cannot be read to its end. Raises VarError where not even its first frame can.
     """
     polish = polish_of(settings.polish)
     window = settings.window
+    yield StackOpened(window.frames, window.height, window.width)
     microscope = look(stack, window, network, polish, knowledge.camera, knowledge.sigma_px, knowledge.domain)
     yield StackProbed(window.frames, window.height, window.width, microscope)
     emitters, began = 0, time.perf_counter()
@@ -156,7 +158,11 @@ def _predicted(
             frames_e = microscope.camera.to_electrons(frames_adu)
             # What the network doubts may still be judged by the image: the threshold comes after that.
             options = {"threshold": min(settings.threshold, _CANDIDATES), "scales": scales}
-            prediction = network.predict(frames_e, microscope.conditions, **options)
+            hot = microscope.hot
+            seen = frames_e if hot is None else filled(frames_e, hot)
+            prediction = network.predict(seen, microscope.conditions, **options)
+            if hot is not None and hot.any():
+                saturated = hot[None] if saturated is None else saturated | hot
             yield _Read(start, frames_e, prediction, saturated, health)
         if error is not None:
             yield error
@@ -183,9 +189,9 @@ def _finished(
     read: _Read, microscope: Microscope, polish: Polish, calibration: Calibration, settings: Settings
 ) -> ChunkDone:
     frames_e = read.frames_e
-    if read.saturated is not None and settings.polish != "none":
-        # A saturated pixel says only "at least": it has no part in the fit.
-        frames_e = np.where(read.saturated, np.float32(np.nan), frames_e)
+    if read.unusable is not None and settings.polish != "none":
+        # A saturated pixel says only "at least", a hot one nothing: they have no part in the fit.
+        frames_e = np.where(read.unusable, np.float32(np.nan), frames_e)
     candidates, beliefs = read.prediction.candidates, microscope.beliefs
     found = polish.emitters(frames_e, candidates, microscope.noise, microscope.psf, beliefs)
     found = replace(found, probability=calibration.probability(found.probability))

@@ -67,7 +67,7 @@ def significance(image, optics, z_map, electrons_map):
 
 @njit(**FLAGS)
 def gather(scene, optics, x, y, reach, most, first, members, distance):
-    """Members of a block around a place: those of `first` (-1 for none), then the nearest others; returns their number."""
+    """Members of a block around a place: those of `first` (-1: none), then the nearest others; returns their number."""
     count = 0
     for k in first:
         if k >= 0:
@@ -141,7 +141,7 @@ def births(image, scene, optics, law, margin, most, work):
 
 @njit(**FLAGS)
 def split_axis(image, scene, optics, k, out):
-    """Gain in likelihood if the spot of `k` were wider, by a local quadratic fit; its long axis as angle and distance."""
+    """Gain in likelihood if the spot of `k` were wider, by a local quadratic fit; its long axis: angle and distance."""
     height, width = image.data.shape
     x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
     half = math.ceil(2.5 * max(optics.sigma_x, optics.sigma_y))

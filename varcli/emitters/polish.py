@@ -142,7 +142,8 @@ class MaximumLikelihood:
             fitted.sd_electrons,
             fitted.sd_background,
             np.sqrt((fitted.crlb_x_px**2 + fitted.crlb_y_px**2) / 2),
-            _probability(fitted, candidates),
+            # Posterior odds of the emitter against the same image without it.
+            1 / (1 + np.exp(-np.clip(fitted.log_odds, -30, 30))),
         )
 
     def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
@@ -171,14 +172,6 @@ class MaximumLikelihood:
             refine.RefineSettings(density=beliefs.density_per_px2, threads=min(_MOST_THREADS, os.cpu_count() or 1)),
             refine.Shape(psf.ellipticity, psf.tail, psf.tail_scale),
         )
-
-
-def _probability(fitted: "Fitted", candidates: Candidates) -> np.ndarray:
-    """That of the network for its own candidates, of the evidence for what it had not seen."""
-    evidence = 1 / (1 + np.exp(-np.clip(fitted.log_odds, -30, 30)))
-    if not len(candidates):
-        return evidence
-    return np.where(fitted.origin >= 0, candidates.probability[np.maximum(fitted.origin, 0)], evidence)
 
 
 def lone_bound_px(electrons: np.ndarray, background: np.ndarray, noise: Noise, sigma_px: float) -> np.ndarray:

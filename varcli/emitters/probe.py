@@ -3,6 +3,7 @@
 Legend: n frames, Y X camera pixels.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,11 +11,13 @@ import numpy as np
 
 from varcli.emitters.camera import Camera
 from varcli.emitters.domain import Outside, TrainedDomain
+from varcli.emitters.hot import filled, hot_pixels
 from varcli.emitters.polish import Beliefs, Noise, Polish, Psf
 from varcli.emitters.predict import Conditions, Prediction
 from varcli.emitters.resolve_camera import Known, refuse_impossible, resolve_camera
 from varcli.emitters.said_camera import SaidCamera
 from varcli.emitters.stack import Stack
+from varcli.errors import VarError
 
 MOST_FRAMES = 60
 _MOST_SIDE = 512  # pixels of a large frame that are looked at, where it varies most
@@ -73,6 +76,7 @@ class Microscope:
     beliefs: Beliefs
     known: tuple[Known, ...]
     outside: tuple[Outside, ...] = field(default=())
+    hot: np.ndarray | None = None  # pixels of the window [Y, X] that are left out; None: not looked for
 
     @property
     def noise(self) -> Noise:
@@ -100,6 +104,7 @@ class Microscope:
             "emitter_electrons": None if law is None else {"median": law.electrons, "log_sd": law.log_sd},
             "density_per_100px2": None if density is None else 100 * density,
             "outside_trained_domain": [outside.document() for outside in self.outside],
+            "hot_pixels": None if self.hot is None else int(self.hot.sum()),
         }
 
 
@@ -128,6 +133,8 @@ def look(
     near = cut_camera(camera, place)
     refuse_impossible(near, frames_adu)
     frames_e = near.to_electrons(frames_adu)
+    hot = hot_pixels(frames_e)
+    frames_e = filled(frames_e, hot)
     psf, psf_known = _psf(frames_e, near, said_sigma_px)
     background = _background(frames_e)
     few = frames_e[_spread(len(frames_e), _MOST_PIXELS // frames_e[0].size)]
@@ -137,7 +144,9 @@ def look(
     electrons = beliefs.photons.electrons if beliefs.photons else None
     density = 100 * (beliefs.density_per_px2 or 0.0)
     outside = domain.outside(psf.sigma_px, background, electrons, density)
-    return Microscope(camera, psf, background, beliefs, (*known, psf_known), outside)
+    left_out = np.zeros((window.height, window.width), bool)
+    left_out[place] = hot
+    return Microscope(camera, psf, background, beliefs, (*known, psf_known), outside, left_out)
 
 
 def cut_maps(said: SaidCamera, window: Window, stack: Stack) -> SaidCamera:
@@ -171,9 +180,21 @@ def _spread_frames(stack: Stack, window: Window) -> tuple[np.ndarray, tuple[slic
     chosen = window.first + _spread(window.frames, MOST_FRAMES)
     place = (slice(0, window.height), slice(0, window.width))
     if max(window.height, window.width) > _MOST_SIDE:
-        few = [window.read(stack, int(i), int(i) + 1)[0] for i in chosen[:: max(1, len(chosen) // 4)]]
-        place = _liveliest(np.stack(few))
-    return np.stack([window.read(stack, int(i), int(i) + 1)[0][place] for i in chosen]), place
+        place = _liveliest(np.stack(list(_read_some(stack, window, chosen[:: max(1, len(chosen) // 4)], place))))
+    return np.stack(list(_read_some(stack, window, chosen, place))), place
+
+
+def _read_some(stack: Stack, window: Window, chosen: np.ndarray, place: tuple[slice, slice]) -> Iterator[np.ndarray]:
+    """The place in those of the chosen frames that can be read; raises VarError where none can."""
+    broken, count = None, 0
+    for frame in chosen.tolist():
+        try:
+            yield window.read(stack, frame, frame + 1)[0][place].copy()
+            count += 1
+        except VarError as error:
+            broken = broken or error
+    if broken and not count:
+        raise broken
 
 
 def _liveliest(frames: np.ndarray) -> tuple[slice, slice]:

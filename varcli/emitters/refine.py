@@ -1,6 +1,6 @@
 """Refinement of emitters against the image: joint maximum likelihood, how many there are, and their Cramér-Rao bounds.
 
-Everything is in photoelectrons and camera pixels from the corner of the frame. Frames are independent of one another, so
+All is in photoelectrons and camera pixels from the corner of the frame. Frames are independent of one another, so
 results do not depend on how many threads share them.
 
 Legend: n frames, Y X camera pixels, E emitters.
@@ -48,10 +48,10 @@ class Shape:
 class RefineSettings:
     """Limits of the search.
 
-    `sweeps` of the joint fit before the search, `rounds` of moves at most, `margin` of log evidence that a change of the
-    count must win, `model_error` as a share of the signal that the spot's shape may be wrong by while counts are judged,
-    `outliers` the share of emitters outside the law of photons, `density` emitters per px² (None: as many as candidates),
-    `block` emitters fitted at once at most, `threads` that share the frames.
+    `sweeps` of the joint fit before the search, `rounds` of moves at most, `margin` of log evidence that a change of
+    the count must win, `model_error` as a share of the signal that the spot's shape may be wrong by while counts are
+    judged, `outliers` the share of emitters outside the law of photons, `density` emitters per px² (None: as many as
+    candidates), `block` emitters fitted at once at most, `threads` that share the frames.
     """
 
     sweeps: int = 2
@@ -164,6 +164,7 @@ def run(
     law = law_of(candidates, prior, settings, count * height * width)
     order = np.argsort(candidates.frame, kind="stable")
     first = np.searchsorted(candidates.frame[order], np.arange(count + 1))
+    padded = np.append(order, -1)
     values = np.stack([candidates.x_px, candidates.y_px, candidates.electrons], 1).astype(np.float64)[order]
 
     def work_on(chunk: range) -> list[np.ndarray]:
@@ -193,7 +194,7 @@ def run(
                 work,
             )
             origin = found[:, -1].astype(np.int64)
-            found[:, -1] = np.where(origin >= 0, order[np.maximum(first[k] + origin, 0) % max(len(order), 1)], -1)
+            found[:, -1] = np.where(origin >= 0, padded[first[k] + origin], -1)
             rows.append(np.concatenate([np.full((len(found), 1), float(k)), found], 1))
         return rows
 
@@ -201,8 +202,8 @@ def run(
         rows = [row for part in pool.map(work_on, chunks(count)) for row in part]
     table = np.concatenate(rows) if rows else np.zeros((0, COLUMNS + 1))
     columns = dict(zip((field.name for field in fields(Fitted)), table.T.copy(), strict=True))
-    columns["frame"], columns["origin"] = columns["frame"].astype(np.int64), columns["origin"].astype(np.int64)
-    return Fitted(**columns)
+    whole = {name: columns.pop(name).astype(np.int64) for name in ("frame", "origin")}
+    return Fitted(**whole, **columns)
 
 
 def chunks(count: int, size: int = 8) -> Iterator[range]:

@@ -1,6 +1,6 @@
 """Spots on an image, and the joint fit of a block of overlapping ones: Fisher scoring with damping, compiled.
 
-The mean of a pixel is background + sum over emitters of electrons * spot; its variance is excess * (mean + shift), where
+The mean of a pixel is background + sum over emitters of electrons * spot, its variance excess * (mean + shift), where
 shift is the read variance over the excess. The objective is the (quasi-)likelihood with that variance, which for
 excess 1 is the Poisson likelihood shifted by the read variance (Huang et al., Nature Methods 2013).
 

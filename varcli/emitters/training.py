@@ -91,12 +91,25 @@ class EmitterTask:
         return float(nats.sum()), tuple(float(value / np.log(2)) for value in nats)
 
     def draw_sample(self, weights: Mapping[str, Tensor], folder: Path, step: int) -> Path:
-        """Draw one simulated frame with the emitters found in it, in `folder`/samples."""
-        from varcli.emitters.picture import save_training_picture
+        """Draw one simulated frame at every scale with the emitters found in it, in `folder`/samples."""
+        from varcli.emitters.maps import Progress, save_progress
+        from varcli.emitters.predict import Conditions
+        from varcli.files import ensure_output_dir
 
         model = build(self.config.model).eval()
         model.load_state_dict(dict(weights))
-        return save_training_picture(model, self.batch(_VALIDATION, 1), folder / "samples", step)
+        batch = self.batch(_VALIDATION, 1)
+        frames_e = batch.frames_e_BYX.cpu().numpy()
+        conditions = Conditions(float(batch.sigma_B[0]), float(batch.read_std_B[0]) ** 2, float(batch.excess_B[0]))
+        scales = self.config.model.scales
+        found = model.predict(frames_e, conditions, scales=scales)
+        counts = {scale: found.counts[scale][0] for scale in scales}
+        cells = {scale: (found.cells[scale], found.of_cells[scale]) for scale in scales}
+        path = ensure_output_dir(folder / "samples") / f"step_{step:07d}.png"
+        emitters = found.candidates
+        progress = Progress(0, frames_e[0], counts, cells, emitters.x_px, emitters.y_px)
+        save_progress(path, progress, f"{self.config.name}, step {step}")
+        return path
 
 
 def known_of(batch: Batch) -> Knowledge:

@@ -1,14 +1,15 @@
 """A transformer laid out for writing: the same sums as `attention.Transformer`, with as little as possible around them.
 
-A few tokens at a time cost what it takes to read the weights and to launch operations. So the weights are transposed
-once, which a product of few rows reads about a third faster, tokens stand in two dimensions, and keys and values lie
-side by side in one memory.
+A few tokens at a time cost what it takes to read the weights and to launch operations. So the weights are laid out
+once, tokens stand in two dimensions, keys and values lie side by side in one memory, and GELU, which costs as much as
+the product before it, is taken within that product. On processors that multiply bfloat16 the products may be of that
+kind; sums, norms and what goes from block to block stay in float32.
 
 Shapes: R sequences, m new tokens of each, M = R * m, c of m wanted, K keys, H heads, D width, F = D / H.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +20,53 @@ from varcli.nn.attention import Block, Transformer, rotate
 Rotary = tuple[Tensor, Tensor]
 
 
-def pack(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
-    """A linear map of rows [M, D] whose weights are transposed once."""
-    weight, bias = linear.weight.detach().t().contiguous(), linear.bias.detach()
-    return lambda x_MD: torch.addmm(bias, x_MD, weight)
+FUSED_WORK = 1 << 19
+"""Products of fewer numbers than this are faster one operation after another, in float32."""
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 about twice as fast as float32, and there is a product that takes it."""
+    asked = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
+    return device.type == "cpu" and _fuses() and any(ask is not None and ask() for ask in asked)
+
+
+@lru_cache
+def _fuses() -> bool:
+    """Whether this PyTorch has oneDNN's product with GELU in it, which is no public function."""
+    try:
+        weight = torch.ops.mkldnn._reorder_linear_weight(torch.eye(16), 16)
+        made = torch.ops.mkldnn._linear_pointwise(torch.ones(2, 16), weight, torch.zeros(16), "gelu", [], "tanh")
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return bool((made - F.gelu(torch.ones(16), approximate="tanh")).abs().max() < 1e-5)
+
+
+def pack(linear: nn.Linear) -> "PackedLinear":
+    """A linear map of rows [M, D], laid out once."""
+    return PackedLinear(linear.weight, linear.bias)
+
+
+class PackedLinear:
+    """A linear map of rows [M, D], followed by GELU if `gelu`; takes and gives `dtype`.
+
+    In float32 weights are transposed, which a product of few rows reads about a third faster.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, gelu: bool = False, dtype: torch.dtype = torch.float32) -> None:
+        self._weight = weight.detach().t().to(dtype).contiguous()
+        self._bias, self._gelu = bias.detach().to(dtype), gelu
+        self._fused: Tensor | None = None
+        narrow = dtype == torch.bfloat16
+        if weight.device.type == "cpu" and (narrow or gelu) and _fuses():
+            self._fused = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous(), 64)
+        self._least = 0 if narrow else FUSED_WORK // self._weight.numel()
+
+    def __call__(self, x_MD: Tensor) -> Tensor:
+        if self._fused is not None and len(x_MD) > self._least:
+            after = ("gelu", [], "tanh") if self._gelu else ("none", [], "")
+            return torch.ops.mkldnn._linear_pointwise(x_MD, self._fused, self._bias, *after)
+        y_MN = torch.addmm(self._bias, x_MD, self._weight)
+        return torch.ops.aten.gelu_(y_MN, approximate="tanh") if self._gelu else y_MN
 
 
 @dataclass(frozen=True)
@@ -61,34 +105,41 @@ class Slots:
 
 
 class _PackedBlock:
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, dtype: torch.dtype) -> None:
         D = block.norm1.weight.shape[0]
         self.shape = (D,)
         self.norm1 = (block.norm1.weight.detach(), block.norm1.bias.detach())
         self.norm2 = (block.norm2.weight.detach(), block.norm2.bias.detach())
-        weight, bias = block.attention.qkv.weight.detach().t().contiguous(), block.attention.qkv.bias.detach()
-        self.qkv = (bias, weight)
-        self.query, self.key_value = (bias[:D], weight[:, :D]), (bias[D:], weight[:, D:])
-        self.out, self.up, self.down = pack(block.attention.out), pack(block.up), pack(block.down)
+        weight, bias, out = block.attention.qkv.weight, block.attention.qkv.bias, block.attention.out
+        self.qkv = PackedLinear(weight, bias, dtype=dtype)
+        self.query = PackedLinear(weight[:D], bias[:D], dtype=dtype)
+        self.key_value = PackedLinear(weight[D:], bias[D:], dtype=dtype)
+        self.out = PackedLinear(out.weight, out.bias, dtype=dtype)
+        self.up = PackedLinear(block.up.weight, block.up.bias, gelu=True, dtype=dtype)
+        self.down = PackedLinear(block.down.weight, block.down.bias, dtype=dtype)
+        self._dtype = dtype
+
+    def enter(self, x_MD: Tensor) -> Tensor:
+        """What attention takes in."""
+        return F.layer_norm(x_MD, self.shape, *self.norm1).to(self._dtype)
 
     def feed(self, x_MD: Tensor, y_MD: Tensor) -> Tensor:
         """The rest of the block after attention has said `y`."""
-        x_MD = self.out(y_MD).add_(x_MD)
-        n_MD = F.layer_norm(x_MD, self.shape, *self.norm2)
-        return self.down(torch.ops.aten.gelu_(self.up(n_MD), approximate="tanh")).add_(x_MD)
+        x_MD = x_MD + self.out(y_MD)
+        return self.down(self.up(F.layer_norm(x_MD, self.shape, *self.norm2).to(self._dtype))) + x_MD
 
 
 class PackedTransformer:
-    """The weights of a `Transformer`, ready to run without gradients."""
+    """The weights of a `Transformer`, ready to run without gradients; products are of `dtype`."""
 
-    def __init__(self, stack: Transformer) -> None:
-        self.heads, self.width = stack.heads, stack.width
-        self.blocks = [_PackedBlock(block) for block in stack.blocks if isinstance(block, Block)]
+    def __init__(self, stack: Transformer, dtype: torch.dtype = torch.float32) -> None:
+        self.heads, self.width, self.dtype = stack.heads, stack.width, dtype
+        self.blocks = [_PackedBlock(block, dtype) for block in stack.blocks if isinstance(block, Block)]
         self.norm = (stack.norm.weight.detach(), stack.norm.bias.detach())
 
     def memory(self, rows: int, length: int) -> Tensor:
         """An empty memory of keys and values for `rows` sequences of up to `length` tokens."""
-        return self.norm[0].new_zeros(len(self.blocks), rows, length, 2 * self.width)
+        return self.norm[0].new_zeros(len(self.blocks), rows, length, 2 * self.width, dtype=self.dtype)
 
     def __call__(
         self,
@@ -101,8 +152,8 @@ class PackedTransformer:
     ) -> Tensor:
         """Run the tokens of some sequences, each as many.
 
-        `mask` f32 [R|1, 1, m, K] is added to the scores; `rotary` holds cosines and sines [M, 1, F]. Without slots the
-        new tokens are all there is.
+        `mask` [R|1, 1, m, K] is added to the scores; `rotary` holds cosines and sines [M, 1, F]; both of this dtype.
+        Without slots the new tokens are all there is.
         """
         for index, block in enumerate(self.blocks):
             x_MD = self._run(index, block, x_MD, sequences, mask, rotary, slots)
@@ -124,11 +175,8 @@ class PackedTransformer:
         *blocks, last = self.blocks
         for index, block in enumerate(blocks):
             x_MD = self._run(index, block, x_MD, sequences, mask, rotary, None)
-        n_MD = F.layer_norm(x_MD, last.shape, *last.norm1)
-        q, kv = (
-            torch.addmm(last.query[0], n_MD.index_select(0, wanted), last.query[1]),
-            torch.addmm(last.key_value[0], n_MD, last.key_value[1]),
-        )
+        n_MD = last.enter(x_MD)
+        q, kv = last.query(n_MD.index_select(0, wanted)), last.key_value(n_MD)
         if rotary is not None:
             self._turn_(kv[:, : self.width], rotary)
             self._turn_(q, (rotary[0].index_select(0, wanted), rotary[1].index_select(0, wanted)))
@@ -149,7 +197,7 @@ class PackedTransformer:
         slots: Slots | None,
     ) -> Tensor:
         D = self.width
-        qkv = torch.addmm(block.qkv[0], F.layer_norm(x_MD, block.shape, *block.norm1), block.qkv[1])
+        qkv = block.qkv(block.enter(x_MD))
         if rotary is not None:
             self._turn_(qkv[:, : 2 * D], rotary)
         q, kv = qkv[:, :D], qkv[:, D:]

@@ -23,9 +23,10 @@ from varcli.pianoroll.level import LevelModel
 from varcli.pianoroll.tables import Size, Tables
 from varcli.pianoroll.tonality import PITCH_CLASSES, rotations
 
-AHEAD_ALONE = (8, 16)
-"""Children of level 0 and others run in one look on the assumption that they are silent; one sample pays for looks."""
-AHEAD_TOGETHER = (4, 6)
+AHEAD_ALONE = (6, 4, 8)
+"""Children of level 0, level 1 and finer ones run in one look on the assumption that they are silent; one sample pays
+for looks, but a long look is seldom used to its end."""
+AHEAD_TOGETHER = (4, 4, 6)
 """The same for several samples, which pay for children."""
 
 
@@ -33,18 +34,36 @@ def lookahead(model: FractalModel, choosers: Sequence[Chooser]) -> list[int]:
     """Children of each level decided in one look on the assumption that they are silent (1: none assumed)."""
     if model.masked:
         return [1] * len(model.levels)  # known silence differs from the unknown there, so an assumption would be seen
-    top, inner = AHEAD_ALONE if len(choosers) == 1 else AHEAD_TOGETHER
-    whole = any(chooser.needs_whole_families for chooser in choosers)
+    top, second, finer = AHEAD_ALONE if len(choosers) == 1 else AHEAD_TOGETHER
     column = model.tree.pitches // model.tree.shapes[0][0]
     siblings = [level.siblings for level in model.level_models[1:]]
-    return [min(top, column), *(n if whole else min(inner, n) for n in siblings)]
+    return [min(top, column), *(min(finer if index else second, n) for index, n in enumerate(siblings))]
+
+
+def reach(model: FractalModel, choosers: Sequence[Chooser], ahead: Sequence[int]) -> list[int]:
+    """The most children of each level that run in one look: whole families, where a chooser must see them."""
+    if model.masked or not any(chooser.needs_whole_families for chooser in choosers):
+        return list(ahead)
+    return [ahead[0], *(level.siblings for level in model.level_models[1:])][: len(ahead)]
 
 
 class Answerer:
     """Answers the questions of one batch of samples, whose canvases it reads as they are written."""
 
-    def __init__(self, model: FractalModel, canvas: Canvas, steps: int, *, ahead: list[int], cached: bool) -> None:
-        """`ahead` says how many children of each level are asked about at once where they are decided in order."""
+    def __init__(
+        self,
+        model: FractalModel,
+        canvas: Canvas,
+        steps: int,
+        *,
+        ahead: list[int],
+        cached: bool,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """`ahead` says how many children of each level run at most at once where they are decided in order.
+
+        Products of the transformers are of `dtype`, where that pays.
+        """
         self.model, self.canvas, self.tree = model, canvas, model.tree
         options = model.config.model
         self._facts = 7 if options.tonality or options.voices or options.echo.candidates else 4
@@ -54,7 +73,8 @@ class Answerer:
             # In masked models several families of a sample are open at once: a row of a cache is only for level 0.
             in_order = network.kind == "ar" and not network.is_value
             keeps = in_order and (network.stateless or (cached and not (network.level and model.masked)))
-            size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], ahead[network.level] if keeps else 0)
+            kept = ahead[network.level] if keeps else 0
+            size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], kept, dtype)
             self._tables.append(Tables(model, network, size))
 
     def __call__(self, level: int, asks: list[Ask]) -> list[Answer]:
@@ -184,13 +204,24 @@ class Answerer:
             mask = None if alone else mask[rows, : slots.stop].view(-1, 1, m, slots.stop)
             rotary = rotary and (rotary[0][rows], rotary[1][rows])
             return stack(x_MD, len(asks), mask=mask, rotary=rotary, slots=slots)
-        if rotary is not None and len(asks) > 1:
-            rotary = (rotary[0].repeat(len(asks), 1, 1), rotary[1].repeat(len(asks), 1, 1))
+        # Every number of rows has kernels made for it when it first comes up, so there are few such numbers.
+        sequences = _rounded(len(asks))
+        missing = sequences - len(asks)
+        x_MD = F.pad(x_MD, (0, 0, 0, missing * m))
+        if rotary is not None and sequences > 1:
+            rotary = (rotary[0].repeat(sequences, 1, 1), rotary[1].repeat(sequences, 1, 1))
         if mask is not None:
             mask = mask[None, None]
         if wanted is None:
-            return stack(x_MD, len(asks), mask=mask, rotary=rotary)
-        return stack.some(x_MD, wanted, len(asks), mask=mask, rotary=rotary)
+            return stack(x_MD, sequences, mask=mask, rotary=rotary)[: len(asks) * m]
+        rows = torch.cat([wanted, wanted[-1:].expand(missing * (len(wanted) // len(asks)))])
+        return stack.some(x_MD, rows, sequences, mask=mask, rotary=rotary)[: len(wanted)]
+
+
+def _rounded(count: int) -> int:
+    """The next number of at most three binary digits and zeros."""
+    step = 1 << max(0, count.bit_length() - 3)
+    return -(-count // step) * step
 
 
 def _wanted(asks: list[Ask], n: int) -> Tensor:

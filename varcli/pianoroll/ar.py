@@ -27,7 +27,8 @@ def fill_in_order(run: "Run", family: Family) -> Worker:
     start, any_occupied = 0, level == 0 or family.must_sound
     candidates = _candidates(family, start)
     while len(candidates):
-        stop = min(n, start + ahead)
+        whole = sheet.chooser.needs_whole_families and not any_occupied and not run.model.masked
+        stop = n if whole else min(n, start + ahead)
         answer = yield Ask(family, start, stop)
         assert isinstance(answer, Answer)
         asked = candidates[candidates < stop]

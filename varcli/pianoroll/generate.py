@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from varcli.events import Event, SampleDone, SampleStarted
+from varcli.nn.packed import multiplies_bfloat16
 from varcli.pianoroll.choose import Sampler
 from varcli.pianoroll.ensemble import Ensemble
 from varcli.pianoroll.fractal import FractalModel
@@ -49,6 +50,7 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
             batch_generate_size=defaults.batch_generate_size,
             order=defaults.order,
             conditions=settings.conditions,
+            dtype=torch.bfloat16 if multiplies_bfloat16(model.device) else torch.float32,
         )
         asked = [sheet for sheet in run.sheets if sheet.sample < settings.num_samples]
         for sheet in asked:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from varcli.events import Event
-from varcli.pianoroll.answer import Answerer, lookahead
+from varcli.pianoroll.answer import Answerer, lookahead, reach
 from varcli.pianoroll.ar import fill_in_order, fresh_state
 from varcli.pianoroll.cells import fill_binary, fill_value
 from varcli.pianoroll.choose import Chooser
@@ -50,6 +50,7 @@ class Run:
         order: str = "random",
         cached: bool = True,
         conditions: Conditions | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.model, self.tree, self.steps = model, model.tree, steps
         self.batch_generate_size, self._order = batch_generate_size, order
@@ -64,7 +65,8 @@ class Run:
         self._top = self.tree.top(steps)
         self.ahead = lookahead(model, choosers)
         with torch.inference_mode():
-            self._answer = Answerer(model, self.canvas, steps, ahead=self.ahead, cached=cached)
+            most = reach(model, choosers, self.ahead)
+            self._answer = Answerer(model, self.canvas, steps, ahead=most, cached=cached, dtype=dtype)
 
     def _sheet(self, row: int, sample: int, chooser: Chooser) -> Sheet:
         P, T = self.tree.pitches, self.steps

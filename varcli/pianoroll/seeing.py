@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from varcli.nn.packed import PackedLinear
 from varcli.pianoroll.level import UNKNOWN, LevelModel, lookup
 
 MOST_SOUNDING = 0.15
@@ -21,15 +22,17 @@ LEAST_WORK = 50_000
 class Seeing:
     """The first linear map of a level, for windows without gradients."""
 
-    def __init__(self, level: LevelModel) -> None:
-        self._level = level
+    def __init__(self, level: LevelModel, dtype: torch.dtype = torch.float32) -> None:
+        """The product over the whole window is of `dtype`."""
+        self._level, self._dtype = level, dtype
         weight_WCD = level.see.weight.detach().t().unflatten(0, (-1, level.channels.shape[1]))
         silence = level.channels[0] != 0
         assert int(silence.sum()) <= 1
-        self._known = weight_WCD[:, silence].squeeze(1).contiguous() if silence.any() else None
         self._heard = level.channels[:, ~silence].contiguous()
         self._rows = weight_WCD[:, ~silence].flatten(0, 1).contiguous()
         self._bias = level.see.bias.detach()
+        known = weight_WCD[:, silence].flatten(0, 1).t()
+        self._known = PackedLinear(known, self._bias, dtype=dtype) if silence.any() else None
         self._channel = torch.arange(self._heard.shape[1], device=self._rows.device)
 
     def __call__(self, codes_MW: Tensor) -> Tensor:
@@ -48,5 +51,5 @@ class Seeing:
         sounding = F.embedding_bag(index.view(-1), self._rows, first, mode="sum", per_sample_weights=parts.view(-1))
         if self._known is None:
             return sounding.add_(self._bias)
-        known = torch.ne(codes_MW, UNKNOWN, out=sounding.new_empty(M, W))
-        return torch.addmm(self._bias, known, self._known).add_(sounding)
+        known = torch.ne(codes_MW, UNKNOWN, out=sounding.new_empty(M, W, dtype=self._dtype))
+        return sounding.add_(self._known(known))

@@ -15,6 +15,9 @@ from varcli.pianoroll.fractal import FractalModel
 from varcli.pianoroll.level import GIVEN, OWN_SHARE, LevelModel
 from varcli.pianoroll.seeing import Seeing
 
+NARROW_WORK = 1 << 10
+"""Width of a level times the tokens of a look from which on products of bfloat16 are the faster ones."""
+
 
 class Size(NamedTuple):
     """Patches of level 0, columns they stand in, sheets, and how many children run at once from a cache (0: there
@@ -24,6 +27,7 @@ class Size(NamedTuple):
     columns: int
     sheets: int
     ahead: int
+    dtype: torch.dtype = torch.float32
 
 
 class Tables:
@@ -37,7 +41,7 @@ class Tables:
 
     def __init__(self, model: FractalModel, network: LevelModel, size: Size) -> None:
         self.network, self.ahead = network, size.ahead
-        self.seeing = Seeing(network)
+        self.seeing = Seeing(network, size.dtype)
         self.columns = size.columns if network.level == 0 else network.steps_per_bar
         n = len(size.top) if network.level == 0 else network.siblings
         self.order = np.minimum(np.arange(n + max(1, size.ahead) - 1), n - 1)
@@ -57,9 +61,14 @@ class Tables:
         self.rotary: Rotary | None = None
         self.mask, self.stack, self.memory, self.unlimited = None, None, None, True
         if network.transformer is not None:
-            self.stack = PackedTransformer(network.transformer)
+            self.stack = PackedTransformer(network.transformer, self._product_type(size))
             self.memory = self.stack.memory(size.sheets, len(self.order)) if size.ahead else None
             self._lay_out_attention(size.top)
+
+    def _product_type(self, size: Size) -> torch.dtype:
+        """The dtype asked for, where a look has enough tokens for it to pay: else float32."""
+        tokens = size.sheets * size.ahead if size.ahead else 4 * self.siblings
+        return size.dtype if self.network.width * tokens >= NARROW_WORK else torch.float32
 
     def _add_up_places(self) -> Tensor:
         network, device = self.network, self.state.device
@@ -73,14 +82,17 @@ class Tables:
         if network.level == 0:
             columns = torch.from_numpy(top[self.order, 1] // network.child_steps).to(device)
             cos, sin = rotary_tables(columns, network.width // network.transformer.heads)
-            self.rotary = (cos[:, None], sin[:, None])
+            assert self.stack is not None
+            self.rotary = (cos[:, None].to(self.stack.dtype), sin[:, None].to(self.stack.dtype))
             allowed = network.top_mask(columns[None])
         length = len(self.order)
         self.unlimited = allowed is None
         if allowed is None and network.kind == "ar" and not network.is_value:
             allowed = torch.ones(1, length, length, dtype=torch.bool, device=device).tril()
         if allowed is not None:
-            self.mask = torch.zeros(length, length, device=device).masked_fill_(~allowed[0], float("-inf"))
+            assert self.stack is not None
+            hidden = torch.zeros(length, length, dtype=self.stack.dtype, device=device)
+            self.mask = hidden.masked_fill_(~allowed[0], float("-inf"))
 
     def inherited(self, parent_ND: Tensor) -> Tensor:
         """What children take from their parent's vector [N, D'], as [N, n, D]; the same as `LevelModel.inherited`."""
