@@ -43,7 +43,7 @@ def daostorm(law: Law, counts: np.ndarray, sigma_px: float, threshold: float) ->
     radius = float(np.sqrt(sigma_px**2 + 1 / 12))
     for number, frame in enumerate(electrons_of(law, counts)):
         image = np.clip(frame, 0.5, None)
-        found = daostorm_3d.locate(image, radius=radius, model="2dfixed", threshold=threshold, max_iterations=20)
+        found: Any = daostorm_3d.locate(image, radius=radius, model="2dfixed", threshold=threshold, max_iterations=20)
         rows.append(np.stack([np.full(len(found), number), found["x"] + 0.5, found["y"] + 0.5, found["mass"]], 1))
     return _table(law, np.concatenate(rows))
 
