@@ -1,5 +1,5 @@
 # One command each: the venv is made and filled on the first, and again when the dependencies change.
-#   make demo    sample from the shipped weights into outputs/: a .mid, a .png and a _process.gif
+#   make demo    into outputs/: a new piece (.mid, .png, _process.gif), and a simulated camera stack super-resolved
 #   make test    run the tests
 #   make check   formatting, lint, types and tests, as CI runs them
 #   make clean   remove the venv, the caches and the demo's files
@@ -25,6 +25,9 @@ $(INSTALLED): pyproject.toml constraints.txt $(VENV)/.made
 
 demo: $(INSTALLED)
 	$(BIN)/var sample --mode unconditional --gif --output-dir outputs --overwrite
+	$(BIN)/var simulate emitters filaments --set frames=300 --output outputs/filaments.tif --overwrite
+	$(BIN)/var super-resolve outputs/filaments.tif --camera outputs/filaments_camera.toml --to 80 --mode both --gif \
+		--output-dir outputs --overwrite
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
@@ -38,4 +41,5 @@ check: $(INSTALLED)
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
 	rm -f outputs/unconditional_000.mid outputs/unconditional_000.png outputs/unconditional_000_process.gif
+	rm -f outputs/filaments.tif outputs/filaments_*
 	find varcli tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -230,7 +230,9 @@ def test_an_interrupt_keeps_what_is_done(
 
 
 @pytest.mark.parametrize(
-    "entry", [entry for entry in registry.entries() if entry.weights], ids=lambda entry: entry.name
+    "entry",
+    [entry for entry in registry.entries() if entry.weights and entry.task == "pianoroll"],
+    ids=lambda entry: entry.name,
 )
 def test_shipped_weights_sample(tmp_path: Path, entry: registry.Entry) -> None:
     said = run_json(*sample(Path(entry.name), tmp_path, "--target-width", 32))["samples"][0]

@@ -71,7 +71,10 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
         ("var simulate emitters ", {name for name, _ in registry.SIMULATIONS}),
         ("var train fractal-m", {name for name in registry.names() if name.startswith("fractal-m")}),
         ("var sample --checkpoint ", {e.name for e in registry.entries() if e.weights and e.task == "pianoroll"}),
-        ("var super-resolve --checkpoint e", {e.name for e in registry.entries() if e.weights and e.task == "emitters"}),
+        (
+            "var super-resolve --checkpoint e",
+            {e.name for e in registry.entries() if e.weights and e.task == "emitters"},
+        ),
         ("var super-resolve --polish ", {"mle", "none"}),
         ("var evaluate likelihood ", {e.name for e in registry.entries() if e.weights and e.task == "pianoroll"}),
         ("var inspect fractal-ar-", {"fractal-ar-reference"}),

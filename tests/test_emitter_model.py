@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,13 +14,20 @@ from varcli.emitters.attention import AdaLNSelfAttn, neighbourhood_attention
 from varcli.emitters.loss import Truth, VAREmitterLoss
 from varcli.emitters.model import TrueVAREmitterPredictor, typical_knowledge
 from varcli.emitters.predict import Conditions, PhotonLaw
-from varcli.emitters.quantizer import EmitterVectorQuantizer, bicubic
+from varcli.emitters.quantizer import EmitterVectorQuantizer, Phi, bicubic
 from varcli.errors import UsageError
 
-SMALL = {"embed_dim": 16, "num_heads": 2, "num_layers": 1, "vocab_size": 32, "encoder_width": 8, "accumulated_width": 6}
+SMALL: dict[str, Any] = {
+    "embed_dim": 16,
+    "num_heads": 2,
+    "num_layers": 1,
+    "vocab_size": 32,
+    "encoder_width": 8,
+    "accumulated_width": 6,
+}
 
 
-def small(**options) -> TrueVAREmitterPredictor:
+def small(**options: Any) -> TrueVAREmitterPredictor:
     torch.manual_seed(1)
     model = TrueVAREmitterPredictor(**(SMALL | options)).eval()
     for parameter in model.parameters():
@@ -146,12 +154,19 @@ def test_bicubic_is_pytorchs() -> None:
     assert torch.allclose(bicubic(x, (40, 21)), F.interpolate(x, size=(40, 21), mode="bicubic"), atol=1e-5)
 
 
+def test_a_model_that_has_predicted_can_still_learn() -> None:
+    model = small(embed_dim=18)
+    model.predict(frames(1, 44, 52).numpy(), Conditions(1.3, 2.56, 1.0))
+    sum(output.log_count.sum() for output in model(frames(1, 44, 52))).backward()
+    assert model.leaf.norm.weight.grad is None and model.encoder.modulation.weight.grad is not None
+
+
 def test_the_running_map_follows_its_definition() -> None:
     quantizer = EmitterVectorQuantizer(8, 3, (2, 4, 8))
     f_hat, h = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 2, 2)
     added, following = quantizer.get_next_autoregressive_input(0, 3, f_hat, h)
     up = F.interpolate(h, size=(8, 8), mode="bicubic")
-    assert torch.allclose(added, f_hat + 0.5 * up + 0.5 * quantizer.phi[0].conv(up), atol=1e-5)
+    assert torch.allclose(added, f_hat + 0.5 * up + 0.5 * cast(Phi, quantizer.phi[0]).conv(up), atol=1e-5)
     assert torch.allclose(following, F.interpolate(added, size=(4, 4), mode="area"), atol=1e-5)
     last = torch.randn(1, 3, 8, 8)
     end, again = quantizer.get_next_autoregressive_input(2, 3, f_hat, last)
@@ -167,9 +182,9 @@ def test_codes_are_nearest_and_gradients_pass_straight_through() -> None:
     assert torch.equal(index.flatten(), torch.cdist(vectors, quantizer.embedding.weight).argmin(1))
     gradient = torch.randn_like(codes)
     codes.backward(gradient, retain_graph=True)
-    assert torch.equal(h.grad, gradient)
+    assert h.grad is not None and torch.equal(h.grad, gradient)
     loss.backward()
-    assert quantizer.embedding.weight.grad.abs().sum() > 0
+    assert quantizer.embedding.weight.grad is not None and quantizer.embedding.weight.grad.abs().sum() > 0
 
 
 def truth_of(positions: list[tuple[int, float, float, float]], count: int) -> Truth:

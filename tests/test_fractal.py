@@ -29,7 +29,7 @@ def binary_crop(vocabulary: str, steps: int = 32) -> torch.Tensor:
     return torch.from_numpy(cells)
 
 
-@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", [e for e in entries() if e.task == "pianoroll"], ids=lambda entry: entry.name)
 def test_every_registered_model_prices_a_crop_and_all_its_parts_learn_from_it(entry) -> None:
     torch.manual_seed(0)
     config = load_config(entry.name)

@@ -56,13 +56,22 @@ def decode(cells: FinestCells, threshold: float) -> Candidates:
     kept = cells.count > _WEAKEST
     frame = cells.frame[kept].astype(np.int64)
     order = np.argsort(frame, kind="stable")
-    columns = [
-        np.ascontiguousarray(getattr(cells, name)[kept][order], np.float64)
-        for name in ("count", "x_px", "y_px", "log_electrons", "sd_x_px", "sd_y_px", "sd_log_electrons")
-    ]
-    rows = _decode_all(frame[order], *columns, threshold)
+    count, x, y, log_electrons, sd_x, sd_y, sd_log = (
+        np.ascontiguousarray(column[kept][order], np.float64)
+        for column in (
+            cells.count,
+            cells.x_px,
+            cells.y_px,
+            cells.log_electrons,
+            cells.sd_x_px,
+            cells.sd_y_px,
+            cells.sd_log_electrons,
+        )
+    )
+    rows = _decode_all(frame[order], count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold)
     found = rows[:, 0].astype(np.int64)
-    return Candidates(found, rows[:, 1], rows[:, 2], np.exp(rows[:, 3]), *rows[:, 4:8].T)
+    x, y, log_electrons, sd_x, sd_y, sd_log, probability = rows[:, 1:].T
+    return Candidates(found, x, y, np.exp(log_electrons), sd_x, sd_y, sd_log, probability)
 
 
 @numba.njit(cache=True, nogil=True)

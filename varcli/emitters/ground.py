@@ -1,9 +1,10 @@
-"""The smooth background under emitters: a bilinear mesh of knots, fitted together with how bright all spots are.
+"""The smooth background under emitters: a quadratic B-spline, fitted together with how bright all spots are.
 
 Background and brightness of crowded emitters take from one another slowly if they are fitted in turn. So a step here
-solves for two meshes at once, one added to the background and one that scales the spots.
+solves for two meshes at once, one added to the background and one that scales the spots. The equations are summed over
+2 x 2 pixels, within which a spline of this spacing hardly changes.
 
-Legend: Y X camera pixels, knots [A, B].
+Legend: Y X camera pixels, control points [A, B] of a mesh.
 """
 
 import math
@@ -13,45 +14,66 @@ from numba import njit
 
 from varcli.emitters.spots import FLAGS
 
-SPACING = 16
+SPACING = 12
 
 
 @njit(**FLAGS)
 def mesh(size):
-    """Number of knots along an axis of `size` pixels and the distance between them in pixels."""
-    knots = max(2, math.ceil(size / SPACING) + 1)
-    return knots, size / (knots - 1)
+    """Number of control points along an axis of `size` pixels."""
+    return max(1, math.ceil(size / SPACING)) + 2
 
 
 @njit(**FLAGS)
-def draw_mesh(knots, out):
-    """Bilinear interpolation of knots [A, B] at pixel centres [Y, X]."""
+def spline(at, size, points, weight):
+    """First of the three control points that matter at coordinate `at` in [0, size]; fills their weights [3]."""
+    v = min(max(at, 0.0), size - 1e-6) * (points - 2) / size
+    first = int(v)
+    t = v - first
+    weight[0], weight[1], weight[2] = 0.5 * (1 - t) ** 2, 0.5 + t - t * t, 0.5 * t * t
+    return first
+
+
+@njit(**FLAGS)
+def mesh_value(points, y, x, height, width):
+    """Value of a mesh [A, B] at a place, at the border of the frame for places outside it."""
+    down, right = np.empty(3), np.empty(3)
+    a, b = spline(y, height, points.shape[0], down), spline(x, width, points.shape[1], right)
+    total = 0.0
+    for i in range(3):
+        for j in range(3):
+            total += down[i] * right[j] * points[a + i, b + j]
+    return total
+
+
+@njit(**FLAGS)
+def draw_mesh(points, out):
+    """Values of a mesh [A, B] at pixel centres [Y, X]."""
     height, width = out.shape
-    step_y, step_x = height / (knots.shape[0] - 1), width / (knots.shape[1] - 1)
+    weight, line = np.empty(3), np.empty(points.shape[1])
+    across, start = np.empty((width, 3)), np.empty(width, np.int64)
+    for column in range(width):
+        start[column] = spline(column + 0.5, width, points.shape[1], across[column])
     for row in range(height):
-        v = (row + 0.5) / step_y
-        a = min(int(v), knots.shape[0] - 2)
-        v -= a
+        a = spline(row + 0.5, height, points.shape[0], weight)
+        for b in range(points.shape[1]):
+            line[b] = weight[0] * points[a, b] + weight[1] * points[a + 1, b] + weight[2] * points[a + 2, b]
         for column in range(width):
-            u = (column + 0.5) / step_x
-            b = min(int(u), knots.shape[1] - 2)
-            u -= b
-            top = knots[a, b] * (1 - u) + knots[a, b + 1] * u
-            low = knots[a + 1, b] * (1 - u) + knots[a + 1, b + 1] * u
-            out[row, column] = top * (1 - v) + low * v
+            b, hat = start[column], across[column]
+            out[row, column] = hat[0] * line[b] + hat[1] * line[b + 1] + hat[2] * line[b + 2]
 
 
 @njit(**FLAGS)
-def first_ground(data, weight, knots):
-    """A first background from below: around each knot a low quantile of means over 2 x 2 pixels."""
+def first_ground(data, weight, points):
+    """A first background from below: around each control point a low quantile of means over 2 x 2 pixels."""
     height, width = data.shape
-    rows, columns = knots.shape
-    step_y, step_x = height / (rows - 1), width / (columns - 1)
+    rows, columns = points.shape
+    step_y, step_x = height / (rows - 2), width / (columns - 2)
     values = np.empty((height // 2 + 1) * (width // 2 + 1))
     for a in range(rows):
         for b in range(columns):
-            y0, y1 = int(max(0, (a - 0.8) * step_y)), int(min(height, (a + 0.8) * step_y))
-            x0, x1 = int(max(0, (b - 0.8) * step_x)), int(min(width, (b + 0.8) * step_x))
+            y, x = min(max((a - 0.5) * step_y, 0.0), height), min(max((b - 0.5) * step_x, 0.0), width)
+            y0, y1 = int(max(0, y - step_y)), int(min(height, y + step_y))
+            x0, x1 = int(max(0, x - step_x)), int(min(width, x + step_x))
             count = 0
             for row in range(y0, y1 - 1, 2):
                 for column in range(x0, x1 - 1, 2):
@@ -60,102 +82,111 @@ def first_ground(data, weight, knots):
                         total = data[row, column] + data[row, column + 1] + data[row + 1, column]
                         values[count] = 0.25 * (total + data[row + 1, column + 1])
                         count += 1
-            knots[a, b] = max(np.sort(values[:count])[int(0.25 * count)], 0.02) if count else 0.02
+            points[a, b] = max(np.sort(values[:count])[int(0.3 * count)], 0.02) if count else 0.02
 
 
 @njit(**FLAGS)
-def ground_step(image, knots, scale):
-    """One step of both meshes: `knots` moves in place, `scale` [A, B] becomes what spots should be multiplied by."""
+def bin_moments(image, row, column, moments):
+    """Sums over 2 x 2 pixels of information, information * signal, * signal², and of both times the residual."""
     height, width = image.data.shape
-    rows, columns = knots.shape
-    step_y, step_x = height / (rows - 1), width / (columns - 1)
-    stencil = np.zeros((rows, columns, 2, 3, 3, 2))
-    right = np.zeros((rows, columns, 2))
-    basis = np.empty((4, 2))
-    for row in range(height):
-        v = (row + 0.5) / step_y
-        a = min(int(v), rows - 2)
-        v -= a
-        for column in range(width):
-            u = (column + 0.5) / step_x
-            b = min(int(u), columns - 2)
-            u -= b
-            level = max(image.mean[row, column] + image.shift[row, column], 1e-2)
-            inverse = image.weight[row, column] / (image.excess * level)
-            if inverse <= 0:
-                continue
-            residual = image.data[row, column] - image.mean[row, column]
-            z = residual * math.sqrt(inverse)
+    moments[:] = 0
+    for i in range(row, min(row + 2, height)):
+        for j in range(column, min(column + 2, width)):
+            level = max(image.mean[i, j] + image.shift[i, j], 1e-2)
+            information = image.weight[i, j] / (image.excess * level)
+            residual = image.data[i, j] - image.mean[i, j]
+            z = residual * math.sqrt(information)
             if z > 3:  # an emitter not yet found must not lift the background
-                inverse *= 3 / z
-            signal = image.mean[row, column] - image.ground[row, column]
-            for corner in range(4):
-                hat = (v if corner // 2 else 1 - v) * (u if corner % 2 else 1 - u)
-                basis[corner, 0], basis[corner, 1] = hat, hat * signal
-            for i in range(4):
-                ya, xa = a + i // 2, b + i % 2
-                for f in range(2):
-                    value = basis[i, f] * inverse
-                    right[ya, xa, f] += value * residual
-                    for j in range(4):
-                        for h in range(2):
-                            stencil[ya, xa, f, 1 + j // 2 - i // 2, 1 + j % 2 - i % 2, h] += value * basis[j, h]
+                information *= 3 / z
+            signal = image.mean[i, j] - image.ground[i, j]
+            moments[0] += information
+            moments[1] += information * signal
+            moments[2] += information * signal * signal
+            moments[3] += information * residual
+            moments[4] += information * residual * signal
+
+
+@njit(**FLAGS)
+def ground_step(image, points, scale):
+    """One step of both meshes: `points` moves in place, `scale` [A, B] becomes what spots should be multiplied by."""
+    height, width = image.data.shape
+    rows, columns = points.shape
+    stencil = np.zeros((rows, columns, 2, 5, 5, 2))
+    right = np.zeros((rows, columns, 2))
+    down, across, moments = np.empty(3), np.empty(3), np.empty(5)
+    for row in range(0, height, 2):
+        a = spline(row + 1.0, height, rows, down)
+        for column in range(0, width, 2):
+            b = spline(column + 1.0, width, columns, across)
+            bin_moments(image, row, column, moments)
+            for i in range(9):
+                ya, xa = a + i // 3, b + i % 3
+                hat = down[i // 3] * across[i % 3]
+                right[ya, xa, 0] += hat * moments[3]
+                right[ya, xa, 1] += hat * moments[4]
+                for j in range(9):
+                    both = hat * down[j // 3] * across[j % 3]
+                    cell = stencil[ya, xa]
+                    v, u = 2 + j // 3 - i // 3, 2 + j % 3 - i % 3
+                    cell[0, v, u, 0] += both * moments[0]
+                    cell[0, v, u, 1] += both * moments[1]
+                    cell[1, v, u, 0] += both * moments[1]
+                    cell[1, v, u, 1] += both * moments[2]
     for a in range(rows):
         for b in range(columns):
             around, count = 0.0, 0
             for s in range(4):
                 ya, xa = a + (s == 0) - (s == 1), b + (s == 2) - (s == 3)
                 if 0 <= ya < rows and 0 <= xa < columns:
-                    around += knots[ya, xa]
+                    around += points[ya, xa]
                     count += 1
             around /= count
             smooth = 1 / (0.5 * around + 0.3) ** 2
-            stencil[a, b, 0, 1, 1, 0] += smooth
-            right[a, b, 0] += smooth * (around - knots[a, b])
-            stencil[a, b, 1, 1, 1, 1] += 100.0
+            stencil[a, b, 0, 2, 2, 0] += smooth
+            right[a, b, 0] += smooth * (around - points[a, b])
+            stencil[a, b, 1, 2, 2, 1] += 100.0
     out = conjugate_gradient(stencil, right)
     for a in range(rows):
         for b in range(columns):
-            knots[a, b] = max(knots[a, b] + out[a, b, 0], 0.02)
+            points[a, b] = max(points[a, b] + out[a, b, 0], 0.02)
             scale[a, b] = min(max(1 + out[a, b, 1], 0.6), 1.6)
 
 
 @njit(**FLAGS)
+def apply_stencil(stencil, direction, product):
+    """Product of the matrix of a 5 x 5 stencil with two meshes; returns its sum with them."""
+    rows, columns = direction.shape[:2]
+    along = 0.0
+    for a in range(rows):
+        for b in range(columns):
+            for f in range(2):
+                total = 0.0
+                for i in range(max(0, a - 2), min(rows, a + 3)):
+                    for j in range(max(0, b - 2), min(columns, b + 3)):
+                        for h in range(2):
+                            total += stencil[a, b, f, i - a + 2, j - b + 2, h] * direction[i, j, h]
+                product[a, b, f] = total
+                along += total * direction[a, b, f]
+    return along
+
+
+@njit(**FLAGS)
 def conjugate_gradient(stencil, right):
-    """Solve the system of a 3 x 3 stencil over two meshes, preconditioned by its diagonal."""
+    """Solve the system of a stencil over two meshes, preconditioned by its diagonal."""
     rows, columns = right.shape[:2]
     out, residual = np.zeros_like(right), right.copy()
-    direction, product = np.zeros_like(right), np.zeros_like(right)
-    energy = 0.0
+    direction, product, diagonal = np.zeros_like(right), np.zeros_like(right), np.empty_like(right)
+    for f in range(2):
+        diagonal[:, :, f] = stencil[:, :, f, 2, 2, f]
+    energy = 1.0
     for step in range(60):
-        next_energy = 0.0
-        for a in range(rows):
-            for b in range(columns):
-                for f in range(2):
-                    next_energy += residual[a, b, f] ** 2 / stencil[a, b, f, 1, 1, f]
+        next_energy = np.sum(residual * residual / diagonal)
         if next_energy < 1e-4 * rows * columns:
             break
-        ratio = next_energy / energy if step else 0.0
+        direction *= next_energy / energy if step else 0.0
+        direction += residual / diagonal
         energy = next_energy
-        for a in range(rows):
-            for b in range(columns):
-                for f in range(2):
-                    direction[a, b, f] = residual[a, b, f] / stencil[a, b, f, 1, 1, f] + ratio * direction[a, b, f]
-        along = 0.0
-        for a in range(rows):
-            for b in range(columns):
-                for f in range(2):
-                    total = 0.0
-                    for i in range(max(0, a - 1), min(rows, a + 2)):
-                        for j in range(max(0, b - 1), min(columns, b + 2)):
-                            for h in range(2):
-                                total += stencil[a, b, f, i - a + 1, j - b + 1, h] * direction[i, j, h]
-                    product[a, b, f] = total
-                    along += total * direction[a, b, f]
-        length = energy / max(along, 1e-30)
-        for a in range(rows):
-            for b in range(columns):
-                for f in range(2):
-                    out[a, b, f] += length * direction[a, b, f]
-                    residual[a, b, f] -= length * product[a, b, f]
+        length = energy / max(apply_stencil(stencil, direction, product), 1e-30)
+        out += length * direction
+        residual -= length * product
     return out

@@ -6,9 +6,9 @@ Legend: B frames, Y X pixels or cells, C channels, D width, L cells of a list, K
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -215,8 +215,9 @@ class TrueVAREmitterPredictor(nn.Module):
             Y, X = (side * self.map_scales[-1] // FIELD_PX for side in (Y, X))
         return features.new_zeros(B, self.config.accumulated_width, Y, X)
 
-    def _blocks_of(self, index: int) -> nn.ModuleList:
-        return self.blocks[0 if self.config.shared_blocks else index]  # type: ignore[return-value]
+    def _blocks_of(self, index: int) -> list[AdaLNSelfAttn]:
+        blocks = self.blocks[0 if self.config.shared_blocks else index]
+        return list(cast(Iterable[AdaLNSelfAttn], blocks))
 
     def _dense_tokens(
         self, index: int, features: Tensor, heard: Tensor | None, condition: Tensor, memory: list[Memory]
@@ -225,7 +226,7 @@ class TrueVAREmitterPredictor(nn.Module):
         absolute = config.grid == "absolute"
         if absolute:
             features = _resize(features, config.scales[index])
-        tokens = self.entries[index](features).permute(0, 2, 3, 1)
+        tokens: Tensor = self.entries[index](features).permute(0, 2, 3, 1)
         if heard is not None:
             tokens = tokens + self.hear[index](heard.permute(0, 2, 3, 1).to(tokens.dtype))
         tokens = tokens + self.level_embedding.weight[index].to(tokens.dtype)
@@ -245,7 +246,7 @@ class TrueVAREmitterPredictor(nn.Module):
         self, index: int, tokens: Tensor, before: list[ScaleOutput], inputs: Inputs, known: Knowledge
     ) -> ScaleOutput:
         head: CellHead = self.heads[index]  # type: ignore[assignment]
-        shape = tuple(tokens.shape[:3])
+        B, Y, X = tokens.shape[:3]
         with torch.autocast(tokens.device.type, enabled=False):
             logit, offset = head(tokens)
             if index == 0:
@@ -256,9 +257,9 @@ class TrueVAREmitterPredictor(nn.Module):
                 log_count = share + before[-1].log_count.repeat_interleave(2, 1).repeat_interleave(2, 2)
             leaves = None
             if index == len(self.config.scales) - 1:
-                noise = _resize(inputs.log_noise_BYX[:, None], shape[1])[:, 0]
+                noise = _resize(inputs.log_noise_BYX[:, None], Y)[:, 0]
                 leaves = self.leaf(tokens, noise, known.sigma_B.log()[:, None, None])
-        return ScaleOutput(self.config.scales[index], shape, log_count, offset, share, leaves=leaves)
+        return ScaleOutput(self.config.scales[index], (B, Y, X), log_count, offset, share, leaves=leaves)
 
     def _say(
         self,

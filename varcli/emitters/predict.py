@@ -92,10 +92,19 @@ def predict(
 def knowledge(conditions: Conditions, frames: int, device: torch.device) -> Knowledge:
     """The same conditions for each of some frames."""
     law = conditions.photons
-    said = (conditions.sigma_px, conditions.read_variance**0.5, conditions.excess)
-    photons = (1000.0, 0.2) if law is None else (law.electrons, law.log_sd)
-    columns = [torch.full((frames,), float(value), device=device) for value in (*said, *photons)]
-    return Knowledge(*columns, torch.full((frames,), law is not None, device=device))
+    electrons, spread = (1000.0, 0.2) if law is None else (law.electrons, law.log_sd)
+
+    def each(value: float) -> Tensor:
+        return torch.full((frames,), float(value), device=device)
+
+    return Knowledge(
+        each(conditions.sigma_px),
+        each(conditions.read_variance**0.5),
+        each(conditions.excess),
+        each(electrons),
+        each(spread),
+        torch.full((frames,), law is not None, device=device),
+    )
 
 
 def bf16_is_fast(device: torch.device) -> bool:

@@ -29,7 +29,9 @@ class Phi(nn.Module):
 @lru_cache(maxsize=64)
 def _bicubic_matrix(old: int, new: int, device: torch.device) -> Tensor:
     """The weights [new, old] of bicubic interpolation along one side."""
-    return F.interpolate(torch.eye(old, device=device)[None, None], size=(new, old), mode="bicubic")[0, 0]
+    # What is kept must serve training too, whoever asks first.
+    with torch.inference_mode(False):
+        return F.interpolate(torch.eye(old, device=device)[None, None], size=(new, old), mode="bicubic")[0, 0]
 
 
 def bicubic(x_BCYX: Tensor, size: Sequence[int]) -> Tensor:

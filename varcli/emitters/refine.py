@@ -164,6 +164,7 @@ def run(
     law = law_of(candidates, prior, settings, count * height * width)
     order = np.argsort(candidates.frame, kind="stable")
     first = np.searchsorted(candidates.frame[order], np.arange(count + 1))
+    padded = np.append(order, -1)
     values = np.stack([candidates.x_px, candidates.y_px, candidates.electrons], 1).astype(np.float64)[order]
 
     def work_on(chunk: range) -> list[np.ndarray]:
@@ -193,9 +194,7 @@ def run(
                 work,
             )
             origin = found[:, -1].astype(np.int64)
-            found[:, -1] = -1
-            known = origin >= 0
-            found[known, -1] = order[first[k] + origin[known]]
+            found[:, -1] = np.where(origin >= 0, padded[first[k] + origin], -1)
             rows.append(np.concatenate([np.full((len(found), 1), float(k)), found], 1))
         return rows
 
@@ -203,8 +202,8 @@ def run(
         rows = [row for part in pool.map(work_on, chunks(count)) for row in part]
     table = np.concatenate(rows) if rows else np.zeros((0, COLUMNS + 1))
     columns = dict(zip((field.name for field in fields(Fitted)), table.T.copy(), strict=True))
-    columns["frame"], columns["origin"] = columns["frame"].astype(np.int64), columns["origin"].astype(np.int64)
-    return Fitted(**columns)
+    whole = {name: columns.pop(name).astype(np.int64) for name in ("frame", "origin")}
+    return Fitted(**whole, **columns)
 
 
 def chunks(count: int, size: int = 8) -> Iterator[range]:

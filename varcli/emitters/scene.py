@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from varcli.emitters.ground import draw_mesh, first_ground, ground_step, mesh
+from varcli.emitters.ground import draw_mesh, first_ground, ground_step, mesh, mesh_value
 from varcli.emitters.spots import FLAGS, MAX_BLOCK, add_spot, fit_block, half_width
 
 CELL_PX = 4
@@ -34,7 +34,7 @@ class Scene(NamedTuple):
 @njit(**FLAGS)
 def new_scene(height, width, places):
     """A scene with room for `places` emitters."""
-    rows, columns = mesh(height)[0], mesh(width)[0]
+    rows, columns = mesh(height), mesh(width)
     cells_y, cells_x = height // CELL_PX + 6, width // CELL_PX + 6
     return Scene(
         np.zeros((places, 4)),
@@ -222,20 +222,13 @@ def sweep(image, scene, optics, law, use_belief, reach, iterations, work):
 def settle_ground(image, scene, optics, work):
     """A step of background and brightness, after which the mean is drawn anew."""
     ground_step(image, scene.knots, scene.scale)
-    rows, columns = scene.knots.shape
     height, width = image.data.shape
     draw_mesh(scene.knots, image.ground)
     image.mean[:] = image.ground
     for k in range(scene.count[0]):
         if scene.alive[k]:
             e = scene.emitters[k]
-            v = min(max(e[1], 0.0), height - 1e-6) * (rows - 1) / height
-            u = min(max(e[0], 0.0), width - 1e-6) * (columns - 1) / width
-            a, b = int(v), int(u)
-            v, u = v - a, u - b
-            top = scene.scale[a, b] * (1 - u) + scene.scale[a, b + 1] * u
-            low = scene.scale[a + 1, b] * (1 - u) + scene.scale[a + 1, b + 1] * u
-            e[2] *= top * (1 - v) + low * v
+            e[2] *= mesh_value(scene.scale, e[1], e[0], height, width)
             e[3] = half_width(e[2], local_noise(image, e[0], e[1]), optics)
             add_spot(image.mean, e[0], e[1], e[2], int(e[3]), optics, 1.0, work)
 
