@@ -157,10 +157,10 @@ def _predicted(
             saturated = frames_adu >= health.limit if health.saturated else None
             frames_e = microscope.camera.to_electrons(frames_adu)
             # What the network doubts may still be judged by the image: the threshold comes after that.
-            options = {"threshold": min(settings.threshold, _CANDIDATES), "scales": scales}
+            threshold = min(settings.threshold, _CANDIDATES)
             hot = microscope.hot
             seen = frames_e if hot is None else filled(frames_e, hot)
-            prediction = network.predict(seen, microscope.conditions, **options)
+            prediction = network.predict(seen, microscope.conditions, threshold=threshold, scales=scales)
             if hot is not None and hot.any():
                 saturated = hot[None] if saturated is None else saturated | hot
             yield _Read(start, frames_e, prediction, saturated, health)

@@ -194,6 +194,8 @@ def _background_at(frames_e: np.ndarray, candidates: Candidates) -> np.ndarray:
     step = np.arange(-_AROUND, _AROUND + 1)
     row = np.clip((candidates.y_px // block).astype(np.int64)[:, None] + step, 0, rows - 1)
     column = np.clip((candidates.x_px // block).astype(np.int64)[:, None] + step, 0, columns - 1)
-    around = means[candidates.frame[:, None, None], row[:, :, None], column[:, None, :]].reshape(len(candidates), step.size**2)
+    around = means[candidates.frame[:, None, None], row[:, :, None], column[:, None, :]].reshape(
+        len(candidates), step.size**2
+    )
     low = round(_LOW * (around.shape[1] - 1))
     return np.partition(around, low, axis=1)[:, low].astype(np.float64)
