@@ -157,7 +157,7 @@ def test_bicubic_is_pytorchs() -> None:
 def test_a_model_that_has_predicted_can_still_learn() -> None:
     model = small(embed_dim=18)
     model.predict(frames(1, 44, 52).numpy(), Conditions(1.3, 2.56, 1.0))
-    sum(output.log_count.sum() for output in model(frames(1, 44, 52))).backward()
+    torch.stack([output.log_count.sum() for output in model(frames(1, 44, 52))]).sum().backward()
     assert model.leaf.norm.weight.grad is None and model.encoder.modulation.weight.grad is not None
 
 
