@@ -59,7 +59,7 @@ def density_row(options: argparse.Namespace, density: float, extra: list[str]) -
     write_set(law, _SEED, folder)
     said = super_resolve(folder, folder / "stack.tif", extra)
     row = [f"{density:g}", f"{said['frames_per_second']:.0f}"]
-    row.append(f"{said['emitters'] / said['seconds']:.0f}")
+    row.append(f"{said['emitters'] * said['frames_per_second'] / options.frames:.0f}")
     if options.peer_python:
         code = (
             "import sys, time; import emitter_peers as p, emitter_sets as s; from dataclasses import replace;"
