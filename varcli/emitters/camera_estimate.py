@@ -20,7 +20,7 @@ _KERNEL = np.outer((1.0, -4.0, 6.0, -4.0, 1.0), (1.0, -4.0, 6.0, -4.0, 1.0))
 _AROUND = 4  # pixels on either side of the place whose mean is the instrument
 _OUTLIERS = 25.0  # times the expected square that a difference may have: hot pixels, cosmic rays
 _GROUPS = 8
-_MOST_PIXELS = 8 << 20
+_MOST_PIXELS = 2 << 20
 _EM_ABOVE_ADU = 10.0  # per photoelectron: no camera without multiplication has so many
 
 
