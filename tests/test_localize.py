@@ -1,6 +1,6 @@
 """The pipeline in Python: the same answer however frames are shared out, events in order, cameras resolved."""
 
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from emitter_support import Maxima, save_stack, spots
 
 from varcli.emitters.camera_estimate import CameraEstimate
 from varcli.emitters.domain import TrainedDomain
-from varcli.emitters.localize import ChunkDone, Event, Knowledge, Settings, ahead, localize
+from varcli.emitters.localize import ChunkDone, Event, Knowledge, Settings, in_order, localize
 from varcli.emitters.polish import Noise, lone_bound_px
 from varcli.emitters.probe import Window
 from varcli.emitters.resolve_camera import resolve_camera
@@ -64,18 +64,24 @@ def test_events_come_in_order(stack: Stack) -> None:
     assert [event.done for event in done] == [4, 8, 11] and done[-1].emitters == len(table(found))
 
 
-def test_what_is_made_ahead_keeps_its_order_and_its_errors() -> None:
-    def broken() -> Iterator[int]:
-        yield 1
-        yield 2
-        raise ValueError("three")
+def test_work_is_shared_out_and_comes_back_in_order() -> None:
+    def slowest_first(item: int) -> int:
+        time.sleep(0.02 if item % 3 == 0 else 0)
+        return -item
 
-    assert list(ahead(iter(range(50)))) == list(range(50))
-    seen = []
-    with pytest.raises(ValueError, match="three"):
-        for item in ahead(broken()):
-            seen.append(item)
-    assert seen == [1, 2]
+    assert list(in_order(slowest_first, range(20), 4, 1)) == [-item for item in range(20)]
+
+
+def test_an_error_comes_where_its_item_stands() -> None:
+    def broken(item: int) -> int:
+        if item == 2:
+            raise ValueError("two")
+        return item
+
+    seen, results = [], in_order(broken, range(50), 3, 1)
+    with pytest.raises(ValueError, match="two"):
+        seen.extend(results)
+    assert seen == [0, 1]
 
 
 def estimate(likely_em: bool = False) -> CameraEstimate:

@@ -88,9 +88,12 @@ class Polish(Protocol):
         ...
 
 
-def polish_of(name: str) -> Polish:
-    """The polish called "mle" or "none"."""
-    return {"mle": MaximumLikelihood, "none": Unpolished}[name]()
+def polish_of(name: str, threads: int | None = None) -> Polish:
+    """The polish called "mle" or "none", which shares frames among `threads` (None: as many as there are)."""
+    if name == "none":
+        return Unpolished()
+    assert name == "mle"
+    return MaximumLikelihood(threads or min(_MOST_THREADS, os.cpu_count() or 1))
 
 
 class Unpolished:
@@ -128,6 +131,9 @@ class Unpolished:
 
 class MaximumLikelihood:
     """All emitters of a frame fitted jointly, and their number judged by the evidence of the image."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
 
     def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs) -> Found:
         """The emitters that the image supports."""
@@ -170,7 +176,7 @@ class MaximumLikelihood:
             refine.Noise(noise.excess, noise.read_variance),
             psf.sigma_px,
             None if law is None else refine.PhotonPrior(math.log(law.electrons), law.log_sd),
-            refine.RefineSettings(density=beliefs.density_per_px2, threads=min(_MOST_THREADS, os.cpu_count() or 1)),
+            refine.RefineSettings(density=beliefs.density_per_px2, threads=self.threads),
             refine.Shape(psf.ellipticity, psf.tail, psf.tail_scale),
         )
 
