@@ -79,7 +79,7 @@ def estimate_camera(frames_adu: np.ndarray) -> CameraEstimate:
 def _assumed(frames_adu: np.ndarray, noise: np.ndarray | None = None) -> CameraEstimate:
     """A baseline at the darkest level, the gain that the noise of the dark places then has, and that neither is sure.
 
-    `noise` is the squared noise of some places. A wrong baseline makes photons wrong, but signal over noise stays right.
+    `noise` is the squared noise of some places. A wrong baseline makes photons wrong; signal over noise stays right.
     """
     baseline = float(np.quantile(frames_adu, 0.001))
     # The square of a normal number has a median of 0.455 of its mean; few places hold an emitter.
@@ -89,8 +89,8 @@ def _assumed(frames_adu: np.ndarray, noise: np.ndarray | None = None) -> CameraE
     slope = (math.sqrt(light**2 + 4 * read * variance) - light) / (2 * read) if variance > 0 else 1.0
     how = "the gain that fits its noise" if variance > 0 else "a gain without evidence"
     sentence = (
-        f"noise does not grow with light in a way that shows the gain: a baseline of {baseline:.1f} ADU is assumed, the "
-        f"darkest level of the stack, and {1 / slope:.3g} e-/ADU, {how}; photon counts may be far off"
+        f"noise does not grow with light in a way that shows the gain: a baseline of {baseline:.1f} ADU is assumed, "
+        f"the darkest level of the stack, and {1 / slope:.3g} e-/ADU, {how}; photon counts may be far off"
     )
     return CameraEstimate(baseline, 1 / slope, sentence, math.inf, math.inf, likely_em=False, measured=False)
 
