@@ -80,7 +80,7 @@ def test_files_and_the_same_provenance_everywhere(call: Call, stack: Path, maxim
     }  # fmt: skip
     beside = json.loads((out / "img_emitters.json").read_text())
     assert said["provenance"].items() <= beside.items()
-    assert said["assumed"] == [] == beside["microscope"]["assumed"]
+    assert said["assumed"] == [] == beside["assumed"]
     table = out / "img_emitters.csv"
     frames = list(column(table, "frame"))
     assert frames == sorted(frames) and said["emitters"] == len(frames) > 20
@@ -139,7 +139,7 @@ def test_the_bare_call_names_everything_it_assumes(call: Call, maxima: Maxima, t
     values = {known["name"]: known["value"] for known in said["assumed"]}
     assert values["PSF width"] == pytest.approx(1.3, abs=0.1)
     assert values["pixel size"] == 100.0
-    assert said["provenance"]["microscope"]["assumed"] == said["assumed"]
+    assert said["provenance"]["assumed"] == said["assumed"]
 
 
 def test_the_pixel_size_of_the_file_is_taken(call: Call, maxima: Maxima, tmp_path: Path) -> None:
@@ -160,6 +160,18 @@ def test_what_the_model_does_not_know_is_said(call: Call, stack: Path, maxima: M
     for sentence in said["warnings"]:
         assert sentence in done.stderr.replace("\n", " ")
     assert any("PSF width 4 px" in sentence for sentence in said["warnings"])
+
+
+def test_the_polish_finds_the_place_within_the_pixel(call: Call, stack: Path, maxima: Maxima, tmp_path: Path) -> None:
+    args = call.args(stack, "--format", "csv")
+    args[args.index("none")] = "mle"
+    said = run_json(*args)
+    table = tmp_path / "out/img_emitters.csv"
+    x, bound = (np.array(list(column(table, name))) for name in ("x [nm]", "crlb_xy [nm]"))
+    assert said["emitters"] == len(x) > 20
+    assert np.median(np.abs((x / 100) % 1 - 0.5)) > 0.1  # the model says pixel centres
+    assert 3 < np.median(bound) < 10  # 1000 photoelectrons, a PSF of 130 nm and a background of 10
+    assert np.median(list(column(table, "intensity [photon]"))) == pytest.approx(1000, rel=0.05)
 
 
 def outputs(folder: Path) -> dict[str, bytes]:

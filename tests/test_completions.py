@@ -76,6 +76,7 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
             {e.name for e in registry.entries() if e.weights and e.task == "emitters"},
         ),
         ("var super-resolve --polish ", {"mle", "none"}),
+        ("var super-resolve --format csv,p", {"csv,picasso"}),
         ("var evaluate likelihood ", {e.name for e in registry.entries() if e.weights and e.task == "pianoroll"}),
         ("var inspect fractal-ar-", {"fractal-ar-reference"}),
         ("var sample --checkpoint runs/", set()),

@@ -166,7 +166,15 @@ def test_camera_is_measured_where_light_varies() -> None:
     assert camera.e_per_adu_em == 2 * camera.e_per_adu and "EM gain" in camera.sentence
 
 
-def test_camera_in_flat_light_is_said_to_be_assumed() -> None:
-    adu = np.random.default_rng(5).poisson(20, (10, 40, 40)).astype(np.uint16) + 100
-    camera = estimate_camera(adu)
-    assert not camera.measured and camera.e_per_adu == 1 and "assumed" in camera.sentence
+def test_camera_in_flat_light_is_assumed_so_that_its_noise_is_right() -> None:
+    light = np.random.default_rng(5).poisson(20, (10, 40, 40))
+    for e_per_adu in (0.25, 1.0):
+        adu = np.round(light / e_per_adu + 100)
+        camera = estimate_camera(adu)
+        assert not camera.measured and "assumed" in camera.sentence
+        electrons = (adu - camera.baseline_adu) * camera.e_per_adu
+        assert electrons.var() == pytest.approx(electrons.mean() + 1.5**2 + camera.e_per_adu**2 / 12, rel=0.1)
+
+
+def test_camera_of_frames_too_small_to_measure_is_assumed() -> None:
+    assert not estimate_camera(np.full((3, 4, 40), 100.0)).measured

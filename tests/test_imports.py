@@ -108,7 +108,10 @@ def test_commands_load_nothing_heavy_before_they_run(path: Path) -> None:
         assert imported.split(".")[0] not in HEAVY
 
 
-@pytest.mark.parametrize("command", [["--help"], ["sample", "--help"], ["inspect"], ["train", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "command",
+    [["--help"], ["sample", "--help"], ["inspect"], ["train", "--help"], ["super-resolve", "--help"], ["--version"]],
+)
 def test_help_never_imports_torch(command: list[str]) -> None:
     code = (
         "import sys, atexit\n"

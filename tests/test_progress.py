@@ -11,11 +11,14 @@ from varcli.cli.progress import Display, Status
 from varcli.events import (
     Event,
     FilesRead,
+    FramesDone,
     LevelStarted,
     PatchDone,
     PieceScored,
     SampleDone,
     SampleStarted,
+    ScaleDone,
+    StackOpened,
     TrainStep,
     Validated,
 )
@@ -158,3 +161,13 @@ def test_drawing_goes_by_the_clock_not_by_events(stream: io.StringIO) -> None:
         seconds = time.perf_counter() - began
     # At most ten pictures a second, each a few hundred characters, whatever the number of events.
     assert len(stream.getvalue()) < 20_000 + 40_000 * seconds
+
+
+def test_scales_stand_below_the_frames_of_a_stack() -> None:
+    opened = StackOpened(100, 40, 40)
+    assert shown(opened) == ["frames 0/100 · looking at the stack"]
+    rows = shown(
+        opened, ScaleDone((0, 50), 80, 64, 6400), ScaleDone((0, 50), 10, 100, 100), FramesDone(50, 100, 7, 123.4)
+    )
+    assert rows[0] == "frames 50/100 · 123 frames/s · 7 emitters"
+    assert rows[1:] == ["  scale 10 100% of cells worked out", "  scale 80 1% of cells worked out"]

@@ -372,7 +372,7 @@ def _write(
         "frames": partial.state.frames,
         "emitters": partial.state.rows,
         "complete": stopped is None,
-        "assumed": meta["microscope"]["assumed"],
+        "assumed": meta["assumed"],
         "warnings": warnings,
         "provenance": meta,
     }

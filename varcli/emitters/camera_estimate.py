@@ -20,7 +20,7 @@ _KERNEL = np.outer((1.0, -4.0, 6.0, -4.0, 1.0), (1.0, -4.0, 6.0, -4.0, 1.0))
 _AROUND = 4  # pixels on either side of the place whose mean is the instrument
 _OUTLIERS = 25.0  # times the expected square that a difference may have: hot pixels, cosmic rays
 _GROUPS = 8
-_MOST_PIXELS = 8 << 20
+_MOST_PIXELS = 2 << 20
 _EM_ABOVE_ADU = 10.0  # per photoelectron: no camera without multiplication has so many
 
 
@@ -49,6 +49,8 @@ class CameraEstimate:
 def estimate_camera(frames_adu: np.ndarray) -> CameraEstimate:
     """Measure a camera [F, Y, X]; where the light varies too little for a line, the baseline is the darkest level."""
     frames, height, width = frames_adu.shape
+    if min(height, width) <= 2 * _AROUND:
+        return _assumed(frames_adu)
     wanted = max(_GROUPS, _MOST_PIXELS // (height * width))
     chosen = np.unique(np.linspace(0, frames - 1, min(frames, wanted)).round().astype(int))
     noise, mean, around = (np.concatenate(part) for part in zip(*(_points(frames_adu[i]) for i in chosen), strict=True))
@@ -57,7 +59,7 @@ def estimate_camera(frames_adu: np.ndarray) -> CameraEstimate:
     lines = [_line(noise[group != g], mean[group != g], around[group != g]) for g in range(_GROUPS)]
     sd_slope = float(np.std([line[0] for line in lines]) * math.sqrt(_GROUPS - 1))
     if not slope > 4 * sd_slope:
-        return _assumed(frames_adu)
+        return _assumed(frames_adu, noise)
     likely_em = slope > _EM_ABOVE_ADU
     read_noise_e = _ASSUMED_READ_NOISE_EM_E if likely_em else ASSUMED_READ_NOISE_E
     read_variance = 1 / 12 + (read_noise_e * slope / (2 if likely_em else 1)) ** 2
@@ -74,14 +76,23 @@ def estimate_camera(frames_adu: np.ndarray) -> CameraEstimate:
     return CameraEstimate(baseline, per_adu, sentence, sd_baseline, per_adu * relative, likely_em)
 
 
-def _assumed(frames_adu: np.ndarray) -> CameraEstimate:
-    """One electron per ADU above the darkest level, and that this was not measured."""
+def _assumed(frames_adu: np.ndarray, noise: np.ndarray | None = None) -> CameraEstimate:
+    """A baseline at the darkest level, the gain that the noise of the dark places then has, and that neither is sure.
+
+    `noise` is the squared noise of some places. A wrong baseline makes photons wrong; signal over noise stays right.
+    """
     baseline = float(np.quantile(frames_adu, 0.001))
+    # The square of a normal number has a median of 0.455 of its mean; few places hold an emitter.
+    variance = 0.0 if noise is None else float(np.median(noise)) / 0.455 - 1 / 12
+    light = max(float(np.median(frames_adu)) - baseline, 0.0)
+    read = ASSUMED_READ_NOISE_E**2
+    slope = (math.sqrt(light**2 + 4 * read * variance) - light) / (2 * read) if variance > 0 else 1.0
+    how = "the gain that fits its noise" if variance > 0 else "a gain without evidence"
     sentence = (
-        f"noise does not grow with light in a way that shows the gain: 1 e-/ADU is assumed, and a baseline of "
-        f"{baseline:.1f} ADU, the darkest level of the stack"
+        f"noise does not grow with light in a way that shows the gain: a baseline of {baseline:.1f} ADU is assumed, "
+        f"the darkest level of the stack, and {1 / slope:.3g} e-/ADU, {how}; photon counts may be far off"
     )
-    return CameraEstimate(baseline, 1.0, sentence, math.inf, math.inf, likely_em=False, measured=False)
+    return CameraEstimate(baseline, 1 / slope, sentence, math.inf, math.inf, likely_em=False, measured=False)
 
 
 def _points(frame_adu: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

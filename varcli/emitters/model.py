@@ -200,8 +200,12 @@ class TrueVAREmitterPredictor(nn.Module):
                 if index == config.dense_scales:
                     seen = torch.cat([features, f_hat.to(features.dtype)], 1).permute(0, 2, 3, 1)
                     seen = F.pad(seen, (0, 0, 1, 1, 1, 1))
-                parents = self._parents(outputs[-1], truth, size)
+                cells, place_L = self._parents(outputs[-1], truth, size)
+                spare = 0 if torch.is_grad_enabled() else _round_up(len(place_L)) - len(place_L)
+                parents = cells.padded(spare), F.pad(place_L, (0, spare))
                 output, tokens = self._sparse(index, parents, outputs[-1], tokens, seen, condition, inputs, known)
+                if spare:
+                    output, tokens = output.first(4 * len(place_L)), tokens[: 4 * len(place_L)]
             outputs.append(output)
             if scale == until:
                 break
@@ -385,6 +389,12 @@ def pad_frames(frames_BYX: Tensor) -> Tensor:
     Y, X = frames_BYX.shape[-2:]
     down, right = -Y % CELL_PX, -X % CELL_PX
     return F.pad(frames_BYX[:, None], (0, right, 0, down), mode="replicate")[:, 0] if down or right else frames_BYX
+
+
+def _round_up(count: int) -> int:
+    """The next of a few lengths, at most an eighth longer: products are compiled and kept for every new length."""
+    step = max(64, 1 << max(0, count.bit_length() - 4))
+    return -(-count // step) * step
 
 
 def _resize(x_BCYX: Tensor, side: int) -> Tensor:

@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from varcli.emitters.localize import ChunkDone
+from varcli.emitters.chunk import ChunkDone
 from varcli.emitters.stack import StackHealth
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError, VarError

@@ -27,8 +27,10 @@ _MOST_PIXELS = 1 << 20  # that the photon law is found in
 class Network(Protocol):
     """What the pipeline asks of a model."""
 
-    def predict(self, frames_e: np.ndarray, conditions: Conditions, **options: Any) -> Prediction:
-        """Candidates in frames [n, Y, X] of photoelectrons."""
+    def predict(
+        self, frames_e: np.ndarray, conditions: Conditions, *, threshold: float = 0.5, scales: tuple[int, ...] = ()
+    ) -> Prediction:
+        """Candidates in frames [n, Y, X] of photoelectrons, and the counts of `scales` as maps."""
         ...
 
 
@@ -99,7 +101,6 @@ class Microscope:
         law, density = self.beliefs.photons, self.beliefs.density_per_px2
         return {
             "known": [known.document() for known in self.known],
-            "assumed": [known.document() for known in self.assumed],
             "background_e": dict(zip(("low", "median", "high"), self.background_e, strict=True)),
             "emitter_electrons": None if law is None else {"median": law.electrons, "log_sd": law.log_sd},
             "density_per_100px2": None if density is None else 100 * density,

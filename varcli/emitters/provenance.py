@@ -8,6 +8,7 @@ from varcli import __version__
 from varcli.emitters.localize import Settings
 from varcli.emitters.partial import State
 from varcli.emitters.probe import Microscope
+from varcli.emitters.resolve_camera import Known
 from varcli.emitters.stack import Stack
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ class Source:
         header = self.header
         said = {"version": header.version, "steps": header.steps, "seed": header.seed, "digest": header.digest}
         return {"name": self.name, **said}
+
+
+def assumed_of(stack: Stack, microscope: Microscope) -> list[dict[str, Any]]:
+    """Everything that the user did not say, of the microscope and of the stack's pages."""
+    pages = (Known("frames", stack.frames, "", "default", sentence) for sentence in stack.assumed)
+    return [known.document() for known in (*pages, *microscope.assumed)]
 
 
 def provenance(
@@ -59,7 +66,7 @@ def provenance(
             "roi": {"x": [window.left, window.right], "y": [window.top, window.bottom]},
         },
         "microscope": microscope.document(),
-        "taken_for_granted": list(stack.assumed),
+        "assumed": assumed_of(stack, microscope),
         "scales": {scale: {"cells_active": at[0], "cells_total": at[1]} for scale, at in state.cells.items()},
         "emitters": state.rows,
         "frames_done": state.frames,

@@ -199,15 +199,16 @@ def run(
         return rows
 
     with ThreadPoolExecutor(settings.threads) as pool:
-        rows = [row for part in pool.map(work_on, chunks(count)) for row in part]
+        rows = [row for part in pool.map(work_on, chunks(count, settings.threads)) for row in part]
     table = np.concatenate(rows) if rows else np.zeros((0, COLUMNS + 1))
     columns = dict(zip((field.name for field in fields(Fitted)), table.T.copy(), strict=True))
     whole = {name: columns.pop(name).astype(np.int64) for name in ("frame", "origin")}
     return Fitted(**whole, **columns)
 
 
-def chunks(count: int, size: int = 8) -> Iterator[range]:
-    """Ranges of a few frames: work for one thread at a time."""
+def chunks(count: int, threads: int) -> Iterator[range]:
+    """Ranges of a few frames: work for one thread at a time, with some for every thread."""
+    size = max(1, min(8, count // (4 * threads)))
     for start in range(0, count, size):
         yield range(start, min(count, start + size))
 

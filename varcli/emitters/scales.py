@@ -3,9 +3,10 @@
 Legend: B frames, Y X cells of a scale, L cells of a list.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from varcli.emitters.heads import Leaves
@@ -40,6 +41,14 @@ class Cells:
         column = (2 * self.column_L[:, None] + torch.tensor([0, 1, 0, 1], device=self.row_L.device)).flatten()
         return Cells(self.frame_L.repeat_interleave(4), row, column)
 
+    def padded(self, count: int) -> "Cells":
+        """The same with `count` more cells, the upper left one of the first frame each."""
+        return Cells(*(F.pad(part, (0, count)) for part in (self.frame_L, self.row_L, self.column_L)))
+
+    def first(self, count: int) -> "Cells":
+        """The first `count` cells."""
+        return Cells(self.frame_L[:count], self.row_L[:count], self.column_L[:count])
+
     def chosen(self, mask_L: Tensor) -> "Cells":
         """The cells of a boolean mask."""
         return Cells(self.frame_L[mask_L], self.row_L[mask_L], self.column_L[mask_L])
@@ -62,6 +71,19 @@ class ScaleOutput:
     cells: Cells | None = None
     leaves: Leaves | None = None
     codebook_loss: Tensor | None = None
+
+    def first(self, count: int) -> "ScaleOutput":
+        """The same of the first `count` cells of a list."""
+        assert self.cells is not None and self.log_share is not None
+        leaves = self.leaves
+        return replace(
+            self,
+            log_count=self.log_count[:count],
+            offset=self.offset[:count],
+            log_share=self.log_share[:count],
+            cells=self.cells.first(count),
+            leaves=None if leaves is None else Leaves(*(getattr(leaves, f.name)[:count] for f in fields(Leaves))),
+        )
 
     @property
     def counts_BYX(self) -> Tensor:
