@@ -83,7 +83,7 @@ def gather(scene, optics, x, y, reach, most, first, members, distance):
 
 
 @njit(**FLAGS)
-def births(image, scene, optics, law, margin, most, work):
+def births(image, scene, optics, law, margin, screen, most, work):
     """Try an emitter at every significant maximum of the residual; returns how many were taken."""
     height, width = image.data.shape
     z_map, electrons_map = np.empty((height, width)), np.empty((height, width))
@@ -104,7 +104,7 @@ def births(image, scene, optics, law, margin, most, work):
                         top = False
             likely = math.exp(law.mean)
             guess = max(electrons_map[row, column], 5.0)
-            if not top or 0.5 * z * z + occam(law, optics, z, max(guess, likely)) < -2:
+            if not top or 0.5 * z * z + occam(law, optics, z, max(guess, likely)) < screen + 1:
                 continue
             x, y = column + 0.5, row + 0.5
             count = gather(scene, optics, x, y, 3.0, most - 1, none, members, distance)
@@ -199,7 +199,7 @@ def split_axis(image, scene, optics, k, out):
 
 
 @njit(**FLAGS)
-def splits(image, scene, optics, law, margin, most, work):
+def splits(image, scene, optics, law, margin, screen, most, work):
     """Try two emitters for each changed one whose spot looks wide or too bright; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     before, trial, best = np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4))
@@ -211,10 +211,10 @@ def splits(image, scene, optics, law, margin, most, work):
             continue
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
         gain = split_axis(image, scene, optics, k, axis)
-        z = 0.4 * electrons / (local_noise(image, x, y) * sigma * 3.5 + math.sqrt(image.excess * electrons))
+        z = 0.2 * electrons / (local_noise(image, x, y) * sigma * 3.5 + math.sqrt(image.excess * electrons))
         half = log_law(math.log(max(0.5 * electrons, 1.0)), law)[0]
         bonus = half - log_law(math.log(electrons), law)[0]
-        if gain + bonus + occam(law, optics, z, max(0.5 * electrons, 1.0)) + 1.5 * math.log(3.0) < -3:
+        if gain + bonus + occam(law, optics, z, max(0.5 * electrons, 1.0)) + 1.5 * math.log(3.0) < screen:
             continue
         first[0] = k
         count = gather(scene, optics, x, y, 3.0, most - 1, first, members, distance)
@@ -249,7 +249,7 @@ def splits(image, scene, optics, law, margin, most, work):
 
 
 @njit(**FLAGS)
-def merges(image, scene, optics, law, margin, most, work):
+def merges(image, scene, optics, law, margin, screen, most, work):
     """Try one emitter for each changed close pair, and none for each dim one; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     before, trial = np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4))

@@ -57,7 +57,8 @@ class RefineSettings:
     sweeps: int = 2
     rounds: int = 4
     final_sweeps: int = 3
-    margin: float = 0.0
+    margin: float = -1.0
+    screen: float = -4.0
     model_error: float = 0.03
     outliers: float = 0.03
     density: float | None = None
@@ -189,6 +190,7 @@ def run(
                 settings.rounds,
                 settings.final_sweeps,
                 settings.margin,
+                settings.screen,
                 settings.model_error,
                 settings.block,
                 work,
@@ -218,7 +220,7 @@ def law_of(candidates: Candidates, prior: PhotonPrior | None, settings: RefineSe
     mean = prior.log_mean if prior else (float(np.median(np.log(usable))) if len(usable) else math.log(1000.0))
     sd = max(prior.log_sd, 0.1) if prior else 1.0
     density = settings.density if settings.density is not None else len(candidates) / max(pixels, 1)
-    return Law(mean, sd, settings.outliers, 2 * sd + 0.6, math.log(max(density, 1e-4)))
+    return Law(mean, sd, settings.outliers, 2 * sd + 0.6, math.log(max(density, 2e-6)))
 
 
 def photon_prior(fitted: Fitted) -> PhotonPrior | None:
