@@ -126,12 +126,14 @@ def fit(
     prior: PhotonPrior | None = None,
     settings: RefineSettings | None = None,
     shape: Shape | None = None,
+    known: np.ndarray | None = None,
 ) -> Fitted:
     """Fit the candidates of frames [n, Y, X] jointly, as many as they are; `sigma_px` is a number or one per frame.
 
     Without a prior every emitter is fitted by the likelihood alone; with one, emitters that overlap are drawn to it.
+    Pixels that are not finite, or not in `known` [Y, X] (booleans), count for nothing.
     """
-    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, select=False)
+    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, known, select=False)
 
 
 def refine(
@@ -142,9 +144,10 @@ def refine(
     prior: PhotonPrior | None = None,
     settings: RefineSettings | None = None,
     shape: Shape | None = None,
+    known: np.ndarray | None = None,
 ) -> Fitted:
     """Like `fit`, and find by the evidence of the image which emitters are missing, doubled, merged or not there."""
-    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, select=True)
+    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, known, select=True)
 
 
 def run(
@@ -155,6 +158,7 @@ def run(
     prior: PhotonPrior | None,
     settings: RefineSettings | None,
     shape: Shape | None,
+    known: np.ndarray | None,
     select: bool,
 ) -> Fitted:
     """Both ways of `fit` and `refine`: frames shared among threads, rows put together in the order of frames."""
@@ -175,10 +179,10 @@ def run(
             root = math.sqrt(shape.ellipticity)
             optics = Optics(float(sigma_F[k]) * root, float(sigma_F[k]) / root, shape.tail, shape.tail_scale)
             data = np.asarray(frames_e[k], np.float32)
-            known = np.isfinite(data)
+            usable = np.isfinite(data) if known is None else np.isfinite(data) & known
             found = refine_frame(
-                np.where(known, data, np.float32(0)),
-                known.astype(np.float32),
+                np.where(usable, data, np.float32(0)),
+                usable.astype(np.float32),
                 shift,
                 float(noise.excess),
                 values[first[k] : first[k + 1]],

@@ -7,17 +7,19 @@ Legend: n frames, Y X camera pixels, E emitters; shape parameters are log sigma_
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
 
 from varcli.emitters.refine import WINDOW_PIXELS, Candidates, Fitted, Noise, PhotonPrior, RefineSettings, Shape, law_of
 from varcli.emitters.scene import ground_information, neighbours, open_scene, settle_ground, sweep
-from varcli.emitters.spots import FLAGS, ROOT_TAU, Image, Optics, profile, workspace
+from varcli.emitters.spots import FLAGS, ROOT_TAU, Image, Law, Optics, profile, workspace
 
 WIDTH_SD, TAIL_SD = 0.15, 0.2
 TRUST = 3.0
+LEAST, ENOUGH = 15, 100
+TAIL_SIGNIFICANCE, TAIL_LEAST = 3.0, 0.04
 
 
 @njit(**FLAGS)
@@ -107,45 +109,82 @@ def spot_shape(
 ) -> tuple[float, Shape, int]:
     """Width in pixels and shape of the spots of frames [n, Y, X], and from how many lone emitters.
 
-    The first `most` emitters are used. Needs at least 20 that stand alone; with fewer the answer is what was given and
-    the number says so.
+    The first `most` emitters are used. Where fewer than `LEAST` stand alone the answer is what was given, and the number 0.
+    A tail that is not clearly there is left out.
     """
-    shape, settings = shape or Shape(), RefineSettings()
+    shape = shape or Shape()
     candidates = Candidates(fitted.frame, fitted.x_px, fitted.y_px, fitted.electrons, np.ones(len(fitted)))
-    law = law_of(candidates, prior, settings, frames_e.size)
-    height, width = frames_e.shape[1:]
-    shift = np.broadcast_to(np.asarray(noise.read_variance / noise.excess, np.float64), (height, width)).copy()
+    law = law_of(candidates, prior, RefineSettings(), frames_e.size)
+    root = math.sqrt(shape.ellipticity)
+    start = np.array([math.log(sigma_px * root), math.log(sigma_px / root), shape.tail])
+    belief = np.array([1 / WIDTH_SD**2, 1 / WIDTH_SD**2, 1 / TAIL_SD**2])
     stop = int(fitted.frame[min(most, len(fitted) - 1)]) + 1 if len(fitted) else 0
-    start = np.array([math.log(sigma_px * math.sqrt(shape.ellipticity)), 0.0, shape.tail])
-    start[1] = math.log(sigma_px / math.sqrt(shape.ellipticity))
-    belief = np.diag([1 / WIDTH_SD**2, 1 / WIDTH_SD**2, 1 / TAIL_SD**2])
-    at, count, work = start.copy(), 0, workspace(WINDOW_PIXELS)
+    lone = LoneEmitters(frames_e[:stop], fitted, noise, law, shape.tail_scale)
+    at, sd, count = climb(lone, start, start, belief)
+    if count and at[2] < max(TAIL_SIGNIFICANCE * sd[2], TAIL_LEAST):  # a spot of one part is half the work
+        start[2], belief[2] = 0.0, 1e12
+        at[2] = 0.0
+        at, sd, count = climb(lone, at, start, belief)
+    if count == 0:
+        return sigma_px, shape, 0
+    sigma = math.exp(0.5 * (at[0] + at[1]))
+    return sigma, replace(shape, ellipticity=math.exp(at[0] - at[1]), tail=float(at[2])), count
+
+
+@dataclass(frozen=True)
+class LoneEmitters:
+    """Emitters of some frames whose spots are compared; `informations` finds those that stand alone."""
+
+    frames_e: np.ndarray
+    fitted: Fitted
+    noise: Noise
+    law: Law
+    tail_scale: float
+
+    def informations(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scores [E, 3] and informations [E, 3, 3] at a shape, of emitters as far from others as enough still are."""
+        optics = Optics(float(math.exp(at[0])), float(math.exp(at[1])), float(at[2]), self.tail_scale)
+        work = workspace(WINDOW_PIXELS)
+        height, width = self.frames_e.shape[1:]
+        shift = np.broadcast_to(np.asarray(self.noise.read_variance / self.noise.excess, np.float64), (height, width))
+        score, information = np.zeros((0, 3)), np.zeros((0, 3, 3))
+        for apart in (4.0, 3.0):
+            parts = []
+            for k in np.unique(self.fitted.frame[self.fitted.frame < len(self.frames_e)]):
+                one = self.fitted.rows(self.fitted.frame == k)
+                values = np.stack([one.x_px, one.y_px, one.electrons], 1)
+                data = np.asarray(self.frames_e[k], np.float32)
+                known = np.isfinite(data)
+                data, weight = np.where(known, data, np.float32(0)), known.astype(np.float32)
+                excess = float(self.noise.excess)
+                parts.append(frame_scores(data, weight, shift.copy(), excess, values, optics, self.law, apart, work))
+            if parts:
+                score = np.concatenate([p[0] for p in parts])
+                information = np.concatenate([p[1] for p in parts])
+            if len(score) >= ENOUGH:
+                break
+        return score, information
+
+
+def climb(
+    lone: LoneEmitters, at: np.ndarray, start: np.ndarray, belief: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Newton steps over the shape from `at`, believed to be near `start`; the shape, its sd, and from how many."""
+    at, sd, count = at.copy(), np.zeros(3), 0
     for _ in range(5):
-        optics = Optics(float(math.exp(at[0])), float(math.exp(at[1])), float(at[2]), shape.tail_scale)
-        parts = []
-        for k in range(stop):
-            rows = fitted.frame == k
-            if not rows.any():
-                continue
-            values = np.stack([fitted.x_px[rows], fitted.y_px[rows], fitted.electrons[rows]], 1)
-            data = np.asarray(frames_e[k], np.float32)
-            known = np.isfinite(data)
-            data, weight = np.where(known, data, np.float32(0)), known.astype(np.float32)
-            parts.append(frame_scores(data, weight, shift, float(noise.excess), values, optics, law, 4.0, work))
-        score = np.concatenate([p[0] for p in parts]) if parts else np.zeros((0, 3))
-        information = np.concatenate([p[1] for p in parts]) if parts else np.zeros((0, 3, 3))
+        score, information = lone.informations(at)
         chosen = alike(score, information)
         count = int(chosen.sum())
-        if count < 20:
-            return sigma_px, shape, count
-        total = information[chosen].sum(0) + belief
-        step = np.linalg.solve(total, score[chosen].sum(0) - belief @ (at - start))
+        if count < LEAST:
+            return at, sd, 0
+        total = information[chosen].sum(0) + np.diag(belief)
+        step = np.linalg.solve(total, score[chosen].sum(0) - belief * (at - start))
+        sd = np.sqrt(np.diag(np.linalg.inv(total)))
         at = at + np.clip(step, -0.1, 0.1)
         at[2] = min(max(at[2], 0.0), 0.45)
         if np.all(np.abs(step) < [0.0005, 0.0005, 0.003]):
             break
-    sigma = math.exp(0.5 * (at[0] + at[1]))
-    return sigma, replace(shape, ellipticity=math.exp(at[0] - at[1]), tail=float(at[2])), count
+    return at, sd, count
 
 
 def alike(score_E3: np.ndarray, information_E33: np.ndarray) -> np.ndarray:
