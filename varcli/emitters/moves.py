@@ -83,7 +83,7 @@ def gather(scene, optics, x, y, reach, most, first, members, distance):
 
 
 @njit(**FLAGS)
-def births(image, scene, optics, law, margin, screen, most, work):
+def births(image, scene, optics, law, margin, lone_margin, screen, most, work):
     """Try an emitter at every significant maximum of the residual; returns how many were taken."""
     height, width = image.data.shape
     z_map, electrons_map = np.empty((height, width)), np.empty((height, width))
@@ -131,7 +131,7 @@ def births(image, scene, optics, law, margin, screen, most, work):
                 if new > value:
                     value = new
                     best[:] = trial
-            if value - old > margin:
+            if value - old > (margin if count and distance[0] < 2.5 else lone_margin):
                 commit(image, scene, optics, members, count, best, count + 1, work)
                 for m in range(count):
                     scene.dirty[members[m]] = True
@@ -249,7 +249,7 @@ def splits(image, scene, optics, law, margin, screen, most, work):
 
 
 @njit(**FLAGS)
-def merges(image, scene, optics, law, margin, screen, most, work):
+def merges(image, scene, optics, law, margin, lone_margin, screen, most, work):
     """Try one emitter for each changed close pair, and none for each dim one; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     before, trial = np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4))
@@ -283,7 +283,8 @@ def merges(image, scene, optics, law, margin, screen, most, work):
             for m in range(1 if kind else 2, count):
                 trial[m - 1] = before[m]
             new = evidence(image, optics, law, window, trial, count - 1, x, y, 12, work)
-            if old - new < margin:
+            lone = kind == 1 and (neighbours(scene, optics, x, y, 2.5, 2, near, distance) < 2)
+            if old - new < (lone_margin if lone else margin):
                 if kind == 1:  # `k` dies: it goes last, so that the others keep their places
                     for m in range(count - 1):
                         members[m] = members[m + 1]

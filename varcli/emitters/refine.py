@@ -58,6 +58,7 @@ class RefineSettings:
     rounds: int = 4
     final_sweeps: int = 3
     margin: float = -1.0
+    lone_margin: float = 4.0
     screen: float = -4.0
     model_error: float = 0.03
     outliers: float = 0.03
@@ -194,6 +195,7 @@ def run(
                 settings.rounds,
                 settings.final_sweeps,
                 settings.margin,
+                settings.lone_margin,
                 settings.screen,
                 settings.model_error,
                 settings.block,

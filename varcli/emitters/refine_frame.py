@@ -49,6 +49,7 @@ def refine_frame(
     rounds,
     final_sweeps,
     margin,
+    lone_margin,
     screen,
     model_error,
     block,
@@ -68,7 +69,7 @@ def refine_frame(
         sweep(image, scene, optics, law, use, 2.0, 3, work)
     settle_ground(image, scene, optics, work)
     if select:
-        search(image, known, scene, optics, law, use, rounds, margin, screen, model_error, block, work)
+        search(image, known, scene, optics, law, use, rounds, margin, lone_margin, screen, model_error, block, work)
     image.weight[:] = known
     set_belief(scene, optics)
     for _ in range(final_sweeps):
@@ -79,15 +80,15 @@ def refine_frame(
 
 
 @njit(**FLAGS)
-def search(image, known, scene, optics, law, use, rounds, margin, screen, model_error, block, work):
+def search(image, known, scene, optics, law, use, rounds, margin, lone_margin, screen, model_error, block, work):
     """Rounds of moves until none is taken."""
     before = np.zeros(len(scene.alive), np.bool_)
     for _ in range(rounds):
         doubt(image, known, model_error)
         before[:] = scene.dirty
         taken = splits(image, scene, optics, law, margin, screen, block, work)
-        taken += births(image, scene, optics, law, margin, screen, block, work)
-        taken += merges(image, scene, optics, law, margin, screen, block, work)
+        taken += births(image, scene, optics, law, margin, lone_margin, screen, block, work)
+        taken += merges(image, scene, optics, law, margin, lone_margin, screen, block, work)
         if taken == 0:
             break
         settle_ground(image, scene, optics, work)

@@ -19,7 +19,7 @@ from varcli.emitters.spots import FLAGS, ROOT_TAU, Image, Law, Optics, profile, 
 WIDTH_SD, TAIL_SD = 0.15, 0.2
 TRUST = 3.0
 LEAST, ENOUGH = 15, 100
-TAIL_SIGNIFICANCE, TAIL_LEAST = 3.0, 0.04
+TAIL_SIGNIFICANCE, TAIL_LEAST = 3.0, 0.08
 
 
 @njit(**FLAGS)
