@@ -1,7 +1,7 @@
 """Refinement of emitters against the image: joint maximum likelihood, how many there are, and their Cramér-Rao bounds.
 
-Everything is in photoelectrons and camera pixels from the corner of the frame. Frames are independent of one another, so
-results do not depend on how many threads share them.
+Everything is in photoelectrons and camera pixels from the corner of the frame. Frames are independent of one another,
+so results do not depend on how many threads share them.
 
 Legend: n frames, Y X camera pixels, E emitters.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from varcli.emitters.refine_frame import COLUMNS, refine_frame
-from varcli.emitters.spots import Law, Optics, workspace
+from varcli.emitters.spots import MAX_BLOCK, Law, Optics, Plan, workspace
 
 WINDOW_PIXELS = 4096
 
@@ -48,10 +48,11 @@ class Shape:
 class RefineSettings:
     """Limits of the search.
 
-    `sweeps` of the joint fit before the search, `rounds` of moves at most, `margin` of log evidence that a change of the
-    count must win, `model_error` as a share of the signal that the spot's shape may be wrong by while counts are judged,
-    `outliers` the share of emitters outside the law of photons, `density` emitters per px² (None: as many as candidates),
-    `block` emitters fitted at once at most, `threads` that share the frames.
+    `sweeps` of the joint fit before the search, `rounds` of moves at most, `final_sweeps` after it. `margin` is the log
+    evidence that one more emitter must win near others, `lone_margin` where none is near; moves that a quick look puts
+    below `screen` are not tried. `model_error` is the share of the signal by which the spot's shape may be wrong while
+    counts are judged, `outliers` the share of emitters outside the law of photons, `density` emitters per px² (None: as
+    many as candidates), `block` the most emitters fitted at once (2 to 8), `threads` share the frames.
     """
 
     sweeps: int = 2
@@ -167,7 +168,7 @@ def run(
     count, height, width = frames_e.shape
     sigma_F = np.broadcast_to(np.asarray(sigma_px, np.float64), (count,))
     shift = np.broadcast_to(np.asarray(noise.read_variance / noise.excess, np.float64), (height, width)).copy()
-    law = law_of(candidates, prior, settings, count * height * width)
+    law, plan = law_of(candidates, prior, settings, count * height * width), plan_of(settings)
     order = np.argsort(candidates.frame, kind="stable")
     first = np.searchsorted(candidates.frame[order], np.arange(count + 1))
     padded = np.append(order, -1)
@@ -191,14 +192,7 @@ def run(
                 law,
                 prior is not None,
                 select,
-                settings.sweeps,
-                settings.rounds,
-                settings.final_sweeps,
-                settings.margin,
-                settings.lone_margin,
-                settings.screen,
-                settings.model_error,
-                settings.block,
+                plan,
                 work,
             )
             origin = found[:, -1].astype(np.int64)
@@ -209,8 +203,9 @@ def run(
     with ThreadPoolExecutor(settings.threads) as pool:
         rows = [row for part in pool.map(work_on, chunks(count)) for row in part]
     table = np.concatenate(rows) if rows else np.zeros((0, COLUMNS + 1))
-    columns = dict(zip((field.name for field in fields(Fitted)), table.T.copy(), strict=True))
-    columns["frame"], columns["origin"] = columns["frame"].astype(np.int64), columns["origin"].astype(np.int64)
+    columns: dict[str, np.ndarray] = {}
+    for field, column in zip(fields(Fitted), table.T, strict=True):
+        columns[field.name] = column.astype(np.int64 if field.name in ("frame", "origin") else np.float64)
     return Fitted(**columns)
 
 
@@ -227,6 +222,13 @@ def law_of(candidates: Candidates, prior: PhotonPrior | None, settings: RefineSe
     sd = max(prior.log_sd, 0.1) if prior else 1.0
     density = settings.density if settings.density is not None else len(candidates) / max(pixels, 1)
     return Law(mean, sd, settings.outliers, 2 * sd + 0.6, math.log(max(density, 2e-6)))
+
+
+def plan_of(settings: RefineSettings) -> Plan:
+    """The numbers of the settings in the form that compiled functions take."""
+    assert 2 <= settings.block < MAX_BLOCK
+    names = ("sweeps", "rounds", "final_sweeps", "margin", "lone_margin", "screen", "model_error", "block")
+    return Plan(**{name: Plan.__annotations__[name](getattr(settings, name)) for name in names})
 
 
 def photon_prior(fitted: Fitted) -> PhotonPrior | None:

@@ -35,26 +35,7 @@ def doubt(image, known, model_error):
 
 
 @njit(**FLAGS)
-def refine_frame(
-    data,
-    known,
-    shift,
-    excess,
-    candidates,
-    optics,
-    law,
-    believe,
-    select,
-    sweeps,
-    rounds,
-    final_sweeps,
-    margin,
-    lone_margin,
-    screen,
-    model_error,
-    block,
-    work,
-):
+def refine_frame(data, known, shift, excess, candidates, optics, law, believe, select, plan, work):
     """Emitters of one frame as rows of `COLUMNS` numbers: those of `Fitted` after its frame, in that order."""
     height, width = data.shape
     image = Image(data, known.copy(), shift, excess, np.empty((height, width)), np.empty((height, width)))
@@ -64,39 +45,37 @@ def refine_frame(
         return np.empty((0, COLUMNS))
     scene.belief[:] = 1.0
     use = 1.0 if believe else 0.0
-    for _ in range(sweeps):
+    for _ in range(plan.sweeps):
         settle_ground(image, scene, optics, work)
-        sweep(image, scene, optics, law, use, 2.0, 3, work)
+        sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work)
     settle_ground(image, scene, optics, work)
     if select:
-        search(image, known, scene, optics, law, use, rounds, margin, lone_margin, screen, model_error, block, work)
+        search(image, known, scene, optics, law, use, plan, work)
     image.weight[:] = known
-    set_belief(scene, optics)
-    for _ in range(final_sweeps):
-        sweep(image, scene, optics, law, use, 2.5, 4, work)
+    set_belief(scene, optics, plan)
+    for _ in range(plan.final_sweeps):
+        sweep(image, scene, optics, law, use, 2.5, plan, plan.final_steps, work)
         settle_ground(image, scene, optics, work)
-    sweep(image, scene, optics, law, use, 2.5, 4, work)
-    return report(image, scene, optics, law, use, select, work)
+    sweep(image, scene, optics, law, use, 2.5, plan, plan.final_steps, work)
+    return report(image, scene, optics, law, use, select, plan, work)
 
 
 @njit(**FLAGS)
-def search(image, known, scene, optics, law, use, rounds, margin, lone_margin, screen, model_error, block, work):
+def search(image, known, scene, optics, law, use, plan, work):
     """Rounds of moves until none is taken."""
-    before = np.zeros(len(scene.alive), np.bool_)
-    for _ in range(rounds):
-        doubt(image, known, model_error)
-        before[:] = scene.dirty
-        taken = splits(image, scene, optics, law, margin, screen, block, work)
-        taken += births(image, scene, optics, law, margin, lone_margin, screen, block, work)
-        taken += merges(image, scene, optics, law, margin, lone_margin, screen, block, work)
+    for _ in range(plan.rounds):
+        doubt(image, known, plan.model_error)
+        taken = splits(image, scene, optics, law, plan, work)
+        taken += births(image, scene, optics, law, plan, work)
+        taken += merges(image, scene, optics, law, plan, work)
         if taken == 0:
             break
         settle_ground(image, scene, optics, work)
-        sweep(image, scene, optics, law, use, 2.0, 2, work)
+        sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work)
 
 
 @njit(**FLAGS)
-def report(image, scene, optics, law, use, select, work):
+def report(image, scene, optics, law, use, select, plan, work):
     """Rows of all emitters (with `select` of those inside the frame), with their uncertainties and features."""
     height, width = image.data.shape
     total = 0
@@ -109,7 +88,7 @@ def report(image, scene, optics, law, use, select, work):
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
         if not scene.alive[k] or (select and not (0 <= x < width and 0 <= y < height)):
             continue
-        count = neighbours(scene, optics, x, y, 3.5, 8, members, distance)
+        count = neighbours(scene, optics, x, y, 3.5, plan.bound_block, members, distance)
         for m in range(count):
             trial[m] = scene.emitters[members[m]]
         window = open_block(image, scene, optics, members, count, trial, count, work)

@@ -1,7 +1,7 @@
 """The shape of spots from the emitters of a stack: width along both axes and the share of a wider part.
 
-Every emitter that stands alone gives a score and an information on the three numbers, after its own place, electrons and
-background have been taken out. Emitters whose spot is unlike the others' (two in one, a defect) are left out.
+Every emitter that stands alone gives a score and an information on the three numbers, after its own place, electrons
+and background have been taken out. Emitters whose spot is unlike the others' (two in one, a defect) are left out.
 
 Legend: n frames, Y X camera pixels, E emitters; shape parameters are log sigma_x, log sigma_y, tail.
 """
@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 
-from varcli.emitters.refine import WINDOW_PIXELS, Candidates, Fitted, Noise, PhotonPrior, RefineSettings, Shape, law_of
+from varcli.emitters.refine import (
+    WINDOW_PIXELS,
+    Candidates,
+    Fitted,
+    Noise,
+    PhotonPrior,
+    RefineSettings,
+    Shape,
+    law_of,
+    plan_of,
+)
 from varcli.emitters.scene import ground_information, neighbours, open_scene, settle_ground, sweep
 from varcli.emitters.spots import FLAGS, ROOT_TAU, Image, Law, Optics, profile, workspace
 
@@ -35,14 +45,14 @@ def widening(centre, sigma, start, count, out):
 
 
 @njit(**FLAGS)
-def frame_scores(data, known, shift, excess, candidates, optics, law, apart, work):
+def frame_scores(data, known, shift, excess, candidates, optics, law, apart, plan, work):
     """Scores [E, 3] and informations [E, 3, 3] of the lone emitters of a frame."""
     height, width = data.shape
     image = Image(data, known, shift, excess, np.empty((height, width)), np.empty((height, width)))
     scene = open_scene(image, optics, candidates, len(candidates), work)
     for _ in range(3):
         settle_ground(image, scene, optics, work)
-        sweep(image, scene, optics, law, 0.0, 2.5, 5, work)
+        sweep(image, scene, optics, law, 0.0, 2.5, plan, plan.final_steps, work)
     score, information = np.zeros((len(candidates), 3)), np.zeros((len(candidates), 3, 3))
     near, distance = np.empty(2, np.int64), np.empty(2)
     count = 0
@@ -51,7 +61,7 @@ def frame_scores(data, known, shift, excess, candidates, optics, law, apart, wor
     basis, matrix, right = np.empty(7), np.empty((7, 7)), np.empty(7)
     for k in range(scene.count[0]):
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
-        if not scene.alive[k] or neighbours(scene, optics, x, y, apart, 2, near, distance) > 1:
+        if not scene.alive[k] or neighbours(scene, optics, x, y, apart, plan.pair, near, distance) > 1:
             continue
         x0, y0 = math.floor(x) - half, math.floor(y) - half
         size = 2 * half + 1
@@ -109,8 +119,8 @@ def spot_shape(
 ) -> tuple[float, Shape, int]:
     """Width in pixels and shape of the spots of frames [n, Y, X], and from how many lone emitters.
 
-    The first `most` emitters are used. Where fewer than `LEAST` stand alone the answer is what was given, and the number 0.
-    A tail that is not clearly there is left out.
+    The first `most` emitters are used. Where fewer than `LEAST` stand alone the answer is what was given, and the
+    number 0. A tail that is not clearly there is left out.
     """
     shape = shape or Shape()
     candidates = Candidates(fitted.frame, fitted.x_px, fitted.y_px, fitted.electrons, np.ones(len(fitted)))
@@ -144,7 +154,7 @@ class LoneEmitters:
     def informations(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores [E, 3] and informations [E, 3, 3] at a shape, of emitters as far from others as enough still are."""
         optics = Optics(float(math.exp(at[0])), float(math.exp(at[1])), float(at[2]), self.tail_scale)
-        work = workspace(WINDOW_PIXELS)
+        work, plan = workspace(WINDOW_PIXELS), plan_of(RefineSettings())
         height, width = self.frames_e.shape[1:]
         shift = np.broadcast_to(np.asarray(self.noise.read_variance / self.noise.excess, np.float64), (height, width))
         score, information = np.zeros((0, 3)), np.zeros((0, 3, 3))
@@ -157,7 +167,9 @@ class LoneEmitters:
                 known = np.isfinite(data)
                 data, weight = np.where(known, data, np.float32(0)), known.astype(np.float32)
                 excess = float(self.noise.excess)
-                parts.append(frame_scores(data, weight, shift.copy(), excess, values, optics, self.law, apart, work))
+                parts.append(
+                    frame_scores(data, weight, shift.copy(), excess, values, optics, self.law, apart, plan, work)
+                )
             if parts:
                 score = np.concatenate([p[0] for p in parts])
                 information = np.concatenate([p[1] for p in parts])

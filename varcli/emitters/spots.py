@@ -1,8 +1,10 @@
 """Spots on an image, and the joint fit of a block of overlapping ones: Fisher scoring with damping, compiled.
 
-The mean of a pixel is background + sum over emitters of electrons * spot; its variance is excess * (mean + shift), where
-shift is the read variance over the excess. The objective is the (quasi-)likelihood with that variance, which for
+The mean of a pixel is background + sum over emitters of electrons * spot; its variance is excess * (mean + shift),
+where shift is the read variance over the excess. The objective is the (quasi-)likelihood with that variance, which for
 excess 1 is the Poisson likelihood shifted by the read variance (Huang et al., Nature Methods 2013).
+
+Numba's cache does not see that a function called from another file has changed: delete `__pycache__/*.nb*` then.
 
 Legend: Y X camera pixels, P pixels of a window in rows, K emitters of a block; parameters are x, y, log electrons of
 each, then one offset of the background.
@@ -50,6 +52,30 @@ class Image(NamedTuple):
     excess: float
     mean: np.ndarray
     ground: np.ndarray
+
+
+class Plan(NamedTuple):
+    """How long to look for what: the numbers of `RefineSettings`, and steps of the fits of blocks.
+
+    Counts come from here and not from constants, since numba compiles a function anew for each constant it is called
+    with.
+    """
+
+    sweeps: int
+    rounds: int
+    final_sweeps: int
+    margin: float
+    lone_margin: float
+    screen: float
+    model_error: float
+    block: int
+    sweep_steps: int = 3
+    final_steps: int = 4
+    settle_steps: int = 8
+    try_steps: int = 14
+    pair: int = 2
+    sweep_block: int = 5
+    bound_block: int = 8
 
 
 class Work(NamedTuple):
