@@ -1,8 +1,8 @@
 """The smooth background under emitters: a quadratic B-spline, fitted together with how bright all spots are.
 
-Background and brightness of crowded emitters take from one another slowly if they are fitted in turn. So a step here
-solves for two meshes at once, one added to the background and one that scales the spots. The equations are summed over
-2 x 2 pixels, within which a spline of this spacing hardly changes.
+Background and the brightness of crowded emitters take from one another slowly if they are fitted in turn. So a step
+here solves for two meshes at once, one added to the background and one that scales the spots. The equations are summed
+over 2 x 2 pixels, within which a spline of this spacing hardly changes.
 
 Legend: Y X camera pixels, control points [A, B] of a mesh.
 """
@@ -175,18 +175,26 @@ def conjugate_gradient(stencil, right):
     """Solve the system of a stencil over two meshes, preconditioned by its diagonal."""
     rows, columns = right.shape[:2]
     out, residual = np.zeros_like(right), right.copy()
-    direction, product, diagonal = np.zeros_like(right), np.zeros_like(right), np.empty_like(right)
-    for f in range(2):
-        diagonal[:, :, f] = stencil[:, :, f, 2, 2, f]
+    direction, product = np.zeros_like(right), np.zeros_like(right)
     energy = 1.0
     for step in range(60):
-        next_energy = np.sum(residual * residual / diagonal)
+        next_energy = 0.0
+        for a in range(rows):
+            for b in range(columns):
+                for f in range(2):
+                    next_energy += residual[a, b, f] ** 2 / stencil[a, b, f, 2, 2, f]
         if next_energy < 1e-4 * rows * columns:
             break
-        direction *= next_energy / energy if step else 0.0
-        direction += residual / diagonal
+        ratio = next_energy / energy if step else 0.0
         energy = next_energy
+        for a in range(rows):
+            for b in range(columns):
+                for f in range(2):
+                    direction[a, b, f] = residual[a, b, f] / stencil[a, b, f, 2, 2, f] + ratio * direction[a, b, f]
         length = energy / max(apply_stencil(stencil, direction, product), 1e-30)
-        out += length * direction
-        residual -= length * product
+        for a in range(rows):
+            for b in range(columns):
+                for f in range(2):
+                    out[a, b, f] += length * direction[a, b, f]
+                    residual[a, b, f] -= length * product[a, b, f]
     return out

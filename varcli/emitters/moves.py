@@ -67,7 +67,7 @@ def significance(image, optics, z_map, electrons_map):
 
 @njit(**FLAGS)
 def gather(scene, optics, x, y, reach, most, first, members, distance):
-    """Members of a block around a place: those of `first` (-1: none), then the nearest others; returns their number."""
+    """Members of a block at a place: those of `first` (-1: none), then the nearest others; returns their number."""
     count = 0
     for k in first:
         if k >= 0:
@@ -83,7 +83,7 @@ def gather(scene, optics, x, y, reach, most, first, members, distance):
 
 
 @njit(**FLAGS)
-def births(image, scene, optics, law, margin, most, work):
+def births(image, scene, optics, law, plan, work):
     """Try an emitter at every significant maximum of the residual; returns how many were taken."""
     height, width = image.data.shape
     z_map, electrons_map = np.empty((height, width)), np.empty((height, width))
@@ -104,15 +104,15 @@ def births(image, scene, optics, law, margin, most, work):
                         top = False
             likely = math.exp(law.mean)
             guess = max(electrons_map[row, column], 5.0)
-            if not top or 0.5 * z * z + occam(law, optics, z, max(guess, likely)) < -2:
+            if not top or 0.5 * z * z + occam(law, optics, z, max(guess, likely)) < plan.screen + 1:
                 continue
             x, y = column + 0.5, row + 0.5
-            count = gather(scene, optics, x, y, 3.0, most - 1, none, members, distance)
+            count = gather(scene, optics, x, y, 3.0, plan.block - 1, none, members, distance)
             for m in range(count):
                 before[m] = scene.emitters[members[m]]
             before[count, 0], before[count, 1], before[count, 2] = x, y, max(guess, 0.5 * likely)
             window = open_block(image, scene, optics, members, count, before, count + 1, work)
-            old = evidence(image, optics, law, window, before, count, x, y, 8, work)
+            old = evidence(image, optics, law, window, before, count, x, y, plan.settle_steps, work)
             # the fit of `count` has left the newcomer of `before` alone
             value = -1e300
             for start in range(2 if count and distance[0] < 2.5 else 1):
@@ -127,11 +127,11 @@ def births(image, scene, optics, law, margin, most, work):
                     trial[0, 1] -= pull * uy
                     trial[count, 2] = 0.5 * (trial[0, 2] + guess)
                     trial[0, 2] = trial[count, 2]
-                new = evidence(image, optics, law, window, trial, count + 1, x, y, 14, work)
+                new = evidence(image, optics, law, window, trial, count + 1, x, y, plan.try_steps, work)
                 if new > value:
                     value = new
                     best[:] = trial
-            if value - old > margin:
+            if value - old > (plan.margin if count and distance[0] < 2.5 else plan.lone_margin):
                 commit(image, scene, optics, members, count, best, count + 1, work)
                 for m in range(count):
                     scene.dirty[members[m]] = True
@@ -141,7 +141,7 @@ def births(image, scene, optics, law, margin, most, work):
 
 @njit(**FLAGS)
 def split_axis(image, scene, optics, k, out):
-    """Gain in likelihood if the spot of `k` were wider, by a local quadratic fit; its long axis: angle and distance."""
+    """Gain in likelihood if the spot of `k` were wider, by a quadratic fit; its long axis as angle and distance."""
     height, width = image.data.shape
     x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
     half = math.ceil(2.5 * max(optics.sigma_x, optics.sigma_y))
@@ -199,7 +199,7 @@ def split_axis(image, scene, optics, k, out):
 
 
 @njit(**FLAGS)
-def splits(image, scene, optics, law, margin, most, work):
+def splits(image, scene, optics, law, plan, work):
     """Try two emitters for each changed one whose spot looks wide or too bright; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     before, trial, best = np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4))
@@ -211,18 +211,18 @@ def splits(image, scene, optics, law, margin, most, work):
             continue
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
         gain = split_axis(image, scene, optics, k, axis)
-        z = 0.4 * electrons / (local_noise(image, x, y) * sigma * 3.5 + math.sqrt(image.excess * electrons))
+        z = 0.2 * electrons / (local_noise(image, x, y) * sigma * 3.5 + math.sqrt(image.excess * electrons))
         half = log_law(math.log(max(0.5 * electrons, 1.0)), law)[0]
         bonus = half - log_law(math.log(electrons), law)[0]
-        if gain + bonus + occam(law, optics, z, max(0.5 * electrons, 1.0)) + 1.5 * math.log(3.0) < -3:
+        if gain + bonus + occam(law, optics, z, max(0.5 * electrons, 1.0)) + 1.5 * math.log(3.0) < plan.screen:
             continue
         first[0] = k
-        count = gather(scene, optics, x, y, 3.0, most - 1, first, members, distance)
+        count = gather(scene, optics, x, y, 3.0, plan.block - 1, first, members, distance)
         for m in range(count):
             before[m] = scene.emitters[members[m]]
         before[count] = before[0]
         window = open_block(image, scene, optics, members, count, before, count + 1, work)
-        old = evidence(image, optics, law, window, before, count, x, y, 8, work)
+        old = evidence(image, optics, law, window, before, count, x, y, plan.settle_steps, work)
         value = -1e300
         apart = min(max(axis[1], 0.7 * sigma), 2.0 * sigma)
         for start in range(2):
@@ -236,11 +236,11 @@ def splits(image, scene, optics, law, margin, most, work):
             trial[count, 0] -= ux
             trial[count, 1] -= uy
             trial[0, 2] = trial[count, 2] = 0.5 * before[0, 2]
-            new = evidence(image, optics, law, window, trial, count + 1, x, y, 14, work)
+            new = evidence(image, optics, law, window, trial, count + 1, x, y, plan.try_steps, work)
             if new > value:
                 value = new
                 best[:] = trial
-        if value - old > margin:
+        if value - old > plan.margin:
             commit(image, scene, optics, members, count, best, count + 1, work)
             for m in range(count):
                 scene.dirty[members[m]] = True
@@ -249,7 +249,7 @@ def splits(image, scene, optics, law, margin, most, work):
 
 
 @njit(**FLAGS)
-def merges(image, scene, optics, law, margin, most, work):
+def merges(image, scene, optics, law, plan, work):
     """Try one emitter for each changed close pair, and none for each dim one; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     before, trial = np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4))
@@ -260,7 +260,7 @@ def merges(image, scene, optics, law, margin, most, work):
             continue
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
         other = -1
-        if neighbours(scene, optics, x, y, 1.8, 2, near, distance) > 1:
+        if neighbours(scene, optics, x, y, 1.8, plan.pair, near, distance) > 1:
             other = near[1] if near[0] == k else near[0]
         z = electrons / (local_noise(image, x, y) * max(optics.sigma_x, optics.sigma_y) * 3.5)
         weak = 0.5 * z * z + occam(law, optics, z, electrons) < 12
@@ -268,11 +268,11 @@ def merges(image, scene, optics, law, margin, most, work):
             if (kind == 0 and other < 0) or (kind == 1 and not weak) or not scene.alive[k]:
                 continue
             pair[0], pair[1] = k, (other if kind == 0 else -1)
-            count = gather(scene, optics, x, y, 3.0, most, pair, members, distance)
+            count = gather(scene, optics, x, y, 3.0, plan.block, pair, members, distance)
             for m in range(count):
                 before[m] = scene.emitters[members[m]]
             window = open_block(image, scene, optics, members, count, before, count, work)
-            old = evidence(image, optics, law, window, before, count, x, y, 8, work)
+            old = evidence(image, optics, law, window, before, count, x, y, plan.settle_steps, work)
             if kind == 0:
                 total = before[0, 2] + before[1, 2]
                 trial[0] = before[0]
@@ -282,8 +282,9 @@ def merges(image, scene, optics, law, margin, most, work):
                 trial[0, 3] = half_width(total, local_noise(image, x, y), optics)
             for m in range(1 if kind else 2, count):
                 trial[m - 1] = before[m]
-            new = evidence(image, optics, law, window, trial, count - 1, x, y, 12, work)
-            if old - new < margin:
+            new = evidence(image, optics, law, window, trial, count - 1, x, y, plan.try_steps, work)
+            lone = kind == 1 and (neighbours(scene, optics, x, y, 2.5, plan.pair, near, distance) < 2)
+            if old - new < (plan.lone_margin if lone else plan.margin):
                 if kind == 1:  # `k` dies: it goes last, so that the others keep their places
                     for m in range(count - 1):
                         members[m] = members[m + 1]

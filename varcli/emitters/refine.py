@@ -1,7 +1,7 @@
 """Refinement of emitters against the image: joint maximum likelihood, how many there are, and their Cramér-Rao bounds.
 
-All is in photoelectrons and camera pixels from the corner of the frame. Frames are independent of one another, so
-results do not depend on how many threads share them.
+Everything is in photoelectrons and camera pixels from the corner of the frame. Frames are independent of one another,
+so results do not depend on how many threads share them.
 
 Legend: n frames, Y X camera pixels, E emitters.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from varcli.emitters.refine_frame import COLUMNS, refine_frame
-from varcli.emitters.spots import Law, Optics, workspace
+from varcli.emitters.spots import MAX_BLOCK, Law, Optics, Plan, workspace
 
 WINDOW_PIXELS = 4096
 
@@ -48,16 +48,19 @@ class Shape:
 class RefineSettings:
     """Limits of the search.
 
-    `sweeps` of the joint fit before the search, `rounds` of moves at most, `margin` of log evidence that a change of
-    the count must win, `model_error` as a share of the signal that the spot's shape may be wrong by while counts are
-    judged, `outliers` the share of emitters outside the law of photons, `density` emitters per px² (None: as many as
-    candidates), `block` emitters fitted at once at most, `threads` that share the frames.
+    `sweeps` of the joint fit before the search, `rounds` of moves at most, `final_sweeps` after it. `margin` is the log
+    evidence that one more emitter must win near others, `lone_margin` where none is near; moves that a quick look puts
+    below `screen` are not tried. `model_error` is the share of the signal by which the spot's shape may be wrong while
+    counts are judged, `outliers` the share of emitters outside the law of photons, `density` emitters per px² (None: as
+    many as candidates), `block` the most emitters fitted at once (2 to 8), `threads` share the frames.
     """
 
     sweeps: int = 2
     rounds: int = 4
     final_sweeps: int = 3
-    margin: float = 0.0
+    margin: float = -1.0
+    lone_margin: float = 4.0
+    screen: float = -4.0
     model_error: float = 0.03
     outliers: float = 0.03
     density: float | None = None
@@ -83,7 +86,7 @@ class Candidates:
 class Fitted:
     """Emitters after the fit, columns [E], ordered by frame.
 
-    `sd_*` are standard deviations given what was believed, `crlb_*` the same without any belief. `log_odds` is how much
+    `sd_*` are standard deviations given what was believed, raised by a measured share among neighbours, `crlb_*` the same without any belief. `log_odds` is how much
     better the log evidence is with the emitter than without it, `chi2` the mean squared residual around it in units of
     its variance, `neighbour` the distance to the nearest other in sigmas (99: none near), `origin` the row of the
     candidate that it began as, or -1.
@@ -125,12 +128,14 @@ def fit(
     prior: PhotonPrior | None = None,
     settings: RefineSettings | None = None,
     shape: Shape | None = None,
+    known: np.ndarray | None = None,
 ) -> Fitted:
     """Fit the candidates of frames [n, Y, X] jointly, as many as they are; `sigma_px` is a number or one per frame.
 
     Without a prior every emitter is fitted by the likelihood alone; with one, emitters that overlap are drawn to it.
+    Pixels that are not finite, or not in `known` [Y, X] (booleans), count for nothing.
     """
-    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, select=False)
+    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, known, select=False)
 
 
 def refine(
@@ -141,9 +146,10 @@ def refine(
     prior: PhotonPrior | None = None,
     settings: RefineSettings | None = None,
     shape: Shape | None = None,
+    known: np.ndarray | None = None,
 ) -> Fitted:
     """Like `fit`, and find by the evidence of the image which emitters are missing, doubled, merged or not there."""
-    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, select=True)
+    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, known, select=True)
 
 
 def run(
@@ -154,6 +160,7 @@ def run(
     prior: PhotonPrior | None,
     settings: RefineSettings | None,
     shape: Shape | None,
+    known: np.ndarray | None,
     select: bool,
 ) -> Fitted:
     """Both ways of `fit` and `refine`: frames shared among threads, rows put together in the order of frames."""
@@ -161,7 +168,7 @@ def run(
     count, height, width = frames_e.shape
     sigma_F = np.broadcast_to(np.asarray(sigma_px, np.float64), (count,))
     shift = np.broadcast_to(np.asarray(noise.read_variance / noise.excess, np.float64), (height, width)).copy()
-    law = law_of(candidates, prior, settings, count * height * width)
+    law, plan = law_of(candidates, prior, settings, count * height * width), plan_of(settings)
     order = np.argsort(candidates.frame, kind="stable")
     first = np.searchsorted(candidates.frame[order], np.arange(count + 1))
     padded = np.append(order, -1)
@@ -174,10 +181,10 @@ def run(
             root = math.sqrt(shape.ellipticity)
             optics = Optics(float(sigma_F[k]) * root, float(sigma_F[k]) / root, shape.tail, shape.tail_scale)
             data = np.asarray(frames_e[k], np.float32)
-            known = np.isfinite(data)
+            usable = np.isfinite(data) if known is None else np.isfinite(data) & known
             found = refine_frame(
-                np.where(known, data, np.float32(0)),
-                known.astype(np.float32),
+                np.where(usable, data, np.float32(0)),
+                usable.astype(np.float32),
                 shift,
                 float(noise.excess),
                 values[first[k] : first[k + 1]],
@@ -185,12 +192,7 @@ def run(
                 law,
                 prior is not None,
                 select,
-                settings.sweeps,
-                settings.rounds,
-                settings.final_sweeps,
-                settings.margin,
-                settings.model_error,
-                settings.block,
+                plan,
                 work,
             )
             origin = found[:, -1].astype(np.int64)
@@ -201,9 +203,10 @@ def run(
     with ThreadPoolExecutor(settings.threads) as pool:
         rows = [row for part in pool.map(work_on, chunks(count, settings.threads)) for row in part]
     table = np.concatenate(rows) if rows else np.zeros((0, COLUMNS + 1))
-    columns = dict(zip((field.name for field in fields(Fitted)), table.T.copy(), strict=True))
-    whole = {name: columns.pop(name).astype(np.int64) for name in ("frame", "origin")}
-    return Fitted(**whole, **columns)
+    columns: dict[str, np.ndarray] = {}
+    for field, column in zip(fields(Fitted), table.T, strict=True):
+        columns[field.name] = column.astype(np.int64 if field.name in ("frame", "origin") else np.float64)
+    return Fitted(**columns)
 
 
 def chunks(count: int, threads: int) -> Iterator[range]:
@@ -219,7 +222,14 @@ def law_of(candidates: Candidates, prior: PhotonPrior | None, settings: RefineSe
     mean = prior.log_mean if prior else (float(np.median(np.log(usable))) if len(usable) else math.log(1000.0))
     sd = max(prior.log_sd, 0.1) if prior else 1.0
     density = settings.density if settings.density is not None else len(candidates) / max(pixels, 1)
-    return Law(mean, sd, settings.outliers, 2 * sd + 0.6, math.log(max(density, 1e-4)))
+    return Law(mean, sd, settings.outliers, 2 * sd + 0.6, math.log(max(density, 2e-6)))
+
+
+def plan_of(settings: RefineSettings) -> Plan:
+    """The numbers of the settings in the form that compiled functions take."""
+    assert 2 <= settings.block < MAX_BLOCK
+    names = ("sweeps", "rounds", "final_sweeps", "margin", "lone_margin", "screen", "model_error", "block")
+    return Plan(**{name: Plan.__annotations__[name](getattr(settings, name)) for name in names})
 
 
 def photon_prior(fitted: Fitted) -> PhotonPrior | None:

@@ -21,6 +21,7 @@ from varcli.emitters.scene import (
 from varcli.emitters.spots import FLAGS, MAX_BLOCK, Image, evaluate, factorise, log_law, normal_equations, solve
 
 COLUMNS = 15
+CROWDED_EXCESS = 0.14  # errors among neighbours beyond the quadratic bound, measured: there, a count may be wrong
 
 
 @njit(**FLAGS)
@@ -35,24 +36,7 @@ def doubt(image, known, model_error):
 
 
 @njit(**FLAGS)
-def refine_frame(
-    data,
-    known,
-    shift,
-    excess,
-    candidates,
-    optics,
-    law,
-    believe,
-    select,
-    sweeps,
-    rounds,
-    final_sweeps,
-    margin,
-    model_error,
-    block,
-    work,
-):
+def refine_frame(data, known, shift, excess, candidates, optics, law, believe, select, plan, work):
     """Emitters of one frame as rows of `COLUMNS` numbers: those of `Fitted` after its frame, in that order."""
     height, width = data.shape
     image = Image(data, known.copy(), shift, excess, np.empty((height, width)), np.empty((height, width)))
@@ -62,39 +46,37 @@ def refine_frame(
         return np.empty((0, COLUMNS))
     scene.belief[:] = 1.0
     use = 1.0 if believe else 0.0
-    for _ in range(sweeps):
+    for _ in range(plan.sweeps):
         settle_ground(image, scene, optics, work)
-        sweep(image, scene, optics, law, use, 2.0, 3, work)
+        sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work)
     settle_ground(image, scene, optics, work)
     if select:
-        search(image, known, scene, optics, law, use, rounds, margin, model_error, block, work)
+        search(image, known, scene, optics, law, use, plan, work)
     image.weight[:] = known
-    set_belief(scene, optics)
-    for _ in range(final_sweeps):
-        sweep(image, scene, optics, law, use, 2.5, 4, work)
+    set_belief(scene, optics, plan)
+    for _ in range(plan.final_sweeps):
+        sweep(image, scene, optics, law, use, 2.5, plan, plan.final_steps, work)
         settle_ground(image, scene, optics, work)
-    sweep(image, scene, optics, law, use, 2.5, 4, work)
-    return report(image, scene, optics, law, use, select, work)
+    sweep(image, scene, optics, law, use, 2.5, plan, plan.final_steps, work)
+    return report(image, scene, optics, law, use, select, plan, work)
 
 
 @njit(**FLAGS)
-def search(image, known, scene, optics, law, use, rounds, margin, model_error, block, work):
+def search(image, known, scene, optics, law, use, plan, work):
     """Rounds of moves until none is taken."""
-    before = np.zeros(len(scene.alive), np.bool_)
-    for _ in range(rounds):
-        doubt(image, known, model_error)
-        before[:] = scene.dirty
-        taken = splits(image, scene, optics, law, margin, block, work)
-        taken += births(image, scene, optics, law, margin, block, work)
-        taken += merges(image, scene, optics, law, margin, block, work)
+    for _ in range(plan.rounds):
+        doubt(image, known, plan.model_error)
+        taken = splits(image, scene, optics, law, plan, work)
+        taken += births(image, scene, optics, law, plan, work)
+        taken += merges(image, scene, optics, law, plan, work)
         if taken == 0:
             break
         settle_ground(image, scene, optics, work)
-        sweep(image, scene, optics, law, use, 2.0, 2, work)
+        sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work)
 
 
 @njit(**FLAGS)
-def report(image, scene, optics, law, use, select, work):
+def report(image, scene, optics, law, use, select, plan, work):
     """Rows of all emitters (with `select` of those inside the frame), with their uncertainties and features."""
     height, width = image.data.shape
     total = 0
@@ -107,7 +89,7 @@ def report(image, scene, optics, law, use, select, work):
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
         if not scene.alive[k] or (select and not (0 <= x < width and 0 <= y < height)):
             continue
-        count = neighbours(scene, optics, x, y, 3.5, 8, members, distance)
+        count = neighbours(scene, optics, x, y, 3.5, plan.bound_block, members, distance)
         for m in range(count):
             trial[m] = scene.emitters[members[m]]
         window = open_block(image, scene, optics, members, count, trial, count, work)
@@ -135,8 +117,11 @@ def report(image, scene, optics, law, use, select, work):
                     covariance[i, j] = column[j]
                 covariance[i, 3] = column[size - 1]
             if bound == 0:
-                row[4], row[5] = math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1])
-                row[6], row[7] = electrons * math.sqrt(covariance[2, 2]), math.sqrt(covariance[3, 3])
+                gap = distance[1] if count > 1 else 99.0
+                excess = 1 + CROWDED_EXCESS * min(max(4.5 - gap, 0.0), 1.0)
+                row[4], row[5] = excess * math.sqrt(covariance[0, 0]), excess * math.sqrt(covariance[1, 1])
+                row[6] = excess * electrons * math.sqrt(covariance[2, 2])
+                row[7] = excess * math.sqrt(covariance[3, 3])
                 row[11] = odds(covariance, electrons, law)
             else:
                 row[8], row[9] = math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1])
@@ -145,7 +130,7 @@ def report(image, scene, optics, law, use, select, work):
         inside_y, inside_x = int(min(max(y, 0), height - 1)), int(min(max(x, 0), width - 1))
         row[3] = image.ground[inside_y, inside_x]
         row[12] = misfit(image, optics, x, y)
-        row[13] = distance[1] if count > 1 else 99.0
+        row[13] = gap
         row[14] = scene.origin[k]
         total += 1
     return out[:total].copy()

@@ -197,7 +197,7 @@ def commit(image, scene, optics, members, count, trial, trial_count, work):
 
 
 @njit(**FLAGS)
-def sweep(image, scene, optics, law, use_belief, reach, iterations, work):
+def sweep(image, scene, optics, law, use_belief, reach, plan, steps, work):
     """Fit every emitter once, jointly with its neighbours within `reach` sigmas."""
     found, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     trial = np.zeros((MAX_BLOCK, 4))
@@ -206,7 +206,7 @@ def sweep(image, scene, optics, law, use_belief, reach, iterations, work):
         if not scene.alive[k] or done[k]:
             continue
         x, y = scene.emitters[k, 0], scene.emitters[k, 1]
-        count = neighbours(scene, optics, x, y, reach, 5, found, distance)
+        count = neighbours(scene, optics, x, y, reach, plan.sweep_block, found, distance)
         belief = 0.0
         for m in range(count):
             trial[m] = scene.emitters[found[m]]
@@ -214,7 +214,7 @@ def sweep(image, scene, optics, law, use_belief, reach, iterations, work):
             done[found[m]] = True
         window = open_block(image, scene, optics, found, count, trial, count, work)
         information = ground_information(image, x, y)
-        fit_block(image, optics, law, use_belief * belief, window, trial, count, information, iterations, work)
+        fit_block(image, optics, law, use_belief * belief, window, trial, count, information, steps, work)
         commit(image, scene, optics, found, count, trial, count, work)
 
 
@@ -248,12 +248,12 @@ def open_scene(image, optics, candidates, places, work):
 
 
 @njit(**FLAGS)
-def set_belief(scene, optics):
+def set_belief(scene, optics, plan):
     """How far the law of electrons is believed for each emitter: only where neighbours overlap it strongly."""
     found, distance = np.empty(2, np.int64), np.empty(2)
     for k in range(scene.count[0]):
         if scene.alive[k]:
             x, y = scene.emitters[k, 0], scene.emitters[k, 1]
-            count = neighbours(scene, optics, x, y, 3.5, 2, found, distance)
+            count = neighbours(scene, optics, x, y, 3.5, plan.pair, found, distance)
             gap = 3.5 if count < 2 else distance[1]
             scene.belief[k] = min(max(3.5 - gap, 0.0), 1.0)

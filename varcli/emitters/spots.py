@@ -1,8 +1,10 @@
 """Spots on an image, and the joint fit of a block of overlapping ones: Fisher scoring with damping, compiled.
 
-The mean of a pixel is background + sum over emitters of electrons * spot, its variance excess * (mean + shift), where
-shift is the read variance over the excess. The objective is the (quasi-)likelihood with that variance, which for
+The mean of a pixel is background + sum over emitters of electrons * spot; its variance is excess * (mean + shift),
+where shift is the read variance over the excess. The objective is the (quasi-)likelihood with that variance, which for
 excess 1 is the Poisson likelihood shifted by the read variance (Huang et al., Nature Methods 2013).
+
+Numba's cache does not see that a function called from another file has changed: delete `__pycache__/*.nb*` then.
 
 Legend: Y X camera pixels, P pixels of a window in rows, K emitters of a block; parameters are x, y, log electrons of
 each, then one offset of the background.
@@ -16,6 +18,7 @@ from numba import njit
 
 MAX_BLOCK = 9
 ROWS = 3 * MAX_BLOCK + 1
+QUARTIC = 1.0
 ROOT_2 = math.sqrt(2.0)
 ROOT_TAU = math.sqrt(2.0 * math.pi)
 FLAGS = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
@@ -49,6 +52,30 @@ class Image(NamedTuple):
     excess: float
     mean: np.ndarray
     ground: np.ndarray
+
+
+class Plan(NamedTuple):
+    """How long to look for what: the numbers of `RefineSettings`, and steps of the fits of blocks.
+
+    Counts come from here and not from constants, since numba compiles a function anew for each constant it is called
+    with.
+    """
+
+    sweeps: int
+    rounds: int
+    final_sweeps: int
+    margin: float
+    lone_margin: float
+    screen: float
+    model_error: float
+    block: int
+    sweep_steps: int = 3
+    final_steps: int = 4
+    settle_steps: int = 8
+    try_steps: int = 14
+    pair: int = 2
+    sweep_block: int = 5
+    bound_block: int = 8
 
 
 class Work(NamedTuple):
@@ -329,4 +356,11 @@ def fit_block(image, optics, law, belief, window, trial, count, offset_informati
             damping = max(10 * damping, 1e-2)
             if damping > 1e3:
                 break
+    # Where two places are nearly one, their distance is held by the fourth order alone: its width goes as the root of
+    # the information on a single place.
+    for k in range(count):
+        for axis in range(2):
+            sigma = optics.sigma_x if axis == 0 else optics.sigma_y
+            value = work.fisher[3 * k + axis, 3 * k + axis]
+            work.fisher[3 * k + axis, 3 * k + axis] = value + QUARTIC * math.sqrt(value) / sigma
     return best, factorise(work.fisher, size, 0.0, work.factor)
