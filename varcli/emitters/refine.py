@@ -86,7 +86,8 @@ class Candidates:
 class Fitted:
     """Emitters after the fit, columns [E], ordered by frame.
 
-    `sd_*` are standard deviations given what was believed, raised by a measured share among neighbours, `crlb_*` the same without any belief. `log_odds` is how much
+    `sd_*` are standard deviations given what was believed, raised by a measured share among neighbours, `crlb_*` the
+    same without any belief. `log_odds` is how much
     better the log evidence is with the emitter than without it, `chi2` the mean squared residual around it in units of
     its variance, `neighbour` the distance to the nearest other in sigmas (99: none near), `origin` the row of the
     candidate that it began as, or -1.
