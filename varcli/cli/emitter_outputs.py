@@ -163,7 +163,9 @@ def write_progress(outputs: Outputs, progress: "Progress", title: str, show: Cal
     level = np.arange(-1, len(frames) - 1, dtype=np.int32)
     zeros = none.astype(np.int32)
     recording = Recording(frames, labels, level, zeros, zeros, none, FramesMeta(kind="image", title=title))
-    for event in animate([recording], outputs.animation, outputs.fps, AnimationOptions(colormap="inferno")):
+    # Counts of drawn cells would say nothing of emitters: every cell of a coarse scale expects a little.
+    options = AnimationOptions(colormap="inferno", stats=False)
+    for event in animate([recording], outputs.animation, outputs.fps, options):
         show(event)
 
 
