@@ -216,7 +216,7 @@ def test_one_batch_overfits(decides: str) -> None:
     grids, loss = model.grids(40, 40), VAREmitterLoss(decides=decides)
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     nats = []
-    for _ in range(200):
+    for _ in range(300):
         parts = loss(model(image, truth=truth.counts(grids)), truth, grids)
         optimizer.zero_grad()
         parts.loss.backward()

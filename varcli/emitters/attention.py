@@ -12,6 +12,11 @@ Memory = list[tuple[Tensor, Tensor]]
 """Keys and values [B, H, M, F] of coarser scales, one pair per block."""
 
 
+def silu(x: Tensor) -> Tensor:
+    """The sigmoid linear unit, in place where no gradient needs `x`: fresh memory costs more than the function."""
+    return F.silu(x, inplace=not x.requires_grad)
+
+
 class Modulation(nn.Module):
     """Shift, scale and gate of each branch of a block, from the conditions; zero at first (Peebles & Xie 2023)."""
 
@@ -59,8 +64,9 @@ class AdaLNSelfAttn(nn.Module):
         first, *rest = ((a[:, None, None] for a in branch) for branch in self.modulation(condition_BK))
         if self.mixing != "none":
             shift, scale, gate = first
-            y = self.norm(x_BYXD) * (1 + scale) + shift
-            x_BYXD = x_BYXD + gate * (self._near(y) if self.mixing == "attention" else self._convolve(y))
+            y = torch.addcmul(shift, self.norm(x_BYXD), 1 + scale)
+            y = self._near(y) if self.mixing == "attention" else self._convolve(y)
+            x_BYXD = torch.addcmul(x_BYXD, gate, y)
             first = rest[0]
         return self._perceptron(x_BYXD, *first)
 
@@ -77,10 +83,11 @@ class AdaLNSelfAttn(nn.Module):
         return self._perceptron(x_BYXD + gate * y, *second), [pair]
 
     def _perceptron(self, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
-        return x + gate * self.down(F.silu(self.up(self.norm(x) * (1 + scale) + shift)))
+        y = self.down(silu(self.up(torch.addcmul(shift, self.norm(x), 1 + scale))))
+        return torch.addcmul(x, gate, y)
 
     def _convolve(self, x_BYXD: Tensor) -> Tensor:
-        return F.silu(self.conv(x_BYXD.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        return silu(self.conv(x_BYXD.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
     def _split(self, x_BYXD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x_BYXD).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 4, 1, 2, 5).unbind(0)
@@ -107,44 +114,59 @@ class AdaLNSelfAttn(nn.Module):
         return self.out(y.permute(0, 2, 3, 1, 4).flatten(-2)), (k.flatten(2, 3), v.flatten(2, 3))
 
 
-def neighbourhood_attention(q: Tensor, k: Tensor, v: Tensor, bias_HO: Tensor, reach: int, block: int = 10) -> Tensor:
+def neighbourhood_attention(q: Tensor, k: Tensor, v: Tensor, bias_HO: Tensor, reach: int, block: int = 8) -> Tensor:
     """Attention of every cell [B, H, Y, X, F] to those at most `reach` cells away that lie in the grid.
 
     `bias_HO` [H, (2 reach + 1)²] is added to the logits by offset. Returns [B, Y, X, H, F]. Worked out in blocks of
-    cells, so that cost grows with the number of cells; the result does not depend on the blocks.
+    cells, so that cost grows with the number of cells; the result does not depend on the blocks. A grid not larger than
+    what a block sees is one block, and nothing is copied.
     """
+    Y, X = q.shape[2:4]
+    if (block + 2 * reach) ** 2 >= Y * X:
+        mask = _bias_by_offset(bias_HO, reach, (Y, X), (Y, X), 0).to(q.dtype)
+        seen = F.scaled_dot_product_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), attn_mask=mask[None])
+        return seen.unflatten(2, (Y, X)).permute(0, 2, 3, 1, 4)
+    return _attention_by_blocks(q, k, v, bias_HO, reach, block)
+
+
+def _attention_by_blocks(q: Tensor, k: Tensor, v: Tensor, bias_HO: Tensor, reach: int, block: int) -> Tensor:
     B, H, Y, X, features = q.shape
     rows, columns = -(-Y // block), -(-X // block)
     down, right = rows * block - Y, columns * block - X
     side = block + 2 * reach
     q = F.pad(q, (0, 0, 0, right, 0, down)).unflatten(2, (rows, block)).unflatten(4, (columns, block))
-    q_blocks = q.permute(0, 2, 4, 1, 3, 5, 6).reshape(B * rows * columns, H, block * block, features)
+    q_blocks = q.permute(0, 2, 4, 1, 3, 5, 6).reshape(B, rows * columns * H, block * block, features)
 
     def around(x: Tensor) -> Tensor:
         x = F.pad(x, (0, 0, reach, reach + right, reach, reach + down)).unfold(2, side, block).unfold(3, side, block)
-        return x.permute(0, 2, 3, 1, 5, 6, 4).reshape(B * rows * columns, H, side * side, features)
+        return x.permute(0, 2, 3, 1, 5, 6, 4).reshape(B, rows * columns * H, side * side, features)
 
-    mask = _offset_bias(bias_HO, reach, block)
+    mask = _bias_by_offset(bias_HO, reach, (block, block), (side, side), reach)
     inside = F.pad(torch.ones(Y, X, device=q.device), (reach, reach + right, reach, reach + down))
     inside_NS = inside.unfold(0, side, block).unfold(1, side, block).reshape(rows * columns, 1, 1, side * side) > 0
     # Cells that only fill up a block look at themselves, lest they look at nothing; nobody reads their answer.
     alone = torch.zeros(side * side, dtype=torch.bool, device=q.device).view(side, side)
     alone[reach : reach + block, reach : reach + block] = True
     allowed = inside_NS | (alone.flatten() & ~inside_NS.any(-1, keepdim=True))
-    masks = torch.where(allowed, mask, -1e4).to(q.dtype).repeat(B, 1, 1, 1)
-    seen = F.scaled_dot_product_attention(q_blocks, around(k), around(v), attn_mask=masks)
+    masks = torch.where(allowed, mask, -1e4).to(q.dtype).flatten(0, 1)
+    seen = F.scaled_dot_product_attention(q_blocks, around(k), around(v), attn_mask=masks[None])
     seen = seen.view(B, rows, columns, H, block, block, features).permute(0, 1, 4, 2, 5, 3, 6)
     return seen.reshape(B, rows * block, columns * block, H, features)[:, :Y, :X]
 
 
-def _offset_bias(bias_HO: Tensor, reach: int, block: int) -> Tensor:
-    """The logits to add [1, H, block², (block + 2 reach)²]: the bias of each offset, or -10,000 beyond reach."""
+def _bias_by_offset(bias_HO: Tensor, reach: int, own: tuple[int, int], other: tuple[int, int], margin: int) -> Tensor:
+    """The logits to add [H, own cells, other cells]: the bias of each offset, or -10,000 beyond reach.
+
+    The grid of `other` cells begins `margin` cells before that of one's `own`, above and to the left.
+    """
     side = 2 * reach + 1
-    own = torch.arange(block, device=bias_HO.device)
-    other = torch.arange(block + 2 * reach, device=bias_HO.device) - reach
-    offset = other[None] - own[:, None] + reach  # [block, block + 2 reach], in 0 .. 2 reach where near
-    near = (offset >= 0) & (offset < side)
-    index = offset.clamp(0, side - 1)
-    flat = (index[:, None, :, None] * side + index[None, :, None, :]).flatten(2).flatten(0, 1)
-    both = (near[:, None, :, None] & near[None, :, None, :]).flatten(2).flatten(0, 1)
-    return torch.where(both, bias_HO[:, flat], -1e4)[None]
+    down, across = (
+        torch.arange(there, device=bias_HO.device)[None] - margin - torch.arange(here, device=bias_HO.device)[:, None]
+        for here, there in zip(own, other, strict=True)
+    )
+    near = (down.abs() <= reach)[:, None, :, None] & (across.abs() <= reach)[None, :, None, :]
+    index = (
+        (down.clamp(-reach, reach) + reach)[:, None, :, None] * side + across.clamp(-reach, reach)[:, None, :] + reach
+    )
+    flat = index.flatten(2).flatten(0, 1)
+    return torch.where(near.flatten(2).flatten(0, 1), bias_HO[:, flat], -1e4)

@@ -82,7 +82,8 @@ def first_ground(data, weight, points):
                         total = data[row, column] + data[row, column + 1] + data[row + 1, column]
                         values[count] = 0.25 * (total + data[row + 1, column + 1])
                         count += 1
-            points[a, b] = max(np.sort(values[:count])[int(0.3 * count)], 0.02) if count else 0.02
+            rank = int(0.3 * count)
+            points[a, b] = max(np.partition(values[:count], rank)[rank], 0.02) if count else 0.02
 
 
 @njit(**FLAGS)
@@ -107,31 +108,59 @@ def bin_moments(image, row, column, moments):
 
 
 @njit(**FLAGS)
+def add_line(line, sums, down, a, stencil, right):
+    """Add what one line of bins has gathered along it to the equations of the three rows of points that it touches."""
+    columns = line.shape[0]
+    for i in range(3):
+        for b in range(columns):
+            right[a + i, b, 0] += down[i] * sums[b, 0]
+            right[a + i, b, 1] += down[i] * sums[b, 1]
+        for j in range(3):
+            both, v = down[i] * down[j], 2 + j - i
+            for b in range(columns):
+                cell = stencil[a + i, b]
+                for u in range(5):
+                    cell[0, v, u, 0] += both * line[b, u, 0]
+                    cell[0, v, u, 1] += both * line[b, u, 1]
+                    cell[1, v, u, 0] += both * line[b, u, 1]
+                    cell[1, v, u, 1] += both * line[b, u, 2]
+
+
+@njit(**FLAGS)
+def gather_equations(image, stencil, right):
+    """The normal equations of both meshes, summed first along lines of bins: the spline is a product of two."""
+    height, width = image.data.shape
+    rows, columns = right.shape[:2]
+    down, moments = np.empty(3), np.empty(5)
+    bins = (width + 1) // 2
+    across, start = np.empty((bins, 3)), np.empty(bins, np.int64)
+    for n in range(bins):
+        start[n] = spline(2 * n + 1.0, width, columns, across[n])
+    line, sums = np.empty((columns, 5, 3)), np.empty((columns, 2))
+    for row in range(0, height, 2):
+        line[:], sums[:] = 0, 0
+        for n in range(bins):
+            bin_moments(image, row, 2 * n, moments)
+            for i in range(3):
+                b, hat = start[n] + i, across[n, i]
+                sums[b, 0] += hat * moments[3]
+                sums[b, 1] += hat * moments[4]
+                for j in range(3):
+                    both, u = hat * across[n, j], 2 + j - i
+                    line[b, u, 0] += both * moments[0]
+                    line[b, u, 1] += both * moments[1]
+                    line[b, u, 2] += both * moments[2]
+        a = spline(row + 1.0, height, rows, down)
+        add_line(line, sums, down, a, stencil, right)
+
+
+@njit(**FLAGS)
 def ground_step(image, points, scale):
     """One step of both meshes: `points` moves in place, `scale` [A, B] becomes what spots should be multiplied by."""
-    height, width = image.data.shape
     rows, columns = points.shape
     stencil = np.zeros((rows, columns, 2, 5, 5, 2))
     right = np.zeros((rows, columns, 2))
-    down, across, moments = np.empty(3), np.empty(3), np.empty(5)
-    for row in range(0, height, 2):
-        a = spline(row + 1.0, height, rows, down)
-        for column in range(0, width, 2):
-            b = spline(column + 1.0, width, columns, across)
-            bin_moments(image, row, column, moments)
-            for i in range(9):
-                ya, xa = a + i // 3, b + i % 3
-                hat = down[i // 3] * across[i % 3]
-                right[ya, xa, 0] += hat * moments[3]
-                right[ya, xa, 1] += hat * moments[4]
-                for j in range(9):
-                    both = hat * down[j // 3] * across[j % 3]
-                    cell = stencil[ya, xa]
-                    v, u = 2 + j // 3 - i // 3, 2 + j % 3 - i % 3
-                    cell[0, v, u, 0] += both * moments[0]
-                    cell[0, v, u, 1] += both * moments[1]
-                    cell[1, v, u, 0] += both * moments[1]
-                    cell[1, v, u, 1] += both * moments[2]
+    gather_equations(image, stencil, right)
     for a in range(rows):
         for b in range(columns):
             around, count = 0.0, 0

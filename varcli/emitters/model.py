@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varcli.emitters.attention import AdaLNSelfAttn, Memory
+from varcli.emitters.attention import AdaLNSelfAttn, Memory, silu
 from varcli.emitters.heads import CellHead, LeafHead
 from varcli.emitters.inputs import CELL_PX, CHANNELS, CONDITIONS, Inputs, Knowledge, prepare
 from varcli.emitters.model_config import FIELD_PX, EmitterModelConfig
@@ -47,8 +47,8 @@ class Encoder(nn.Module):
         parts = self.modulation(condition_BK).chunk(len(self.convs), -1)
         for layer, (conv, part) in enumerate(zip(self.convs, parts, strict=True)):
             scale, shift = part[..., None, None].chunk(2, 1)
-            y = F.silu(conv(x_BCYX) * (1 + scale) + shift)
-            x_BCYX = y if layer == 0 else x_BCYX + y
+            y = silu(torch.addcmul(shift, conv(x_BCYX), 1 + scale))
+            x_BCYX = y if layer == 0 else y.add_(x_BCYX)
         return x_BCYX
 
 
@@ -198,8 +198,7 @@ class TrueVAREmitterPredictor(nn.Module):
                     output = replace(output, codebook_loss=loss)
             else:
                 if index == config.dense_scales:
-                    seen = torch.cat([features, f_hat.to(features.dtype)], 1).permute(0, 2, 3, 1)
-                    seen = F.pad(seen, (0, 0, 1, 1, 1, 1))
+                    seen = _padded([features, f_hat])
                 cells, place_L = self._parents(outputs[-1], truth, size)
                 spare = 0 if torch.is_grad_enabled() else _round_up(len(place_L)) - len(place_L)
                 parents = cells.padded(spare), F.pad(place_L, (0, spare))
@@ -233,11 +232,11 @@ class TrueVAREmitterPredictor(nn.Module):
         tokens: Tensor = self.entries[index](features).permute(0, 2, 3, 1)
         if heard is not None:
             tokens = tokens + self.hear[index](heard.permute(0, 2, 3, 1).to(tokens.dtype))
-        tokens = tokens + self.level_embedding.weight[index].to(tokens.dtype)
+        where = self.level_embedding.weight[index].expand(1, 1, -1)
         if config.positions:
-            where = self.position[index]
-            rows, columns = tokens.shape[1] // where.shape[0], tokens.shape[2] // where.shape[1]
-            tokens = tokens + where.repeat(rows, columns, 1).to(tokens.dtype)
+            where = where + self.position[index]
+        rows, columns = tokens.shape[1] // where.shape[0], tokens.shape[2] // where.shape[1]
+        tokens = tokens + where.repeat(rows, columns, 1).to(tokens.dtype)
         for layer, block in enumerate(self._blocks_of(index)):
             if absolute:
                 tokens, added = block.windows(tokens, condition, config.window, memory[layer])
@@ -406,6 +405,18 @@ def _resize(x_BCYX: Tensor, side: int) -> Tensor:
 
 def _index(cells: Cells) -> tuple[Tensor, Tensor, Tensor]:
     return cells.frame_L, cells.row_L, cells.column_L
+
+
+def _padded(maps: list[Tensor]) -> Tensor:
+    """Maps [B, C, Y, X] side by side as [B, Y + 2, X + 2, C], with one pixel of zeros around."""
+    B, _, Y, X = maps[0].shape
+    out = maps[0].new_zeros(B, Y + 2, X + 2, sum(part.shape[1] for part in maps))
+    first = 0
+    for part in maps:
+        last = first + part.shape[1]
+        out[:, 1:-1, 1:-1, first:last] = part.permute(0, 2, 3, 1)
+        first = last
+    return out
 
 
 def _windows(seen_BYXC: Tensor, cells: Cells, scale: int) -> Tensor:

@@ -88,5 +88,8 @@ class EmitterVectorQuantizer(nn.Module):
         size = f_hat.shape[-2:]
         up = h_BChw if h_BChw.shape[-2:] == size else bicubic(h_BChw, size)
         f_hat = f_hat + self.phi[si](up)
-        next_size = [side * self.patch_nums[si + 1] // self.patch_nums[-1] for side in size]
+        next_scale, finest = self.patch_nums[si + 1], self.patch_nums[-1]
+        if finest % next_scale == 0:
+            return f_hat, F.avg_pool2d(f_hat, finest // next_scale) if finest > next_scale else f_hat
+        next_size = [side * next_scale // finest for side in size]
         return f_hat, F.interpolate(f_hat, size=next_size, mode="area")
