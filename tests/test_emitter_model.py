@@ -123,11 +123,12 @@ def test_absolute_grids_see_windows_and_all_coarser_cells() -> None:
     assert outputs[-1].leaves is not None and outputs[0].codebook_loss is not None
 
 
-def test_attention_is_that_of_each_cell_over_its_neighbours() -> None:
+@pytest.mark.parametrize("block", [5, 12], ids=["in blocks", "at once"])
+def test_attention_is_that_of_each_cell_over_its_neighbours(block: int) -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 2, 7, 13, 4)
     bias = torch.randn(2, 25)
-    found = neighbourhood_attention(q, k, v, bias, reach=2, block=5)
+    found = neighbourhood_attention(q, k, v, bias, reach=2, block=block)
     for y, x in ((0, 0), (3, 6), (6, 12)):
         keys = [(r, c) for r in range(7) for c in range(13) if max(abs(r - y), abs(c - x)) <= 2]
         for head in range(2):
