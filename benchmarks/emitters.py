@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--frames-share", type=float, default=1.0, help="share of each set's frames, for a quick look")
     parser.add_argument("--checkpoint", default="emitter-2d")
     parser.add_argument("--sigma", choices=["auto", "told"], default="auto")
+    parser.add_argument("--polish", choices=["mle", "none"], default="mle", help="none: the network's answer alone")
     parser.add_argument("--write-only", action="store_true", help="make the sets, run nothing")
     options = parser.parse_args()
     chosen = [law for law in LAWS.values() if options.only in law.name]
@@ -55,7 +56,7 @@ def main() -> None:
             if options.write_only:
                 continue
             began = time.perf_counter()
-            found = super_resolve(folder, options.checkpoint, _sigma(law, seed, options.sigma))
+            found = super_resolve(folder, options.checkpoint, _sigma(law, seed, options.sigma), options.polish)
             results.append(result_of(law, seed, found, truth, time.perf_counter() - began))
             print(line_of(results[-1]), flush=True)
     if results:
@@ -83,9 +84,10 @@ def _sigma(law: Law, seed: int, how: str) -> str:
     return f"{law.sigma_px * math.exp(np.random.default_rng([seed, 5]).uniform(-0.1, 0.1)):.4f}"
 
 
-def super_resolve(folder: Path, checkpoint: str, sigma: str) -> EmitterTable:
+def super_resolve(folder: Path, checkpoint: str, sigma: str, polish: str = "mle") -> EmitterTable:
     """Run the command in this process, without pictures; raises VarError with what it said."""
     options = ["--camera", str(folder / "camera.toml"), "--psf-sigma", sigma, "--checkpoint", checkpoint]
+    options += ["--polish", polish]
     outputs = ["--format", "bench", "--map", "none", "--render", "none", "--output-dir", str(folder), "--overwrite"]
     call = ["super-resolve", str(folder / "stack.tif"), "--to", "80", *options, *outputs]
     done = CliRunner().invoke(app, call, prog_name="var")

@@ -162,6 +162,22 @@ def test_a_model_that_has_predicted_can_still_learn() -> None:
     assert model.leaf.norm.weight.grad is None and model.encoder.modulation.weight.grad is not None
 
 
+@pytest.mark.parametrize("grid", ["field", "absolute"])
+def test_recomputing_changes_no_gradient(grid: str) -> None:
+    options = {"patch_nums": (10, 20), "grid": grid, "dense_scales": 2, "window": 4, "shared_blocks": True}
+    options["mixing"] = ("attention", "attention")
+    torch.manual_seed(0)
+    kept, twice = small(**options), small(**options, recompute=True)
+    twice.load_state_dict(kept.state_dict())
+    image = frames(1, 20, 20)
+    for model in (kept, twice):
+        torch.stack([output.log_count.sum() for output in model(image)]).sum().backward()
+    for (name, one), other in zip(kept.named_parameters(), twice.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None), name
+        if one.grad is not None and other.grad is not None:
+            assert torch.allclose(one.grad, other.grad, atol=1e-6), name
+
+
 def test_the_running_map_follows_its_definition() -> None:
     quantizer = EmitterVectorQuantizer(8, 3, (2, 4, 8))
     f_hat, h = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 2, 2)

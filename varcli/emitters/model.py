@@ -6,13 +6,15 @@ Legend: B frames, Y X pixels or cells, C channels, D width, L cells of a list, K
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from varcli.emitters.attention import AdaLNSelfAttn, Memory, silu
 from varcli.emitters.heads import CellHead, LeafHead
@@ -237,12 +239,14 @@ class TrueVAREmitterPredictor(nn.Module):
             where = where + self.position[index]
         rows, columns = tokens.shape[1] // where.shape[0], tokens.shape[2] // where.shape[1]
         tokens = tokens + where.repeat(rows, columns, 1).to(tokens.dtype)
+        twice = config.recompute and torch.is_grad_enabled()
         for layer, block in enumerate(self._blocks_of(index)):
+            work = partial(checkpoint, use_reentrant=False) if twice else _call
             if absolute:
-                tokens, added = block.windows(tokens, condition, config.window, memory[layer])
+                tokens, added = work(block.windows, tokens, condition, config.window, list(memory[layer]))
                 memory[layer].extend(added)
             else:
-                tokens = block(tokens, condition)
+                tokens = work(block, tokens, condition)
         return tokens
 
     def _dense_output(
@@ -366,6 +370,10 @@ class TrueVAREmitterPredictor(nn.Module):
         from varcli.emitters.predict import predict
 
         return predict(self, frames_e, conditions, **options)
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 def build(config: EmitterModelConfig) -> TrueVAREmitterPredictor:

@@ -43,6 +43,10 @@ class EmitterModelConfig(BaseModel):
     )
     reach: int = Field(default=3, ge=1, description="Cells to each side that attention sees, on field grids.")
     window: int = Field(default=20, ge=1, description="Side of the windows of attention in cells, on absolute grids.")
+    recompute: bool = Field(
+        default=False,
+        description="In training, blocks of dense scales are worked out twice instead of kept: slower, less memory.",
+    )
     positions: bool = Field(default=True, description="Tokens are told where they lie (in their parent, or the image).")
     accumulate: bool = Field(
         default=True, description="What a scale says is added to a running map that the next scale reads."
