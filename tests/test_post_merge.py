@@ -47,6 +47,7 @@ def test_neighbours_are_those_of_brute_force() -> None:
     rows = EmitterTable(np.arange(400), x, y)
     near = np.hypot(x[:, None] - x, y[:, None] - y) <= 30
     np.testing.assert_array_equal(neighbours(rows, 30), near.sum(1) - 1)
+    np.testing.assert_array_equal(neighbours(rows, 30, 5), np.minimum(near.sum(1) - 1, 5))
     np.testing.assert_array_equal(density_mask(rows, 12, 30), near.sum(1) - 1 >= 12)
     assert density_mask(rows, 0, 1).all() and not len(density_mask(rows.rows(x < 0), 3, 30))
     with pytest.raises(UsageError, match="radius of -1 nm"):

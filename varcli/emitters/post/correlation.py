@@ -22,13 +22,17 @@ class Peak:
 
 
 def correlation_peak(spectrum_HW: np.ndarray, reach_px: float) -> Peak:
-    """The peak of the correlation whose half spectrum (of rfft2) is given, at most `reach_px` from no movement."""
+    """The peak of the correlation whose half spectrum is given, at most `reach_px` from no movement.
+
+    The spectrum is that of rfft2 for images of an even width.
+    """
     reach = int(reach_px)
-    correlation_HW = np.asarray(fft.irfft2(spectrum_HW), np.float64)
+    height, width = spectrum_HW.shape[0], 2 * (spectrum_HW.shape[1] - 1)
     # The middle of the correlation, with no movement in its centre, and a margin for the fit.
-    margin = reach + _MOST_BOX
-    rows, columns = (np.arange(-min(margin, n // 2 - 1), min(margin, n // 2 - 1) + 1) for n in correlation_HW.shape)
-    near_HW = correlation_HW[rows[:, None], columns[None]]
+    rows, columns = (np.arange(-n, n + 1) for n in (min(reach + _MOST_BOX, side // 2 - 1) for side in (height, width)))
+    # Only the rows that are looked at are transformed along the second axis.
+    near_rows = np.asarray(fft.ifft(spectrum_HW, axis=0))[rows]
+    near_HW = np.asarray(fft.irfft(near_rows, n=width, axis=1))[:, columns].astype(np.float64)
     smooth_HW = ndimage.gaussian_filter(near_HW, _SMOOTHING_PX)
     allowed_HW = np.hypot(rows[:, None], columns[None]) <= reach
     row, column = np.unravel_index(np.argmax(np.where(allowed_HW, smooth_HW, -np.inf)), smooth_HW.shape)

@@ -5,13 +5,11 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from scipy.spatial import KDTree
+from numba import njit
 
 from varcli.emitters.post.checks import check_positions
 from varcli.emitters.table import EmitterTable, concatenate
 from varcli.errors import UsageError, VarError
-
-_AT_ONCE = 1 << 18  # localisations whose neighbours are counted together
 
 
 def merge(
@@ -44,30 +42,49 @@ def sort_by_frame(table: EmitterTable) -> EmitterTable:
     return table.rows(np.argsort(table.frame, kind="stable"))
 
 
-def neighbours(table: EmitterTable, radius_nm: float) -> np.ndarray:
-    """How many other localisations of any frame lie within `radius_nm` of each [E]; raises as density_mask does."""
+def neighbours(table: EmitterTable, radius_nm: float, most: int | None = None) -> np.ndarray:
+    """How many other localisations of any frame lie within `radius_nm` of each [E]; counting stops at `most`.
+
+    Raises UsageError for a radius that makes no sense, VarError for positions that are not finite.
+    """
     if not 0 < radius_nm < np.inf:
         raise UsageError(f"density: a radius of {radius_nm:g} nm", "give one above 0, for example 50")
     if not len(table):
         return np.empty(0, np.int64)
     check_positions(table, "density")
-    place_E2 = np.column_stack([table.x_nm, table.y_nm])
-    tree = KDTree(place_E2)
-    counts = [
-        tree.query_ball_point(place_E2[start : start + _AT_ONCE], radius_nm, return_length=True)
-        for start in range(0, len(table), _AT_ONCE)
-    ]
-    return np.concatenate(counts) - 1
+    strip_E = np.floor((table.y_nm - table.y_nm.min()) / radius_nm).astype(np.int64)
+    order_E = np.lexsort((table.x_nm, strip_E))
+    x_E, y_E, strip_E = (np.ascontiguousarray(column[order_E]) for column in (table.x_nm, table.y_nm, strip_E))
+    count_E = np.empty(len(table), np.int64)
+    count_E[order_E] = _near(x_E, y_E, strip_E, radius_nm, len(table) if most is None else most)
+    return count_E
+
+
+@njit(cache=True)
+def _near(x, y, strip, radius, most):  # pyright: ignore
+    """Neighbours of every localisation; they stand by strips of the radius' height, within these by x."""
+    rows = len(x)
+    count = np.zeros(rows, np.int64)
+    # Places from which the strips below, at and above are read move on with the localisations of a strip.
+    for beside in range(-1, 2):
+        start = 0
+        for row in range(rows):
+            wanted = strip[row] + beside
+            while start < rows and (strip[start] < wanted or (strip[start] == wanted and x[start] < x[row] - radius)):
+                start += 1
+            other = start
+            while other < rows and strip[other] == wanted and x[other] <= x[row] + radius and count[row] < most:
+                if other != row and (x[other] - x[row]) ** 2 + (y[other] - y[row]) ** 2 <= radius**2:
+                    count[row] += 1
+                other += 1
+    return count
 
 
 def density_mask(table: EmitterTable, least: int, radius_nm: float) -> np.ndarray:
-    """Mask [E] of the rows that have at least `least` others within `radius_nm`.
-
-    Raises UsageError for a radius or number that makes no sense, VarError for positions that are not finite.
-    """
+    """Mask [E] of the rows that have at least `least` others within `radius_nm`; raises as `neighbours` does."""
     if least < 0:
         raise UsageError(f"density: at least {least} neighbours", "give 0 or more")
-    return neighbours(table, radius_nm) >= least
+    return neighbours(table, radius_nm, least) >= least
 
 
 def _check_alike(tables: Sequence[EmitterTable]) -> None:

@@ -39,7 +39,7 @@ class Frc:
     reason: str | None = None
 
 
-def frc(table: EmitterTable, pixel_nm: float | None = None, splits: int = 8, seed: int = 0) -> Frc:
+def frc(table: EmitterTable, pixel_nm: float | None = None, splits: int = 5, seed: int = 0) -> Frc:
     """Fourier ring correlation at 1/7, averaged over random splits into halves.
 
     Frames are cut into blocks of equal length; of every two that follow each other, one goes to either half, and chance
