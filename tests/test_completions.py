@@ -55,7 +55,7 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("var ", {"sample", "gif", "simulate", "super-resolve", "train", "inspect", "evaluate"}),
+        ("var ", {"sample", "gif", "simulate", "super-resolve", "post", "train", "inspect", "evaluate"}),
         ("var evaluate ", {"likelihood", "music", "emitters"}),
         ("var evaluate music made songs --split ", {"train", "valid", "test", "all"}),
         ("var sample --mode ", {"unconditional", "continuation", "inpainting", "harmonise"}),
@@ -77,6 +77,8 @@ def test_zsh_file_can_be_autoloaded_and_completes_at_once() -> None:
         ),
         ("var super-resolve --polish ", {"mle", "none"}),
         ("var super-resolve --format csv,p", {"csv,picasso"}),
+        ("var post --format csv,p", {"csv,picasso"}),
+        ("var post --drift ", {"rcc", "none"}),
         ("var evaluate likelihood ", {e.name for e in registry.entries() if e.weights and e.task == "pianoroll"}),
         ("var inspect fractal-ar-", {"fractal-ar-reference"}),
         ("var sample --checkpoint runs/", set()),

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from varcli import __version__
-from varcli.cli import evaluate, gif, inspect, sample, simulate, super_resolve, train
+from varcli.cli import evaluate, gif, inspect, post, sample, simulate, super_resolve, train
 from varcli.cli.output import reported_errors
 
 
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.command("sample", rich_help_panel="Music")(sample.sample)
 app.command("gif", rich_help_panel="Music")(gif.gif)
 app.command("super-resolve", rich_help_panel="Microscopy")(super_resolve.super_resolve)
+app.command("post", rich_help_panel="Microscopy")(post.post)
 app.add_typer(simulate.app, name="simulate", rich_help_panel="Microscopy")
 app.command("train", rich_help_panel="Models")(train.train)
 app.command("inspect", rich_help_panel="Models")(inspect.inspect)

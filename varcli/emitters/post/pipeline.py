@@ -1,0 +1,69 @@
+"""The steps after localisation in their order: filter, drift, density, linking."""
+
+from dataclasses import dataclass
+
+from varcli.emitters.post.drift import Drift, estimate_drift
+from varcli.emitters.post.filter import Filter
+from varcli.emitters.post.link import Linked, link
+from varcli.emitters.post.merge import density_mask
+from varcli.emitters.table import EmitterTable
+from varcli.errors import VarError
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What to do: a filter, drift correction with so many segments (None: as the rows allow), a density, linking.
+
+    Filters come first, so that what they leave out moves nothing; density needs the drift taken off; linking comes
+    last, and its gap is in frames.
+    """
+
+    filter: Filter | None = None
+    drift: bool = False
+    segments: int | None = None
+    least_neighbours: int = 0
+    neighbour_radius_nm: float | None = None
+    link: bool = False
+    gap_frames: int = 1
+    link_radius_nm: float = 75.0
+
+
+@dataclass(frozen=True)
+class Processed:
+    """The table that is left, the same before linking, what the steps found, and how many rows each of them left."""
+
+    table: EmitterTable
+    unlinked: EmitterTable
+    drift: Drift | None
+    linked: Linked | None
+    rows: dict[str, int]
+
+
+def process(table: EmitterTable, steps: Steps) -> Processed:
+    """Carry out `steps`; raises what they raise, and VarError where one of them leaves nothing."""
+    rows = {"read": len(table)}
+    drift = linked = None
+    if steps.filter is not None:
+        table = table.rows(steps.filter.apply(table))
+        rows["filtered"] = _some(len(table), rows, f"filter {steps.filter.text!r}")
+    if steps.drift:
+        drift = estimate_drift(table, steps.segments)
+        table = drift.apply(table)
+    if steps.neighbour_radius_nm is not None:
+        table = table.rows(density_mask(table, steps.least_neighbours, steps.neighbour_radius_nm))
+        wanted = f"density: {steps.least_neighbours} neighbours within {steps.neighbour_radius_nm:g} nm"
+        rows["dense"] = _some(len(table), rows, wanted)
+    unlinked = table
+    if steps.link:
+        linked = link(table, steps.gap_frames, steps.link_radius_nm)
+        table = linked.table
+        rows["linked"] = len(table)
+    return Processed(table, unlinked, drift, linked, rows)
+
+
+def _some(left: int, rows: dict[str, int], step: str) -> int:
+    """`left`, if a step left anything."""
+    before = list(rows.values())[-1]
+    if not left and before:
+        raise VarError(f"{step}: none of {before} localisations is left", "ask for less")
+    return left
