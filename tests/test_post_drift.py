@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from post_support import drift_curve, drifting, filaments
 
-from varcli.emitters.post.correlation import correlation_peak
+from varcli.emitters.post.correlation import Peak, correlation_peak
 from varcli.emitters.post.drift import Drift, _consistent, estimate_drift
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError, VarError
@@ -109,7 +109,7 @@ def test_the_peak_lies_where_the_image_went(moved: tuple[float, float]) -> None:
 
 def test_what_says_nothing_is_refused() -> None:
     table = filaments(3000, 100)
-    with pytest.raises(VarError, match="drift: 3000 localisations in 100 frames make less than two segments"):
+    with pytest.raises(VarError, match="drift: 3000 localisations in 100 frames make less than three segments"):
         estimate_drift(table)
     with pytest.raises(VarError, match=r"drift: segment \d+ of 20 .* has \d+ localisations, fewer than 200"):
         estimate_drift(table, 20)
@@ -128,3 +128,13 @@ def test_what_says_nothing_is_refused() -> None:
     noise = EmitterTable(np.sort(rng.integers(0, 100, 8000)), *rng.uniform(0, 10_000, (2, 8000)))
     with pytest.raises(VarError, match="the segments do not resemble each other"):
         estimate_drift(noise, 4)
+
+
+def test_what_would_blur_the_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Peaks of chance that agree with each other: 200 nm from segment to segment, of a structure at rest.
+    def peaks(spectra: object, first: np.ndarray, second: np.ndarray, reach_px: float) -> list[Peak]:
+        return [Peak(10.0 * (b - a), 0.0, True) for a, b in zip(first, second, strict=True)]
+
+    monkeypatch.setattr("varcli.emitters.post.drift._pair_peaks", peaks)
+    with pytest.raises(VarError, match="would blur the image"):
+        estimate_drift(filaments(20_000, FRAMES), 4)

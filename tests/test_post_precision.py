@@ -44,8 +44,10 @@ def test_the_range_can_be_said() -> None:
 def test_tables_that_say_nothing_are_refused() -> None:
     rng = np.random.default_rng(1)
     strangers = EmitterTable(np.sort(rng.integers(0, 1000, 20_000)), *rng.uniform(0, 1e4, (2, 20_000)))
-    with pytest.raises(VarError, match="no nearer to each other"):
+    with pytest.raises(VarError, match="no molecule lasts two frames"):
         nena(strangers)
+    with pytest.raises(VarError, match="no nearer to each other"):
+        nena(strangers, farthest_nm=1000)
     few = blinks(100, 1000)
     with pytest.raises(VarError, match="fewer than 500"):
         nena(few)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import fft, ndimage
 from scipy.optimize import least_squares
 
-_SMOOTHING_PX = 1.0  # of the correlation before its highest pixel is looked for
+_SMOOTHINGS_PX = (1.0, 2.0, 4.0)  # of the correlation; its peak is looked for where it stands out most
 # A peak stands this many robust standard deviations above the rest: chance reaches 6, structures 15 and more.
 _LEAST_HEIGHT = 7.0
 _LEAST_BOX, _MOST_BOX = 3, 15  # half the side of what the Gaussian is fitted to, in pixels
@@ -33,15 +33,26 @@ def correlation_peak(spectrum_HW: np.ndarray, reach_px: float) -> Peak:
     # Only the rows that are looked at are transformed along the second axis.
     near_rows = np.asarray(fft.ifft(spectrum_HW, axis=0))[rows]
     near_HW = np.asarray(fft.irfft(near_rows, n=width, axis=1))[:, columns].astype(np.float64)
-    smooth_HW = ndimage.gaussian_filter(near_HW, _SMOOTHING_PX)
     allowed_HW = np.hypot(rows[:, None], columns[None]) <= reach
-    row, column = np.unravel_index(np.argmax(np.where(allowed_HW, smooth_HW, -np.inf)), smooth_HW.shape)
-    row, column = int(row), int(column)
+    height_z, row, column, smooth_HW = max(
+        (_highest(near_HW, allowed_HW, sigma) for sigma in _SMOOTHINGS_PX), key=lambda found: found[0]
+    )
     x, y, found = _fitted(near_HW, row, column, _box(smooth_HW, row, column))
-    middle = np.median(smooth_HW)
-    spread = 1.4826 * np.median(np.abs(smooth_HW - middle))
-    found &= bool(smooth_HW[row, column] - middle > _LEAST_HEIGHT * spread)
-    return Peak(float(columns[column] + x), float(rows[row] + y), found)
+    return Peak(float(columns[column] + x), float(rows[row] + y), found and height_z > _LEAST_HEIGHT)
+
+
+def _highest(near_HW: np.ndarray, allowed_HW: np.ndarray, sigma: float) -> tuple[float, int, int, np.ndarray]:
+    """The highest place at one smoothing: its height in robust standard deviations, its pixel, and what is smoothed.
+
+    A wider smoothing is taken off, so that the shape of the whole field does not pass for a peak.
+    """
+    smooth_HW = ndimage.gaussian_filter(near_HW, sigma)
+    band_HW = smooth_HW - ndimage.gaussian_filter(near_HW, 3 * sigma)
+    row, column = np.unravel_index(np.argmax(np.where(allowed_HW, band_HW, -np.inf)), band_HW.shape)
+    middle = np.median(band_HW)
+    spread = 1.4826 * np.median(np.abs(band_HW - middle))
+    height = (band_HW[row, column] - middle) / max(spread, np.finfo(float).tiny)
+    return float(height), int(row), int(column), smooth_HW
 
 
 def _box(smooth_HW: np.ndarray, row: int, column: int) -> int:

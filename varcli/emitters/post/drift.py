@@ -19,6 +19,7 @@ _FINEST_NM, _MOST_PIXELS = 20.0, 2048  # a rendering's pixel, and its longest si
 _PER_SEGMENT, _MOST_SEGMENTS = 5000, 20  # localisations, where nobody says how many segments
 _FEWEST = 200  # localisations in a segment: with fewer, peaks of the correlation are noise
 _OUTLIER = 5.0  # robust standard deviations of a pair's residual
+_BLURRED = 0.8  # of the pairs in common pixels: chance alone costs less
 _ROUNDING_NM = 1.0  # residuals below this are never called outliers
 
 
@@ -86,7 +87,7 @@ def estimate_drift(
     frame_F = np.arange(table.frame[0], table.frame[-1] + 1)
     curve_F2 = _curve(frame_F, middle_S, shift_S2)
     start_2 = curve_F2[0]
-    return Drift(
+    drift = Drift(
         frame=frame_F,
         x_nm=curve_F2[:, 0] - start_2[0],
         y_nm=curve_F2[:, 1] - start_2[1],
@@ -98,6 +99,17 @@ def estimate_drift(
         pairs=len(first_P),
         pairs_left_out=int(len(first_P) - kept_P.sum()),
     )
+    if _sharpness(drift.apply(table), pixel_nm) < _BLURRED * _sharpness(table, pixel_nm):
+        message = "drift: what the segments say of it would blur the image: they do not resemble each other"
+        raise VarError(message, "take fewer segments, or correct no drift")
+    return drift
+
+
+def _sharpness(table: EmitterTable, pixel_nm: float) -> float:
+    """How many pairs of localisations share a pixel."""
+    row_E, column_E = (np.floor(at / pixel_nm).astype(np.int64) for at in (table.y_nm, table.x_nm))
+    _, count = np.unique(row_E * (2**31) + column_E, return_counts=True)
+    return float((count * (count - 1.0)).sum())
 
 
 def _edges(table: EmitterTable, segments: int | None, frames_per_segment: int | None) -> np.ndarray:
@@ -111,9 +123,10 @@ def _edges(table: EmitterTable, segments: int | None, frames_per_segment: int | 
         segments = max(1, round(frames / frames_per_segment))
     elif segments is None:
         segments = min(len(table) // _PER_SEGMENT, _MOST_SEGMENTS, frames)
-        if segments < 2:
-            message = f"drift: {len(table)} localisations in {frames} frames make less than two segments"
-            hint = f"{2 * _PER_SEGMENT} are good for two; say the segments yourself to try with fewer localisations"
+        if segments < 3:
+            # Two would have nothing to check them.
+            message = f"drift: {len(table)} localisations in {frames} frames make less than three segments"
+            hint = f"{3 * _PER_SEGMENT} are good for three; say the segments yourself to try with fewer localisations"
             raise VarError(message, hint)
     if segments < 2 or segments > frames:
         raise UsageError(f"drift: {segments} segments of {frames} frames", "give between 2 and the number of frames")

@@ -18,6 +18,7 @@ _FEWEST = 500  # distances below which the histogram is too rough for the fit
 _BINS = 120
 _SEARCHED_NM = 1500.0  # neighbours farther away are never looked at
 _STRANGERS = 0.7  # near neighbours in one's own frame, as a share of those in the next: with more, all are strangers
+_WIDEST_PEAK_NM = 150.0  # a precision of 100 nm: what peaks farther away are strangers
 _PEAK_BINS = 200  # of the first look at where the distances peak
 _RANGE = 6.0  # of the fitted distances, in units of that peak
 _MOST = 2_000_000  # distances that are used; evenly spread over the frames, they say as much as all
@@ -54,6 +55,9 @@ def nena(table: EmitterTable, farthest_nm: float | None = None) -> Nena:
         message = f"NeNA: {len(distance_E)} neighbours in consecutive frames, fewer than {_FEWEST}"
         raise VarError(message, "measure before linking, or on more frames")
     peak_nm = _peak(distance_E)
+    if farthest_nm is None and peak_nm > _WIDEST_PEAK_NM:
+        message = f"NeNA: no molecule lasts two frames: neighbours in consecutive frames lie {peak_nm:.0f} nm apart"
+        raise VarError(message, "measure before linking")
     if np.sum(own_E < 2 * peak_nm) > _STRANGERS * np.sum(distance_E < 2 * peak_nm):
         message = "NeNA: localisations of consecutive frames lie no nearer to each other than those of one frame"
         raise VarError(message, "measure before linking, on molecules that last two frames or more")
@@ -104,7 +108,7 @@ def _fit(distance_B: np.ndarray, counts_B: np.ndarray, peak_nm: float, farthest_
     total = counts_B.sum() * (distance_B[1] - distance_B[0])
     slope = max(float(counts_B[-10:].mean()), 1e-3) / farthest_nm
     fits = [_settled(distance_B, counts_B, [0.8 * total, 0.7 * peak_nm, slope], peak_nm, farthest_nm)]
-    for centre, width in ((2.5, 0.5), (4.0, 1.0)):
+    for centre, width in ((3.5, 0.5), (4.5, 1.0)):
         start = [0.8 * total, 0.7 * peak_nm, slope, 0.05 * total, centre * peak_nm, width * peak_nm]
         fits.append(_settled(distance_B, counts_B, start, peak_nm, farthest_nm))
     settled = [fit for fit in fits if fit is not None]
@@ -118,7 +122,8 @@ def _settled(
 ) -> tuple[float, np.ndarray, np.ndarray] | None:
     """The criterion, the numbers and their standard errors of a fit; None where it does not settle."""
     weight_B = np.sqrt(counts_B + 1)
-    lowest = np.array([0, peak_nm / 4, 0, 0, 2 * peak_nm, peak_nm / 4])[: len(start)]
+    farthest_nm = max(farthest_nm, 4 * peak_nm)
+    lowest = np.array([0, peak_nm / 4, 0, 0, 3 * peak_nm, peak_nm / 4])[: len(start)]
     highest = np.array([np.inf, 2 * peak_nm, np.inf, np.inf, farthest_nm, farthest_nm])[: len(start)]
     at = np.clip(start, lowest + 1e-9, highest)
     try:
