@@ -1,0 +1,84 @@
+"""Several tables as one, and localisations that stand alone left out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from varcli.emitters.post.checks import check_positions
+from varcli.emitters.table import EmitterTable, concatenate
+from varcli.errors import UsageError, VarError
+
+_AT_ONCE = 1 << 18  # localisations whose neighbours are counted together
+
+
+def merge(
+    tables: Sequence[EmitterTable],
+    frames: Literal["append", "keep"] = "append",
+    lengths: Sequence[int | None] | None = None,
+) -> EmitterTable:
+    """All rows of tables of the same field in the same coordinates, by frame.
+
+    With "append", every table's frames follow those of the table before: after its `lengths` frames where that is
+    known, else after its last one that holds a localisation. With "keep", frames stay and rows of equal frames stand in
+    the order of the tables. Provenance is that of the first. Raises UsageError for no tables, VarError where their
+    columns or pixel sizes differ: nothing is dropped or made up.
+    """
+    if not tables:
+        raise UsageError("merging: no tables", "give one or more")
+    _check_alike(tables)
+    if frames == "append":
+        start, moved = 0, []
+        for table, length in zip(tables, lengths or [None] * len(tables), strict=True):
+            moved.append(replace(table, frame=table.frame + start))
+            seen = int(table.frame.max()) + 1 if len(table) else 0
+            start += max(seen, length or 0)
+        return concatenate(moved)
+    return sort_by_frame(concatenate(tables)) if len(tables) > 1 else tables[0]
+
+
+def sort_by_frame(table: EmitterTable) -> EmitterTable:
+    """The rows by frame; those of one frame stay in their order."""
+    return table.rows(np.argsort(table.frame, kind="stable"))
+
+
+def neighbours(table: EmitterTable, radius_nm: float) -> np.ndarray:
+    """How many other localisations of any frame lie within `radius_nm` of each [E]; raises as density_mask does."""
+    if not 0 < radius_nm < np.inf:
+        raise UsageError(f"density: a radius of {radius_nm:g} nm", "give one above 0, for example 50")
+    if not len(table):
+        return np.empty(0, np.int64)
+    check_positions(table, "density")
+    place_E2 = np.column_stack([table.x_nm, table.y_nm])
+    tree = KDTree(place_E2)
+    counts = [
+        tree.query_ball_point(place_E2[start : start + _AT_ONCE], radius_nm, return_length=True)
+        for start in range(0, len(table), _AT_ONCE)
+    ]
+    return np.concatenate(counts) - 1
+
+
+def density_mask(table: EmitterTable, least: int, radius_nm: float) -> np.ndarray:
+    """Mask [E] of the rows that have at least `least` others within `radius_nm`.
+
+    Raises UsageError for a radius or number that makes no sense, VarError for positions that are not finite.
+    """
+    if least < 0:
+        raise UsageError(f"density: at least {least} neighbours", "give 0 or more")
+    return neighbours(table, radius_nm) >= least
+
+
+def _check_alike(tables: Sequence[EmitterTable]) -> None:
+    """Refuse tables that cannot stand in one."""
+    names, pixel = tables[0].columns(), tables[0].meta.get("pixel_size_nm")
+    for number, table in enumerate(tables[1:], 2):
+        if table.columns() != names:
+            odd = sorted(set(names) ^ set(table.columns()))
+            message = f"merging: tables 1 and {number} differ in their columns: {', '.join(odd)}"
+            raise VarError(message, "give tables of the same kind")
+        other = table.meta.get("pixel_size_nm")
+        if pixel is not None and other is not None and not np.isclose(pixel, other, rtol=1e-6):
+            message = f"merging: table 1 has pixels of {pixel:g} nm, table {number} of {other:g} nm"
+            raise VarError(message, "they are not of the same field")
