@@ -91,11 +91,8 @@ class Renderer:
         Images beyond 4096 pixels are summed down by a whole factor, small ones enlarged by one.
         """
         image, pixel_nm = self._for_screen()
-        drawn = image[image > 0]
-        top = float(np.percentile(drawn[:: max(1, drawn.size // 1_000_000)], 99.5)) if drawn.size else 1.0
-        levels = np.sqrt(np.clip(image / top, 0, 1))
-        picture = Image.fromarray(colormap_table(colormap)[np.round(levels * 255).astype(np.uint8)])
-        _draw_scale_bar(picture, pixel_nm)
+        picture = coloured(image, colormap)
+        draw_scale_bar(picture, pixel_nm)
         with atomic_write(path) as part:
             picture.save(part, format="PNG")
 
@@ -104,10 +101,23 @@ class Renderer:
         image, side = self.image_HW, max(self.image_HW.shape)
         if side > _LARGEST_PNG:
             factor = -(-side // _LARGEST_PNG)
-            rows, columns = (np.arange(0, length, factor) for length in image.shape)
-            return np.add.reduceat(np.add.reduceat(image, rows, 0), columns, 1), self.pixel_nm * factor
+            return summed_down(image, factor), self.pixel_nm * factor
         factor = -(-_SMALLEST_PNG // side) if side < _SMALLEST_PNG else 1
         return image.repeat(factor, 0).repeat(factor, 1), self.pixel_nm / factor
+
+
+def summed_down(image_HW: np.ndarray, factor: int) -> np.ndarray:
+    """The image in pixels that are `factor` times wider and higher; those of the last row and column may be cut."""
+    rows, columns = (np.arange(0, length, factor) for length in image_HW.shape)
+    return np.add.reduceat(np.add.reduceat(image_HW, rows, 0), columns, 1)
+
+
+def coloured(image_HW: np.ndarray, colormap: str = "inferno") -> Image.Image:
+    """A picture of an image: square root of brightness, the brightest 0.5% of drawn pixels clipped."""
+    drawn = image_HW[image_HW > 0]
+    top = float(np.percentile(drawn[:: max(1, drawn.size // 1_000_000)], 99.5)) if drawn.size else 1.0
+    levels = np.sqrt(np.clip(image_HW / top, 0, 1))
+    return Image.fromarray(colormap_table(colormap)[np.round(levels * 255).astype(np.uint8)])
 
 
 def scale_bar_nm(width_nm: float) -> float:
@@ -121,12 +131,12 @@ def length_text(length_nm: float) -> str:
     return f"{length_nm / 1000:g} um" if length_nm >= 1000 else f"{length_nm:g} nm"
 
 
-def _draw_scale_bar(picture: Image.Image, pixel_nm: float) -> None:
+def draw_scale_bar(picture: Image.Image, pixel_nm: float) -> None:
     """A white bar with its length, low on the right, on a dark edge so that it shows on bright ground too."""
     bar_nm = scale_bar_nm(picture.width * pixel_nm)
     length, thick = round(bar_nm / pixel_nm), max(2, picture.width // 130)
     margin = max(6, picture.width // 40)
-    font = load_font(max(11, picture.width // 32))
+    font = load_font(max(13, picture.width // 32))
     text = length_text(bar_nm)
     right, bottom = picture.width - margin, picture.height - margin
     draw = ImageDraw.Draw(picture)
