@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from cli_support import assert_refused, run, run_json
 from post_support import blinks, drifting
 
@@ -37,7 +38,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_steps(found: Path, tmp_path: Path) -> None:
     steps = ("--filter", "photons > 300 and uncertainty_xy_nm < 50", "--drift", "rcc", "--density", "3:60", "--link")
-    document = run_json("post", found, *steps, "--gap", 1, "--radius", 60, "--output-dir", tmp_path)
+    drawn = ("--render", 20, "--report")
+    document = run_json("post", found, *steps, *drawn, "--gap", 1, "--radius", 60, "--output-dir", tmp_path)
     rows = document["rows"]
     assert list(rows) == ["read", "filtered", "dense", "linked"]
     assert rows["filtered"] == pytest.approx(0.9 * rows["read"], abs=1)
@@ -46,7 +48,10 @@ def test_all_steps(found: Path, tmp_path: Path) -> None:
     assert document["nena_nm"] == pytest.approx(10, rel=0.1) and document["assumed"] == {}
     written = {Path(path).name for path in document["outputs"]}
     assert written == {path.name for path in tmp_path.iterdir()}
-    assert written == {f"cell_post_{name}" for name in ("emitters.csv", "emitters.json", "quality.json", "drift.csv")}
+    endings = "emitters.csv emitters.json quality.json drift.csv render.tif render.png report.png"
+    assert written == {f"cell_post_{ending}" for ending in endings.split()}
+    with tifffile.TiffFile(tmp_path / "cell_post_render.tif") as image:
+        assert image.pages[0].shape == (300, 300)
     table = read_table(tmp_path / "cell_post_emitters.csv")
     assert len(table) == rows["linked"] and (table.meta["frames"], table.meta["width"]) == (2000, 60)
     assert table.meta["camera"] == {"baseline_adu": 100, "e_per_adu": 0.5} and table.meta["seed"] == 3

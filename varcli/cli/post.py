@@ -62,7 +62,10 @@ PixelSize = Annotated[
     float | None,
     typer.Option("--pixel-size", metavar="NM", min=1e-3, help="Camera pixel, for tables that do not say it."),
 ]
+Render = Annotated[str, typer.Option("--render", metavar="NM|none", help="Pixel of a rendered image.")]
+Report = Annotated[bool, typer.Option("--report", help="A page with the image, every figure and its curves, as PNG.")]
 # Of a table's provenance: what reading it added, and what its field says anew.
+_REPORT_NM = 10.0
 _NOT_CARRIED = {"format", "columns", "ignored_columns", "pixel_size_nm", "frames", "height", "width", "camera"}
 
 
@@ -77,6 +80,8 @@ def post(
     radius: Radius = None,
     frames: MergeFrames = Frames.append,
     sort: Sort = False,
+    render: Render = "none",
+    report: Report = False,
     format: Format = "csv",
     pixel_size: PixelSize = None,
     output_dir: OutputDirOption = Path("outputs"),
@@ -86,12 +91,13 @@ def post(
     """Merge tables, filter them, take the drift off, link blinks, and measure precision (NeNA) and resolution (FRC).
 
     Steps come in that order. Writes STEM_post's table, STEM_post_quality.json (every figure, histogram and curve) and,
-    with --drift rcc, STEM_post_drift.csv; STEM is that of the first table. JSON keys: tables, outputs, assumed, rows
+    with --drift rcc, STEM_post_drift.csv; with --render, STEM_post_render.tif and .png; with --report,
+    STEM_post_report.png; STEM is that of the first table. JSON keys: tables, outputs, assumed, rows
     {read, filtered, dense, linked}, drift {segments, pairs, pairs_left_out, residual_nm, span_x_nm, span_y_nm},
     localizations_per_blink, localizations, frames, localizations_per_frame, photons, background, uncertainty_xy_nm
     (medians), nena_nm, frc_nm, missing {measure: why}. Null stands for what was not asked for or not measured.
     """
-    from varcli.cli.emitter_outputs import read_formats
+    from varcli.cli.emitter_outputs import read_formats, read_render
     from varcli.emitters.post.filter import parse_filter
     from varcli.emitters.post.pipeline import Steps, process
     from varcli.emitters.post.quality import measure
@@ -113,7 +119,7 @@ def post(
         gap_frames=1 if gap is None else gap,
         link_radius_nm=75.0 if radius is None else radius,
     )
-    formats = read_formats(format)
+    formats, render_nm = read_formats(format), read_render(render)
     for path in tables:
         if not path.exists():
             raise UsageError(f"{path}: no such file", "give a table of emitters")
@@ -121,6 +127,9 @@ def post(
     quality_path, drift_path = output_dir / f"{stem}_quality.json", output_dir / f"{stem}_drift.csv"
     written = [output_dir / name for token in formats for name in file_names(token, stem)]
     written += [quality_path, *([drift_path] if steps.drift else [])]
+    images = [output_dir / f"{stem}_render{ending}" for ending in (".tif", ".png")] if render_nm else []
+    page = output_dir / f"{stem}_report.png" if report else None
+    written += [*images, *([page] if page else [])]
     if {path.resolve() for path in written} & {path.resolve() for path in tables}:
         raise UsageError("a table would be written over itself", "choose another --output-dir")
     refuse_existing(written, overwrite)
@@ -136,6 +145,8 @@ def post(
     done = process(merged, steps)
     quality = measure(done.table, unlinked=done.unlinked)
     _write(done, quality, steps, formats, field, output_dir, stem, [str(path) for path in tables])
+    if render_nm or page:
+        _draw(done, quality, steps, field, render_nm or _REPORT_NM, images, page, tables)
     document = {"tables": list(map(str, tables)), "outputs": list(map(str, written)), "assumed": assumed}
     document |= _document(done, quality)
     emit(document, _lines(document), as_json)
@@ -243,6 +254,40 @@ def _write(
         curve = zip(done.drift.frame, done.drift.x_nm, done.drift.y_nm, strict=True)
         rows = "".join(f"{frame},{x:.3f},{y:.3f}\n" for frame, x, y in curve)
         write_text(folder / f"{stem}_drift.csv", "frame,x_nm,y_nm\n" + rows)
+
+
+def _draw(
+    done: "Processed",
+    quality: "Quality",
+    steps: "Steps",
+    field: "Field",
+    pixel_nm: float,
+    images: list[Path],
+    page: Path | None,
+    tables: list[Path],
+) -> None:
+    """Render the table, and write the image and the page where they are wanted."""
+    from varcli.emitters.post.page import TableSummary, draw_page
+    from varcli.emitters.render import Renderer
+
+    renderer = Renderer(field.height * field.pixel_size_nm, field.width * field.pixel_size_nm, pixel_nm)
+    if done.table.sd_x_nm is None or done.table.sd_y_nm is None:
+        warn("the table says no uncertainties: every localisation counts in one pixel of the image")
+        renderer.count(done.table)
+    else:
+        renderer.add(done.table)
+    if renderer.left_out:
+        warn(f"{renderer.left_out} emitters without a finite uncertainty are not in the image")
+    for path in images:
+        renderer.save_tiff(path) if path.suffix == ".tif" else renderer.save_png(path)
+    if page:
+        taken = [f"filter {steps.filter.text}"] if steps.filter else []
+        taken += ["drift corrected"] if done.drift is not None else []
+        if steps.least_neighbours:
+            taken.append(f"{steps.least_neighbours} neighbours within {steps.neighbour_radius_nm:g} nm")
+        taken += ["blinks linked"] if steps.link else []
+        name = tables[0].name + (f" and {len(tables) - 1} more" if len(tables) > 1 else "")
+        draw_page(quality, TableSummary(name, field.pixel_size_nm, tuple(taken)), renderer, done.drift, page)
 
 
 def _document(done: "Processed", quality: "Quality") -> dict[str, Any]:
