@@ -1,5 +1,6 @@
 """Rendered images: light is kept, Gaussians are integrated over pixels, files say how large a pixel is."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import tifffile
 from PIL import Image
 from scipy.special import ndtr
 
+from varcli.emitters import render
 from varcli.emitters.render import Renderer, length_text, scale_bar_nm
 from varcli.emitters.table import EmitterTable
 
@@ -48,6 +50,54 @@ def test_bytes_do_not_depend_on_how_emitters_are_shared_out() -> None:
     for start in range(0, 5000, 777):
         often.add(table.rows(np.arange(start, min(start + 777, 5000))))
     assert np.array_equal(once.image_HW, often.image_HW)
+
+
+def test_bands_and_threads_leave_the_bytes_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "_BAND_BYTES", 2**17)  # eleven bands
+    rng = np.random.default_rng(0)
+    table = table_of(*rng.uniform(-50, 6050, (2, 30_000)), *rng.uniform(2, 60, (2, 30_000)))
+    banded, whole = Renderer(6000, 6000, 10), Renderer(6000, 6000, 10)
+    assert len(table) >= render._WORTH_THREADS
+    banded.add(table)
+    assert table.sd_x_nm is not None and table.sd_y_nm is not None
+    x, y, sd_x, sd_y = (column / 10 for column in (table.x_nm, table.y_nm, table.sd_x_nm, table.sd_y_nm))
+    render._add_gaussians(whole.image_HW, 0, 600, x, y, sd_x, sd_y, whole._normal)
+    assert np.array_equal(banded.image_HW, whole.image_HW)
+
+
+def test_places_that_are_no_numbers_are_counted_as_left_out() -> None:
+    drawn, counted = Renderer(100, 100, 10), Renderer(100, 100, 10)
+    table = table_of([50, np.nan, 50, np.inf], [50, 50, np.nan, 50], 4 * [10], 4 * [10])
+    drawn.add(table)
+    counted.count(table)
+    assert drawn.left_out == counted.left_out == 3
+    assert drawn.image_HW.sum() == pytest.approx(1, abs=1e-5) and counted.image_HW.sum() == 1
+
+
+def test_memory_does_not_grow_with_the_table() -> None:
+    rows = 6 * render._ROWS_AT_ONCE
+    place = np.linspace(0, 1000, rows)
+    table = EmitterTable(np.zeros(rows, np.int64), place, place, sd_x_nm=place + 1, sd_y_nm=place + 1)
+    renderer = Renderer(1000, 1000, 100)
+    tracemalloc.start()
+    renderer.count(table)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 8 * render._ROWS_AT_ONCE  # two columns of two parts, of twelve that the whole table has
+
+
+def test_a_large_tiff_is_written_a_few_tiles_at_a_time(tmp_path: Path) -> None:
+    renderer = Renderer(30_010, 41_020, 10)
+    rng = np.random.default_rng(0)
+    renderer.count(table_of(*rng.uniform(0, 41_020, (2, 1000)), *np.ones((2, 1000))))
+    renderer.save_tiff(tmp_path / "first.tif", sixteen_bit=True)  # what is imported stays in memory
+    tracemalloc.start()
+    renderer.save_tiff(tmp_path / "a.tif", sixteen_bit=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < renderer.image_HW.nbytes / 2
+    expected = np.round(renderer.image_HW * (65535 / renderer.image_HW.max())).astype(np.uint16)
+    assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), expected)
 
 
 def test_a_histogram_counts() -> None:

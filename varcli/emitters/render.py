@@ -4,6 +4,9 @@ Legend: E emitters; H W pixels of the image.
 """
 
 import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +23,18 @@ _STEPS = 1024  # entries of the table of the normal distribution per standard de
 _LARGEST_PNG = 4096  # pixels; a larger image is summed down for the picture, the TIFF keeps all of it
 _SMALLEST_PNG = 256
 _TILE = 512
+_ZLIB_LEVEL = 1  # higher levels take several times as long and save little of what is noise
+_ROWS_AT_ONCE = 500_000  # of a table, so that memory is that of the image whatever the table's length
+_BAND_BYTES, _LEAST_BAND, _MOST_BANDS = 2**21, 32, 64  # of the image that is drawn at a time: bytes, rows, how many
+_WORTH_THREADS = 20_000  # emitters
 
 
 class Renderer:
     """An image of `pixel_nm` wide pixels that emitters are added to; memory is that of the image alone.
 
     `image_HW` is float32 and sums to the number of emitters inside; `left_out` counts those that could not be drawn,
-    for want of a finite uncertainty. Equal emitters in equal order give equal bytes, however they are shared out.
+    for want of a finite position or uncertainty. Equal emitters in equal order give equal bytes, however they are
+    shared out.
     """
 
     def __init__(self, height_nm: float, width_nm: float, pixel_nm: float) -> None:
@@ -45,15 +53,43 @@ class Renderer:
         """Draw every emitter as a Gaussian of its uncertainty; the table must have uncertainties of x and y."""
         assert table.sd_x_nm is not None and table.sd_y_nm is not None, "a table without uncertainties"
         columns = (table.x_nm, table.y_nm, table.sd_x_nm, table.sd_y_nm)
-        x, y, sd_x, sd_y = (np.ascontiguousarray(column, np.float64) / self.pixel_nm for column in columns)
-        self.left_out += int(_add_gaussians(self.image_HW, x, y, sd_x, sd_y, self._normal))
+        for x, y, sd_x, sd_y in self._parts(columns):
+            drawable = np.isfinite(x) & np.isfinite(y) & np.isfinite(sd_x) & np.isfinite(sd_y) & (sd_x > 0) & (sd_y > 0)
+            if not drawable.all():
+                self.left_out += int(len(x) - drawable.sum())
+                x, y, sd_x, sd_y = x[drawable], y[drawable], sd_x[drawable], sd_y[drawable]
+            self._draw(x, y, sd_x, sd_y)
 
     def count(self, table: EmitterTable) -> None:
         """Count every emitter in its pixel: a histogram."""
-        x, y = table.x_nm / self.pixel_nm, table.y_nm / self.pixel_nm
+        for x, y in self._parts((table.x_nm, table.y_nm)):
+            self.left_out += int(len(x) - (np.isfinite(x) & np.isfinite(y)).sum())
+            _count(self.image_HW, x, y)
+
+    def _parts(self, columns_nm: tuple[np.ndarray, ...]) -> Iterator[list[np.ndarray]]:
+        """The columns in pixels, a part of the rows at a time."""
+        for start in range(0, len(columns_nm[0]), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            yield [np.ascontiguousarray(column[part], np.float64) / self.pixel_nm for column in columns_nm]
+
+    def _draw(self, x: np.ndarray, y: np.ndarray, sd_x: np.ndarray, sd_y: np.ndarray) -> None:
+        """Draw emitters band by band: each band fits in the processor's cache, and threads never share one.
+
+        Every pixel gets its emitters in their order, so that bytes do not depend on bands or threads.
+        """
         height, width = self.image_HW.shape
-        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        np.add.at(self.image_HW, (y[inside].astype(np.int64), x[inside].astype(np.int64)), 1)
+        rows = max(_LEAST_BAND, _BAND_BYTES // (4 * width), -(-height // _MOST_BANDS))
+        starts = range(0, height, rows)
+
+        def draw(start: int) -> None:
+            _add_gaussians(self.image_HW, start, min(start + rows, height), x, y, sd_x, sd_y, self._normal)
+
+        if len(starts) == 1 or len(x) < _WORTH_THREADS:
+            for start in starts:
+                draw(start)
+            return
+        with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
+            list(pool.map(draw, starts))
 
     def save_tiff(self, path: Path, *, sixteen_bit: bool = False) -> None:
         """Write the image with its pixel size in the resolution tags, in tiles where it is large.
@@ -63,20 +99,24 @@ class Renderer:
         import tifffile
 
         image = self.image_HW
+        scale, kind = None, np.dtype(np.float32)
         description = f'{{"pixel_size_nm": {self.pixel_nm:g}, "unit": "emitters per pixel"}}'
         if sixteen_bit:
             top = float(image.max()) or 1.0
-            image = np.round(image * (65535 / top)).astype(np.uint16)
+            scale, kind = 65535 / top, np.dtype(np.uint16)
             description = f'{{"pixel_size_nm": {self.pixel_nm:g}, "emitters_per_step": {top / 65535:.9g}}}'
-        tile = (_TILE, _TILE) if max(image.shape) > 4 * _TILE else None
+        tiled = max(image.shape) > 4 * _TILE
         per_cm = 1e7 / self.pixel_nm
         with atomic_write(path) as part:
             tifffile.imwrite(
                 part,
-                image,
+                _tiles(image, scale) if tiled else _stepped(image, scale),
+                shape=image.shape,
+                dtype=kind,
                 photometric="minisblack",
-                tile=tile,
-                compression="zlib" if tile else None,
+                tile=(_TILE, _TILE) if tiled else None,
+                compression="zlib" if tiled else None,
+                compressionargs={"level": _ZLIB_LEVEL} if tiled else None,
                 resolution=(per_cm, per_cm),
                 resolutionunit="CENTIMETER",
                 description=description,
@@ -103,7 +143,23 @@ class Renderer:
             factor = -(-side // _LARGEST_PNG)
             return summed_down(image, factor), self.pixel_nm * factor
         factor = -(-_SMALLEST_PNG // side) if side < _SMALLEST_PNG else 1
+        if factor == 1:
+            return image, self.pixel_nm
         return image.repeat(factor, 0).repeat(factor, 1), self.pixel_nm / factor
+
+
+def _tiles(image_HW: np.ndarray, scale: float | None) -> Iterator[np.ndarray]:
+    """The image's tiles, row by row, those at its edges filled up with 0."""
+    height, width = image_HW.shape
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            tile = _stepped(image_HW[top : top + _TILE, left : left + _TILE], scale)
+            yield np.pad(tile, ((0, _TILE - tile.shape[0]), (0, _TILE - tile.shape[1])))
+
+
+def _stepped(image_HW: np.ndarray, scale: float | None) -> np.ndarray:
+    """The image as it is, or times `scale` in whole steps of 16 bits."""
+    return image_HW if scale is None else np.round(image_HW * scale).astype(np.uint16)
 
 
 def summed_down(image_HW: np.ndarray, factor: int) -> np.ndarray:
@@ -180,23 +236,36 @@ def _share(at: float, sd: float, length: int, normal: np.ndarray, into: np.ndarr
 
 @njit(cache=True, nogil=True)
 def _add_gaussians(
-    image: np.ndarray, x: np.ndarray, y: np.ndarray, sd_x: np.ndarray, sd_y: np.ndarray, normal: np.ndarray
-) -> int:
-    """Add pixel-integrated Gaussians of weight 1, all in pixels [E]; returns how many could not be drawn."""
+    image: np.ndarray,
+    start: int,
+    stop: int,
+    x: np.ndarray,
+    y: np.ndarray,
+    sd_x: np.ndarray,
+    sd_y: np.ndarray,
+    normal: np.ndarray,
+) -> None:
+    """Add what lies in the rows from `start` to before `stop` of pixel-integrated Gaussians of weight 1, all in pixels.
+
+    Only emitters [E] that can be drawn may come.
+    """
     height, width = image.shape
     across, down = np.empty(width + 1), np.empty(height + 1)
-    left_out = 0
     for e in range(len(x)):
-        if not (sd_x[e] > 0 and sd_y[e] > 0 and math.isfinite(sd_x[e]) and math.isfinite(sd_y[e])):
-            left_out += 1
-            continue
-        near_x = -_REACH * sd_x[e] < x[e] < width + _REACH * sd_x[e]
-        near_y = -_REACH * sd_y[e] < y[e] < height + _REACH * sd_y[e]
-        if not (near_x and near_y):
+        reach_x, reach_y = _REACH * sd_x[e], _REACH * sd_y[e]
+        if not (start < y[e] + reach_y and y[e] - reach_y < stop and x[e] + reach_x > 0 and x[e] - reach_x < width):
             continue
         column, columns = _share(x[e], sd_x[e], width, normal, across)
         row, rows = _share(y[e], sd_y[e], height, normal, down)
-        for i in range(rows):
+        for i in range(max(row, start), min(row + rows, stop)):
             for j in range(columns):
-                image[row + i, column + j] += np.float32(down[i] * across[j])
-    return left_out
+                image[i, column + j] += np.float32(down[i - row] * across[j])
+
+
+@njit(cache=True, nogil=True)
+def _count(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """Add 1 to the pixel of every emitter inside, in pixels [E]."""
+    height, width = image.shape
+    for e in range(len(x)):
+        if 0 <= x[e] < width and 0 <= y[e] < height:
+            image[int(y[e]), int(x[e])] += np.float32(1)
