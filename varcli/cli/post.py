@@ -277,7 +277,7 @@ def _draw(
     else:
         renderer.add(done.table)
     if renderer.left_out:
-        warn(f"{renderer.left_out} emitters without a finite uncertainty are not in the image")
+        warn(f"{renderer.left_out} emitters without a finite position or uncertainty are not in the image")
     for path in images:
         renderer.save_tiff(path) if path.suffix == ".tif" else renderer.save_png(path)
     if page:

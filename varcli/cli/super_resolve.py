@@ -346,7 +346,7 @@ def _write(
     found = [*(health.warnings() if health else []), *([] if partial.state.rows else ["no emitter was found"])]
     left_out = write_render(outputs, partial, window, pixel_nm)
     if left_out:
-        found.append(f"{left_out} emitters without a finite uncertainty are not in the rendered image")
+        found.append(f"{left_out} emitters without a finite position or uncertainty are not in the rendered image")
     for warning in found:
         display.warn(warning)
     warnings += found
