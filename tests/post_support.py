@@ -61,4 +61,5 @@ def blinks(
     chosen = np.argsort(frame, kind="stable")
     chosen = chosen[frame[chosen] < frames]
     spread = np.full(len(chosen), sd_nm)
-    return EmitterTable(frame[chosen], *position[chosen].T, spread * 80, sd_x_nm=spread, sd_y_nm=spread)
+    x_nm, y_nm = position[chosen].T
+    return EmitterTable(frame[chosen], x_nm, y_nm, spread * 80, sd_x_nm=spread, sd_y_nm=spread)
