@@ -31,7 +31,7 @@ def expose(mean, rng, noise=NOISE):
 
 def candidates(frame, rows):
     x, y, electrons = np.asarray(rows, float).reshape(-1, 3).T
-    return Candidates(np.asarray(frame, np.int64), x, y, electrons, np.ones(len(x)))
+    return Candidates(np.asarray(frame, np.int64), x, y, electrons)
 
 
 def test_gradient_of_the_objective_is_the_derivative():

@@ -6,15 +6,14 @@ Legend: E emitters, n frames, Y X camera pixels.
 import math
 import os
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from varcli.emitters import refine
 from varcli.emitters.decode import Candidates
 from varcli.emitters.predict import PhotonLaw
-
-if TYPE_CHECKING:
-    from varcli.emitters.refine import Fitted
+from varcli.emitters.refine import Noise
 
 _LEAST_EMITTERS = 20  # that a photon law rests on
 _SURE = 0.8
@@ -32,14 +31,6 @@ class Psf:
     ellipticity: float = 1.0
     tail: float = 0.0
     tail_scale: float = 2.0
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Variance of a pixel: `excess` per photoelectron, and `read_variance` (a number or a map [Y, X]) always."""
-
-    excess: float
-    read_variance: float | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -155,25 +146,19 @@ class MaximumLikelihood:
 
     def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
         """From a first fit, of the emitters in it that stand alone."""
-        from varcli.emitters.refine import photon_prior
-
         fitted = self._fitted(frames_e, candidates, noise, psf, Beliefs())
-        prior = photon_prior(fitted)
+        prior = refine.photon_prior(fitted)
         law = None if prior is None else PhotonLaw(math.exp(prior.log_mean), float(np.clip(prior.log_sd, *_SPREAD)))
         return Beliefs(law, len(fitted) / frames_e.size)
 
     def _fitted(
         self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs
-    ) -> "Fitted":
-        from varcli.emitters import refine
-
+    ) -> refine.Fitted:
         law = beliefs.photons
         return refine.refine(
             frames_e,
-            refine.Candidates(
-                candidates.frame, candidates.x_px, candidates.y_px, candidates.electrons, candidates.probability
-            ),
-            refine.Noise(noise.excess, noise.read_variance),
+            refine.Candidates(candidates.frame, candidates.x_px, candidates.y_px, candidates.electrons),
+            noise,
             psf.sigma_px,
             None if law is None else refine.PhotonPrior(math.log(law.electrons), law.log_sd),
             refine.RefineSettings(density=beliefs.density_per_px2, threads=self.threads),

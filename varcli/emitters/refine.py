@@ -76,10 +76,6 @@ class Candidates:
     x_px: np.ndarray
     y_px: np.ndarray
     electrons: np.ndarray
-    probability: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.frame)
 
 
 @dataclass(frozen=True)
@@ -222,7 +218,7 @@ def law_of(candidates: Candidates, prior: PhotonPrior | None, settings: RefineSe
     usable = candidates.electrons[candidates.electrons > 0]
     mean = prior.log_mean if prior else (float(np.median(np.log(usable))) if len(usable) else math.log(1000.0))
     sd = max(prior.log_sd, 0.1) if prior else 1.0
-    density = settings.density if settings.density is not None else len(candidates) / max(pixels, 1)
+    density = settings.density if settings.density is not None else len(candidates.frame) / max(pixels, 1)
     return Law(mean, sd, settings.outliers, 2 * sd + 0.6, math.log(max(density, 2e-6)))
 
 
