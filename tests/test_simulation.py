@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from varcli.emitters.acquisition import background, simulate_stack
+from varcli.emitters.acquisition import background, drift_nm, simulate_stack
 from varcli.emitters.acquisition_config import BackgroundConfig, MoleculesConfig, SpotConfig, StackConfig
 from varcli.emitters.blinking import blinks, brightness
 from varcli.emitters.camera_file import camera_of
@@ -194,3 +194,24 @@ def test_equal_seeds_give_equal_stacks() -> None:
     assert one.tobytes() == two.tobytes() and np.array_equal(rows.x_nm, same.x_nm)
     assert one.dtype == np.uint16
     assert one.tobytes() != other.tobytes()
+
+
+def test_light_and_truth_drift_together() -> None:
+    molecules = {"structure": "grid", "on_frames": 0.0, "photons": 20000.0, "photon_spread": 0.0}
+    still = {"frames": 3, "height": 40, "width": 40, "molecules": molecules, "background": {"photons": 1.0}}
+    _, at_rest = acquired(**still)
+    frames, truth = acquired(**still, drift_nm=(250.0, -130.0))
+    first, last = truth.rows(truth.frame == 0), truth.rows(truth.frame == 2)
+    before = at_rest.rows(at_rest.frame == 0)
+    assert np.allclose(first.x_nm, before.x_nm)
+    inside = (last.x_nm > 1500) & (last.x_nm < 2500) & (last.y_nm > 1500) & (last.y_nm < 2500)
+    assert inside.any()
+    for x_nm, y_nm in zip(last.x_nm[inside], last.y_nm[inside], strict=True):
+        row, column = int(y_nm // 100), int(x_nm // 100)
+        window = frames[2, row - 5 : row + 6, column - 5 : column + 6].astype(float) - 102
+        offsets = np.arange(-5, 6) + 0.5
+        assert abs((window.sum(0) @ offsets) / window.sum() + column - x_nm / 100) < 0.1
+        assert abs((window.sum(1) @ offsets) / window.sum() + row - y_nm / 100) < 0.1
+    assert drift_nm(StackConfig(frames=3, drift_nm=(250.0, -130.0)), np.arange(3)) == pytest.approx(
+        np.array([[0, 0], [125, -65], [250, -130]])
+    )

@@ -29,7 +29,7 @@ def simulate_stack(
     """Frames in ADU [n, Y, X] u16 and the emitters in them, chunk after chunk; the memory needed does not grow.
 
     The truth lists every molecule that is on inside the frame, however briefly, with the photons detected of it in
-    that frame, and the background at its pixel. Maps of the camera are read from paths relative to `folder`. Equal
+    that frame, and the background at its pixel. Positions are those that the camera sees, drift and all. Maps of the camera are read from paths relative to `folder`. Equal
     seeds give equal frames on one kind of device. Raises UsageError for an impossible camera.
     """
     camera = camera_of(config.camera, folder)
@@ -38,6 +38,7 @@ def simulate_stack(
     background_e_YX = background(config, seed).to(device) * camera.qe
     least_frames = max(1, _PIXELS_AT_ONCE // (config.height * config.width))
     for rows, start, count in blinks(config, reach_px(config.spot), seed, least_frames):
+        rows = _drifted(config, rows, start)
         light_nYX = render(config.spot, rows, camera.qe, count, (config.height, config.width), device)
         light_nYX += background_e_YX + config.background.spurious_e
         frames = expose(camera, light_nYX, draws, config.saturation_adu)
@@ -110,6 +111,20 @@ def expose(camera: Camera, mean_e_nYX: Tensor, draws: Draws, saturation_adu: int
     electrons += draws.normal(*electrons.shape) * read_noise_e
     counts = (electrons / e_per_adu + baseline).round_().clamp_(0, saturation_adu)
     return counts.cpu().numpy().astype(np.uint16)
+
+
+def drift_nm(config: StackConfig, frame: np.ndarray) -> np.ndarray:
+    """How far x and y have drifted at frames [n] counted from 0, nm [n, 2]."""
+    done = frame / max(1, config.frames - 1)
+    return (done + np.sin(2 * np.pi * done) / 8)[:, None] * np.array(config.drift_nm)
+
+
+def _drifted(config: StackConfig, rows: Rows, start: int) -> Rows:
+    """Rows where the camera sees them, without those that have left what shines into the frame."""
+    moved = drift_nm(config, rows.frame + start) / config.camera.pixel_size_nm
+    x, y, reach = rows.x_px + moved[:, 0], rows.y_px + moved[:, 1], reach_px(config.spot)
+    near = (x >= -reach) & (x <= config.width + reach) & (y >= -reach) & (y <= config.height + reach)
+    return Rows(rows.frame[near], x[near], y[near], rows.photons[near])
 
 
 def _truth(config: StackConfig, rows: Rows, start: int, background_YX: np.ndarray) -> EmitterTable:

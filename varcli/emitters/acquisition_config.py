@@ -101,6 +101,10 @@ class StackConfig(Section):
     height: int = Field(default=64, ge=4, le=8192, description="Rows of a frame.")
     width: int = Field(default=64, ge=4, le=8192, description="Columns of a frame.")
     saturation_adu: int = Field(default=65535, ge=1, le=65535, description="Greatest count that a pixel can hold.")
+    drift_nm: tuple[float, float] = Field(
+        default=(0.0, 0.0),
+        description="How far x and y have drifted at the last frame, nm; in between by s + sin(2 pi s) / 8 of it.",
+    )
     molecules: MoleculesConfig = MoleculesConfig()
     spot: SpotConfig = SpotConfig()
     background: BackgroundConfig = BackgroundConfig()

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from varcli.emitters.scene import commit, ground_information, local_noise, neighbours, open_block
+from varcli.emitters.scene import STIRRED, commit, ground_information, local_noise, neighbours, open_block, stirred
 from varcli.emitters.spots import FLAGS, MAX_BLOCK, ROOT_TAU, fit_block, half_width, log_law, profile
 
 LOG_TAU = math.log(2 * math.pi)
@@ -83,6 +83,12 @@ def gather(scene, optics, x, y, reach, most, first, members, distance):
 
 
 @njit(**FLAGS)
+def settled(scene, optics, x, y):
+    """Whether nothing has changed around a place since the round of moves before this one."""
+    return scene.round[0] > 1 and not stirred(scene, optics, x, y, STIRRED, scene.round[0] - 1)
+
+
+@njit(**FLAGS)
 def births(image, scene, optics, law, plan, work):
     """Try an emitter at every significant maximum of the residual; returns how many were taken."""
     height, width = image.data.shape
@@ -107,6 +113,8 @@ def births(image, scene, optics, law, plan, work):
             if not top or 0.5 * z * z + occam(law, optics, z, max(guess, likely)) < plan.screen + 1:
                 continue
             x, y = column + 0.5, row + 0.5
+            if settled(scene, optics, x, y):
+                continue
             count = gather(scene, optics, x, y, 3.0, plan.block - 1, none, members, distance)
             for m in range(count):
                 before[m] = scene.emitters[members[m]]
@@ -134,7 +142,7 @@ def births(image, scene, optics, law, plan, work):
             if value - old > (plan.margin if count and distance[0] < 2.5 else plan.lone_margin):
                 commit(image, scene, optics, members, count, best, count + 1, work)
                 for m in range(count):
-                    scene.dirty[members[m]] = True
+                    scene.touched[members[m]] = scene.round[0]
                 taken += 1
     return taken
 
@@ -200,16 +208,16 @@ def split_axis(image, scene, optics, k, out):
 
 @njit(**FLAGS)
 def splits(image, scene, optics, law, plan, work):
-    """Try two emitters for each changed one whose spot looks wide or too bright; returns how many were taken."""
+    """Try two emitters for each one whose spot looks wide or too bright; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     before, trial, best = np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4))
     axis, first = np.empty(2), np.full(2, -1, np.int64)
     taken = 0
     sigma = max(optics.sigma_x, optics.sigma_y)
     for k in range(scene.count[0]):
-        if not scene.alive[k] or not scene.dirty[k]:
-            continue
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
+        if not scene.alive[k] or settled(scene, optics, x, y):
+            continue
         gain = split_axis(image, scene, optics, k, axis)
         z = 0.2 * electrons / (local_noise(image, x, y) * sigma * 3.5 + math.sqrt(image.excess * electrons))
         half = log_law(math.log(max(0.5 * electrons, 1.0)), law)[0]
@@ -243,22 +251,22 @@ def splits(image, scene, optics, law, plan, work):
         if value - old > plan.margin:
             commit(image, scene, optics, members, count, best, count + 1, work)
             for m in range(count):
-                scene.dirty[members[m]] = True
+                scene.touched[members[m]] = scene.round[0]
             taken += 1
     return taken
 
 
 @njit(**FLAGS)
 def merges(image, scene, optics, law, plan, work):
-    """Try one emitter for each changed close pair, and none for each dim one; returns how many were taken."""
+    """Try one emitter for each close pair, and none for each dim one; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     before, trial = np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4))
     pair, near = np.full(2, -1, np.int64), np.empty(MAX_BLOCK, np.int64)
     taken = 0
     for k in range(scene.count[0]):
-        if not scene.alive[k] or not scene.dirty[k]:
-            continue
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
+        if not scene.alive[k] or settled(scene, optics, x, y):
+            continue
         other = -1
         if neighbours(scene, optics, x, y, 1.8, plan.pair, near, distance) > 1:
             other = near[1] if near[0] == k else near[0]
@@ -295,6 +303,6 @@ def merges(image, scene, optics, law, plan, work):
                     members[count - 1] = other
                 commit(image, scene, optics, members, count, trial, count - 1, work)
                 for m in range(count - 1):
-                    scene.dirty[members[m]] = True
+                    scene.touched[members[m]] = scene.round[0]
                 taken += 1
     return taken

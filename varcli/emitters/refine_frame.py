@@ -63,8 +63,12 @@ def refine_frame(data, known, shift, excess, candidates, optics, law, believe, s
 
 @njit(**FLAGS)
 def search(image, known, scene, optics, law, use, plan, work):
-    """Rounds of moves until none is taken."""
-    for _ in range(plan.rounds):
+    """Rounds of moves until none is taken; after the first only near what the one before changed.
+
+    So the work grows with what there is to change, and frames side by side do not cost each other rounds.
+    """
+    for step in range(plan.rounds):
+        scene.round[0] = step + 1
         doubt(image, known, plan.model_error)
         taken = splits(image, scene, optics, law, plan, work)
         taken += births(image, scene, optics, law, plan, work)
@@ -72,7 +76,7 @@ def search(image, known, scene, optics, law, use, plan, work):
         if taken == 0:
             break
         settle_ground(image, scene, optics, work)
-        sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work)
+        sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work, step + 1)
 
 
 @njit(**FLAGS)

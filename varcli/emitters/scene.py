@@ -14,16 +14,21 @@ from varcli.emitters.spots import FLAGS, MAX_BLOCK, add_spot, fit_block, half_wi
 
 CELL_PX = 4
 GROUND_PIXELS = 64.0
+STIRRED = 4.0  # sigmas: as far as the change of an emitter is felt
 
 
 class Scene(NamedTuple):
-    """Emitters [M, 4], which are alive, where each came from (a candidate, or -1), and lists of them by cell."""
+    """Emitters [M, 4], which are alive, where each came from (a candidate, or -1), and lists of them by cell.
+
+    `touched` says in which round of moves an emitter was last changed, `round` [1] which one it is.
+    """
 
     emitters: np.ndarray
     alive: np.ndarray
     origin: np.ndarray
     belief: np.ndarray
-    dirty: np.ndarray
+    touched: np.ndarray
+    round: np.ndarray
     head: np.ndarray
     following: np.ndarray
     count: np.ndarray
@@ -41,7 +46,8 @@ def new_scene(height, width, places):
         np.zeros(places, np.bool_),
         np.full(places, -1, np.int64),
         np.ones(places),
-        np.zeros(places, np.bool_),
+        np.zeros(places, np.int64),
+        np.zeros(1, np.int64),
         np.full((cells_y, cells_x), -1, np.int64),
         np.full(places, -1, np.int64),
         np.zeros(1, np.int64),
@@ -102,6 +108,24 @@ def neighbours(scene, optics, x, y, reach, most, found, distance):
                     count = min(count + 1, most)
                 k = scene.following[k]
     return count
+
+
+@njit(**FLAGS)
+def stirred(scene, optics, x, y, reach, since):
+    """Whether an emitter within `reach` sigmas of a place was changed in round `since` of moves or later."""
+    wide = reach * max(optics.sigma_x, optics.sigma_y)
+    ya, xa = cell_of(scene, x - wide, y - wide)
+    yb, xb = cell_of(scene, x + wide, y + wide)
+    for row in range(ya, yb + 1):
+        for column in range(xa, xb + 1):
+            k = scene.head[row, column]
+            while k >= 0:
+                u = (scene.emitters[k, 0] - x) / optics.sigma_x
+                v = (scene.emitters[k, 1] - y) / optics.sigma_y
+                if scene.touched[k] >= since and u * u + v * v < reach * reach:
+                    return True
+                k = scene.following[k]
+    return False
 
 
 @njit(**FLAGS)
@@ -175,7 +199,7 @@ def add(image, scene, optics, x, y, electrons, work):
     if k >= len(scene.alive):
         return
     scene.count[0] += 1
-    scene.dirty[k] = True
+    scene.touched[k] = scene.round[0]
     place(image, scene, optics, k, x, y, electrons, work)
 
 
@@ -197,8 +221,8 @@ def commit(image, scene, optics, members, count, trial, trial_count, work):
 
 
 @njit(**FLAGS)
-def sweep(image, scene, optics, law, use_belief, reach, plan, steps, work):
-    """Fit every emitter once, jointly with its neighbours within `reach` sigmas."""
+def sweep(image, scene, optics, law, use_belief, reach, plan, steps, work, since=0):
+    """Fit every emitter near one changed `since` a round, jointly with its neighbours within `reach` sigmas."""
     found, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     trial = np.zeros((MAX_BLOCK, 4))
     done = np.zeros(len(scene.alive), np.bool_)
@@ -206,6 +230,8 @@ def sweep(image, scene, optics, law, use_belief, reach, plan, steps, work):
         if not scene.alive[k] or done[k]:
             continue
         x, y = scene.emitters[k, 0], scene.emitters[k, 1]
+        if since and not stirred(scene, optics, x, y, STIRRED, since):
+            continue
         count = neighbours(scene, optics, x, y, reach, plan.sweep_block, found, distance)
         belief = 0.0
         for m in range(count):
