@@ -28,9 +28,10 @@ def simulate_stack(
 ) -> Iterator[tuple[np.ndarray, EmitterTable]]:
     """Frames in ADU [n, Y, X] u16 and the emitters in them, chunk after chunk; the memory needed does not grow.
 
-    The truth lists every molecule that is on inside the frame, however briefly, with the photons detected of it in
-    that frame, and the background at its pixel. Positions are those that the camera sees, drift and all. Maps of the camera are read from paths relative to `folder`. Equal
-    seeds give equal frames on one kind of device. Raises UsageError for an impossible camera.
+    The truth lists every molecule that is on inside the frame, however briefly, where the camera sees it (drift and
+    all), with the photons detected of it in that frame, and the background at its pixel. Maps of the camera are read
+    from paths relative to `folder`. Equal seeds give equal frames on one kind of device. Raises UsageError for an
+    impossible camera.
     """
     camera = camera_of(config.camera, folder)
     camera.check_size(config.height, config.width)
