@@ -56,7 +56,7 @@ class RefineSettings:
     """
 
     sweeps: int = 2
-    rounds: int = 4
+    rounds: int = 8
     final_sweeps: int = 3
     margin: float = -1.0
     lone_margin: float = 4.0

@@ -14,7 +14,7 @@ from varcli.emitters.spots import FLAGS, MAX_BLOCK, add_spot, fit_block, half_wi
 
 CELL_PX = 4
 GROUND_PIXELS = 64.0
-STIRRED = 4.0  # sigmas: as far as the change of an emitter is felt
+STIRRED = 6.0  # sigmas: as far as the change of an emitter is felt
 
 
 class Scene(NamedTuple):
