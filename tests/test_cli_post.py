@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from cli_support import assert_refused, run, run_json
+from PIL import Image
 from post_support import blinks, drifting
 
 from varcli.emitters.table import EmitterTable
@@ -80,6 +81,34 @@ def test_every_format_is_read_and_written(tmp_path: Path) -> None:
             np.testing.assert_array_equal(again.frame, table.frame[x < 3000])
 
 
+def test_images_in_other_styles(found: Path, tmp_path: Path) -> None:
+    small = save(tmp_path / "b_emitters.csv", read_table(found).rows(np.arange(2000)))
+    places = np.arange(9), np.full(9, 30.0), np.full(9, 30.0)
+    bare = save(tmp_path / "bare_bench.csv", EmitterTable(*places), "bench")
+    call = ("--render", 50, "--output-dir", tmp_path / "out")
+    style = ("--render-style", "histogram", "--render-depth", 16, "--colormap", "gray")
+    run_json("post", small, *call, *style, "--report")
+    with tifffile.TiffFile(tmp_path / "out" / "b_post_render.tif") as tif:
+        image = tif.asarray()
+        per_step = json.loads(tif.pages.first.description)["emitters_per_step"]
+        above, below = tif.pages.first.tags["XResolution"].value
+    assert image.dtype == np.uint16 and image.max() == 65535 and 1e7 * below / above == pytest.approx(50)
+    counts = image * per_step
+    assert counts.sum() == pytest.approx(2000, rel=1e-4) and np.abs(counts - counts.round()).max() < 1e-3
+    with Image.open(tmp_path / "out" / "b_post_render.png") as picture:
+        colours = np.asarray(picture).astype(int)
+    assert (np.ptp(colours, axis=2) == 0).all() and len(np.unique(colours)) > 3
+    sure = run("post", bare, *call, "--pixel-size", 100, "--render-style", "gaussian")
+    assert_refused(sure, 2, "the table says no uncertainties", "--render-style histogram")
+    assert "counts in one pixel" in run("post", bare, *call, "--pixel-size", 100).stderr
+
+
+def test_progress_goes_to_stderr(found: Path, tmp_path: Path) -> None:
+    done = run("post", found, "--drift", "rcc", "--segments", 3, "--link", "--output-dir", tmp_path, "--json")
+    assert json.loads(done.stdout)["drift"]["pairs"] == 3
+    assert "5 steps done" in done.stderr  # read, drift, link, precision and resolution, write
+
+
 def test_several_tables_become_one(found: Path, tmp_path: Path) -> None:
     small = save(tmp_path / "b_emitters.csv", read_table(found).rows(np.arange(2000)))
     call = ("post", small, small, "--output-dir", tmp_path / "out")
@@ -112,6 +141,9 @@ def test_mistakes_are_said_in_a_line(found: Path, tmp_path: Path) -> None:
         (2, "--gap and --radius belong to --link"): ("--gap", "2"),
         (2, "--segments belongs to --drift rcc"): ("--segments", "4"),
         (2, "no format 'xls'"): ("--format", "xls"),
+        (2, "--render-depth belongs to a rendered image"): ("--render-depth", "16", "--report"),
+        (2, "--colormap belongs to a rendered image"): ("--colormap", "hot"),
+        (2, "--colormap", "inferno"): ("--render", "10", "--colormap", "rainbow"),
         (1, "has", "localisations, fewer than 200"): ("--drift", "rcc", "--segments", "500"),
     }
     for (code, *said), options in refusals.items():

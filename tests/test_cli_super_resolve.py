@@ -14,6 +14,7 @@ from varcli import registry
 from varcli.checkpoint import save_checkpoint
 from varcli.emitters import partial
 from varcli.emitters.config import EmittersConfig
+from varcli.emitters.tables import FORMATS
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +232,99 @@ def test_what_was_written_when_it_was_stopped_is_its_own(
     assert run_json(*call.args(stack))["resumed_at"] == 12
 
 
+def test_render_in_another_style(call: Call, stack: Path, maxima: Maxima, tmp_path: Path) -> None:
+    said = run_json(*call.args(stack, "--render-style", "histogram", "--render-depth", "16", "--colormap", "hot"))
+    with tifffile.TiffFile(said["render"]["tif"]) as tif:
+        counts = tif.asarray() * json.loads(tif.pages.first.description)["emitters_per_step"]
+    assert counts.sum() == pytest.approx(said["emitters"], rel=1e-4)
+    assert counts == pytest.approx(counts.round(), abs=1e-3)
+
+
+AFTER = ["--filter", "photons > 300", "--density", "1:3000", "--link", "--gap", "3", "--radius", "300", "--report"]
+
+
+def test_what_follows_is_what_var_post_does(call: Call, stack: Path, maxima: Maxima, tmp_path: Path) -> None:
+    plain = run_json(*call.args(stack, "--output-dir", tmp_path / "plain"))
+    said = run_json(*call.args(stack, *AFTER))
+    assert plain["post"] is None and plain["seconds"]["post"] < said["seconds"]["post"]
+    before = outputs(tmp_path / "plain")
+    assert before.items() <= outputs(tmp_path / "out").items()  # the table of the run is as it is without
+    table = tmp_path / "out/img_emitters.csv"
+    post = run_json("post", table, *AFTER, "--render", "10", "--output-dir", tmp_path / "post")
+    # The table on disk is rounded to a ten-thousandth.
+    for name, value in post.items():
+        if name == "outputs":
+            assert [Path(path).name for path in said["post"][name]] == [Path(path).name for path in value]
+        elif isinstance(value, float):
+            assert said["post"][name] == pytest.approx(value, rel=1e-3), name
+        else:
+            assert said["post"][name] == value, name
+    assert outputs(tmp_path / "out").keys() == before.keys() | outputs(tmp_path / "post").keys()
+    beside, alone = (json.loads((tmp_path / at / "img_post_emitters.json").read_text()) for at in ("out", "post"))
+    assert beside == alone and beside["post"]["rows"]["linked"] < beside["post"]["rows"]["read"]
+
+
+def test_its_own_tables_are_taken_in_every_format(call: Call, stack: Path, maxima: Maxima, tmp_path: Path) -> None:
+    said = run_json(*call.args(stack, "--format", ",".join(FORMATS)))
+    for token, format in FORMATS.items():
+        table = tmp_path / "out" / format.file_name("img")
+        assert str(table) in said["tables"]
+        options = ("--pixel-size", "100", "--link", "--output-dir", tmp_path / token)
+        post = run_json("post", table, *options)
+        assert post["rows"]["read"] == said["emitters"] and post["outputs"][0].endswith("img_post_emitters.csv"), token
+
+
+def test_stopped_in_what_follows_it_goes_on(
+    call: Call, stack: Path, maxima: Maxima, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from varcli.cli import super_resolve
+
+    run_json(*call.args(stack, *AFTER, "--output-dir", tmp_path / "whole"))
+
+    def stop(*_: object) -> None:
+        (tmp_path / "out/img_post_emitters.csv").write_text("half of it")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(super_resolve, "carry_out", stop)
+        assert run(*call.args(stack, *AFTER)).exit_code == 130
+    assert (tmp_path / "out/img_partial").exists()
+    before = maxima.frames
+    assert run_json(*call.args(stack, *AFTER))["resumed_at"] == 12
+    assert maxima.frames - before <= 12 and not (tmp_path / "out/img_partial").exists()  # the look at the stack alone
+    whole = {name: data.replace(b"/whole/", b"/out/") for name, data in outputs(tmp_path / "whole").items()}
+    assert outputs(tmp_path / "out") == whole
+
+
+def test_an_unfinished_run_goes_on_with_other_steps_and_overwrites_nothing(
+    call: Call, stack: Path, maxima: Maxima, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from varcli.cli import super_resolve
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(super_resolve, "write_tables", stop)
+        assert run(*call.args(stack)).exit_code == 130
+    mine = tmp_path / "out/img_post_quality.json"
+    mine.write_text("mine")
+    refused = run(*call.args(stack, "--link"))
+    assert refused.exit_code == 2 and "img_post_quality.json exists" in refused.stderr and mine.read_text() == "mine"
+    mine.unlink()
+    said = run_json(*call.args(stack, "--link"))
+    assert said["resumed_at"] == 12 and said["post"]["rows"]["linked"] > 0
+
+
+def test_steps_that_fail_leave_the_table(call: Call, stack: Path, maxima: Maxima, tmp_path: Path) -> None:
+    done = run(*call.args(stack, "--drift", "rcc", "--json"))
+    said = json.loads(done.stdout)
+    assert done.exit_code == 1 and "less than three segments" in done.stderr
+    assert "img_emitters.csv is written: var post goes on from there" in done.stderr
+    assert said["post"] is None and said["complete"] and (tmp_path / "out/img_emitters.csv").exists()
+    assert not (tmp_path / "out/img_partial").exists()
+
+
 def test_a_truncated_stack_gives_its_frames_and_exit_1(call: Call, maxima: Maxima, tmp_path: Path) -> None:
     path = tmp_path / "cut.tif"
     tifffile.imwrite(path, spots(), photometric="minisblack")
@@ -298,6 +392,14 @@ BAD = {
     "roi outside": (["img.tif", "--roi", "0:10,30:70"], 2, "0:40"),
     "format": (["img.tif", "--format", "csv,xls"], 2, "xls"),
     "render": (["img.tif", "--render", "0"], 2, "--render"),
+    "filter": (["img.tif", "--filter", "photons >"], 2, "at character 10"),
+    "unknown column": (["img.tif", "--filter", "photon > 3"], 2, "did you mean photons?"),
+    "column of the polish": (["img.tif", "--filter", "sd_background > 3"], 2, "no column uncertainty_background"),
+    "density": (["img.tif", "--density", "5"], 2, "--density"),
+    "gap without link": (["img.tif", "--gap", "2"], 2, "--link"),
+    "segments without drift": (["img.tif", "--segments", "4"], 2, "--drift rcc"),
+    "segments": (["img.tif", "--drift", "rcc", "--segments", "13"], 2, "12 frames"),
+    "no image": (["img.tif", "--render", "none", "--render-depth", "16"], 2, "belongs to a rendered image"),
     "checkpoint": (["img.tif", "--checkpoint", "nowhere.safetensors"], 2, "nowhere"),
     "music": (["img.tif", "--checkpoint", "fractal-ar"], 1, "pianoroll"),
 }

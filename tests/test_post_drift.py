@@ -132,9 +132,7 @@ def test_what_says_nothing_is_refused() -> None:
 
 def test_what_would_blur_the_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # Peaks of chance that agree with each other: 200 nm from segment to segment, of a structure at rest.
-    def peaks(spectra: object, first: np.ndarray, second: np.ndarray, reach_px: float) -> list[Peak]:
-        return [Peak(10.0 * (b - a), 0.0, True) for a, b in zip(first, second, strict=True)]
-
-    monkeypatch.setattr("varcli.emitters.post.drift._pair_peaks", peaks)
+    peaks = iter([Peak(10.0 * (b - a), 0.0, True) for a, b in zip(*np.triu_indices(4, 1), strict=True)])
+    monkeypatch.setattr("varcli.emitters.post.drift.correlation_peak", lambda *_: next(peaks))
     with pytest.raises(VarError, match="would blur the image"):
         estimate_drift(filaments(20_000, FRAMES), 4)

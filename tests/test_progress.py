@@ -13,12 +13,15 @@ from varcli.events import (
     FilesRead,
     FramesDone,
     LevelStarted,
+    PairsCorrelated,
     PatchDone,
     PieceScored,
     SampleDone,
     SampleStarted,
     ScaleDone,
     StackOpened,
+    StepsPlanned,
+    StepStarted,
     TrainStep,
     Validated,
 )
@@ -93,6 +96,14 @@ def test_training_corpus_and_scores() -> None:
     assert shown(FilesRead(3, 9, "a.mid")) == ["files 3/9 · a.mid"]
     assert shown(FilesRead(9, 9, "z.mid"), PieceScored(3, 9, 8.125)) == ["pieces 3/9 · 8.125 nats/frame"]
     assert shown(PieceScored(3, 9, 8.125)) == ["pieces 3/9 · 8.125 nats/frame"]
+
+
+def test_steps_on_a_table_and_pairs_of_the_drift() -> None:
+    planned = StepsPlanned(("read", "drift", "link"))
+    assert shown(planned, StepStarted("read", None)) == ["step 1/3 · read"]
+    drift = (planned, StepStarted("drift", 12_000), PairsCorrelated(12, 190))
+    assert shown(*drift) == ["step 2/3 · drift · 12,000 localisations", "  pairs 12/190"]
+    assert shown(*drift, StepStarted("link", 12_000)) == ["step 3/3 · link · 12,000 localisations"]
 
 
 def test_off_a_terminal_a_plain_line_every_few_seconds_and_one_at_the_end() -> None:

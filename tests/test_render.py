@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.special import ndtr
 
 from varcli.emitters import render
-from varcli.emitters.render import Renderer, length_text, scale_bar_nm
+from varcli.emitters.render import Renderer, draw_scale_bar, length_text, scale_bar_nm
 from varcli.emitters.table import EmitterTable
 
 
@@ -135,6 +135,17 @@ def test_an_empty_image_is_a_picture_too(tmp_path: Path) -> None:
         assert picture.size == (150, 300)
 
 
+def test_micro_has_a_stem_below_the_line() -> None:
+    bars = [Image.new("RGB", (400, 120)) for _ in range(2)]
+    draw_scale_bar(bars[0], 20)  # 2 µm
+    draw_scale_bar(bars[1], 2)  # 200 nm
+    lowest = []
+    for bar in bars:
+        text = np.asarray(bar)[: 120 - 10 - 3 - 3].max(axis=(1, 2))  # above the bar
+        lowest.append(np.flatnonzero(text == 255).max())
+    assert lowest[0] > lowest[1] + 1
+
+
 def test_scale_bars_are_round() -> None:
     assert [scale_bar_nm(width) for width in (4000, 7999, 8000, 51_200)] == [1000, 1000, 2000, 10_000]
-    assert (length_text(200.0), length_text(5000.0)) == ("200 nm", "5 um")
+    assert (length_text(200.0), length_text(5000.0)) == ("200 nm", "5 µm")

@@ -178,6 +178,29 @@ class FramesSimulated:
     emitters: int
 
 
+@dataclass(frozen=True, slots=True)
+class StepsPlanned:
+    """Tables of emitters will go through these steps."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step that was planned begins, on so many `localizations` (None: not known yet)."""
+
+    name: str
+    localizations: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PairsCorrelated:
+    """`done` of `total` pairs of segments are correlated, for the drift between them."""
+
+    done: int
+    total: int
+
+
 Event = (
     SampleStarted
     | LevelStarted
@@ -195,4 +218,7 @@ Event = (
     | ScaleDone
     | FramesDone
     | FramesSimulated
+    | StepsPlanned
+    | StepStarted
+    | PairsCorrelated
 )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from varcli.emitters.maps import Progress
     from varcli.emitters.partial import Partial
     from varcli.emitters.probe import Microscope, Window
+    from varcli.emitters.render import Rendering
     from varcli.emitters.tables import Field
 
 _SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".ome")
@@ -18,14 +19,14 @@ _SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".ome")
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is wanted: formats of the table, the map's scale and kind, the rendering's pixel, pictures of the scales."""
+    """What is wanted: formats of the table, the map's scale and kind, the rendering, pictures of the scales."""
 
     folder: Path
     stem: str
     formats: tuple[str, ...]
     scale: int
     map_kind: str
-    render_nm: float | None
+    rendering: "Rendering"
     progressive: bool
     gif: bool
     fps: float
@@ -43,7 +44,7 @@ class Outputs:
     @property
     def renders(self) -> tuple[Path, Path] | None:
         """The rendered image, as TIFF and PNG."""
-        if self.render_nm is None:
+        if self.rendering.pixel_nm is None:
             return None
         return self.folder / f"{self.stem}_render.tif", self.folder / f"{self.stem}_render.png"
 
@@ -90,19 +91,6 @@ def read_formats(text: str) -> tuple[str, ...]:
     return tokens
 
 
-def read_render(text: str) -> float | None:
-    """A pixel in nm, or None for "none"; raises UsageError."""
-    if text == "none":
-        return None
-    try:
-        pixel_nm = float(text)
-    except ValueError:
-        pixel_nm = 0.0
-    if not 0 < pixel_nm < 1e6:
-        raise UsageError(f"--render {text!r}: not a pixel size in nm", "for example --render 10, or none")
-    return pixel_nm
-
-
 def write_tables(outputs: Outputs, partial: "Partial", field: "Field", meta: dict[str, Any]) -> None:
     """Write the table in every format."""
     from varcli.emitters.tables import TableWriter
@@ -130,19 +118,19 @@ def write_map(outputs: Outputs, partial: "Partial", window: "Window", pixel_nm: 
 
 def write_render(outputs: Outputs, partial: "Partial", window: "Window", pixel_nm: float) -> int:
     """Render the emitters of the window, if wanted; returns how many could not be drawn."""
-    if outputs.renders is None or outputs.render_nm is None:
+    rendering = outputs.rendering
+    if outputs.renders is None or rendering.pixel_nm is None:
         return 0
     from dataclasses import replace
 
     from varcli.emitters.render import Renderer
 
-    renderer = Renderer(window.height * pixel_nm, window.width * pixel_nm, outputs.render_nm)
+    renderer = Renderer(window.height * pixel_nm, window.width * pixel_nm, rendering.pixel_nm)
     left, top = window.left * pixel_nm, window.top * pixel_nm
     for table in partial.tables():
-        renderer.add(replace(table, x_nm=table.x_nm - left, y_nm=table.y_nm - top))
-    tiff, png = outputs.renders
-    renderer.save_tiff(tiff)
-    renderer.save_png(png)
+        moved = replace(table, x_nm=table.x_nm - left, y_nm=table.y_nm - top)
+        renderer.count(moved) if rendering.style == "histogram" else renderer.add(moved)
+    renderer.save(*outputs.renders, rendering)
     return renderer.left_out
 
 

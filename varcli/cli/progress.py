@@ -17,6 +17,7 @@ from varcli.events import (
     FramesSimulated,
     LevelStarted,
     MetricCompared,
+    PairsCorrelated,
     PatchDone,
     PieceScored,
     SampleDone,
@@ -24,6 +25,8 @@ from varcli.events import (
     ScaleDone,
     StackOpened,
     StackProbed,
+    StepsPlanned,
+    StepStarted,
     TrainStep,
     Validated,
 )
@@ -74,6 +77,8 @@ class Status:
             self.scales[event.scale] = event
         else:
             self.latest[type(event)] = event
+            if isinstance(event, StepStarted):
+                self.latest.pop(PairsCorrelated, None)
             if isinstance(event, SampleStarted):
                 self.active[event.sample] = 0.0
                 self.levels.clear()
@@ -87,6 +92,7 @@ class Status:
             *(_read(event) for event in self._all(FilesRead) if event.done < event.total or len(self.latest) == 1),
             *self._sampling(),
             *self._stack(),
+            *self._steps(),
             *(_scored(event) for event in self._all(PieceScored)),
             *(_training(event) for event in self._all(TrainStep)),
             *(_validated(event) for event in self._all(Validated)),
@@ -101,6 +107,8 @@ class Status:
             return f"{self.samples_done} of {event.total} sample{'s' if event.total != 1 else ''} done"
         for event in self._all(FramesDone):
             return f"frames {_found(event)}"
+        for event in self._all(StepsPlanned):
+            return f"{len(event.names)} steps done"
         return " · ".join(map(str, self.rows()))
 
     def _all(self, kind: type[E]) -> Iterator[E]:
@@ -127,7 +135,18 @@ class Status:
             else:
                 looking = "" if StackProbed in self.latest else " · looking at the stack"
                 yield Row("frames", 0, opened.frames, f"0/{opened.frames}{looking}")
-            yield from (_scale(self.scales[scale]) for scale in sorted(self.scales))
+            if StepsPlanned not in self.latest:
+                yield from (_scale(self.scales[scale]) for scale in sorted(self.scales))
+
+    def _steps(self) -> Iterator[Row]:
+        """The step that tables are in, and the pairs of the drift."""
+        for planned in self._all(StepsPlanned):
+            for started in self._all(StepStarted):
+                number, total = planned.names.index(started.name) + 1, len(planned.names)
+                of = "" if started.localizations is None else f" · {started.localizations:,} localisations"
+                yield Row("step", number - 1, total, f"{number}/{total} · {started.name}{of}")
+            for pairs in self._all(PairsCorrelated):
+                yield Row("  pairs", pairs.done, pairs.total, f"{pairs.done}/{pairs.total}")
 
 
 def _found(event: FramesDone) -> str:
@@ -213,7 +232,8 @@ class Display:
         """Take note of one event and draw if it is time."""
         self._status.absorb(event)
         now = self._clock()
-        if now < self._next:
+        # A step may be long and say nothing more.
+        if now < self._next and not (self._bars and isinstance(event, StepStarted)):
             return
         if self._bars:
             self._bars.draw(self._status.rows(), now - self._started)

@@ -3,17 +3,13 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from varcli.cli.emitter_outputs import (
     Outputs,
     field_of,
     read_formats,
-    read_render,
     stem_of,
     write_map,
     write_progress,
@@ -41,88 +37,74 @@ from varcli.cli.options import (
     JsonOption,
     OutputDirOption,
     OverwriteOption,
-    complete_emitters,
-    complete_formats,
     pick_device,
 )
-from varcli.cli.output import emit
+from varcli.cli.output import emit, warn
+from varcli.cli.post_options import (
+    Density,
+    Drift,
+    DriftMethod,
+    FilterOption,
+    Gap,
+    Link,
+    Radius,
+    Report,
+    Segments,
+    read_steps,
+)
+from varcli.cli.post_outputs import READING, PostOutputs, carry_out, planned, post_lines
 from varcli.cli.progress import Display
+from varcli.cli.render_options import ColormapOption, DepthOption, RenderOption, StyleOption, read_rendering
+from varcli.cli.resolve_options import (
+    BatchSize,
+    Channel,
+    Checkpoint,
+    FormatOption,
+    Fps,
+    GifOption,
+    Images,
+    MapKind,
+    MapOption,
+    Mode,
+    ModeOption,
+    Polish,
+    PolishOption,
+    Threshold,
+    To,
+)
 from varcli.errors import UsageError, VarError
+from varcli.events import StepStarted
 
 if TYPE_CHECKING:
     from varcli.checkpoint import Header
     from varcli.emitters.localize import Settings, Stopped
     from varcli.emitters.partial import Partial
+    from varcli.emitters.post.pipeline import Steps
     from varcli.emitters.probe import Microscope, Network
     from varcli.emitters.stack import Stack
-
-
-class Mode(StrEnum):
-    """What is drawn besides the table, the map and the rendering."""
-
-    super_resolution = "super-resolution"
-    progressive = "progressive"
-    both = "both"
-
-
-class Polish(StrEnum):
-    """What becomes of the network's candidates."""
-
-    mle = "mle"
-    none = "none"
-
-
-class MapKind(StrEnum):
-    """What the map of expected emitters holds."""
-
-    sum = "sum"
-    frames = "frames"
-    none = "none"
-
-
-Images = Annotated[list[Path], typer.Argument(metavar="IMG.tif...", help="The stack; several files follow each other.")]
-To = Annotated[
-    str, typer.Option("--to", metavar="R|Kx", help="Grid of the map: cells per 40 camera pixels, or cells per pixel.")
-]
-ModeOption = Annotated[
-    Mode, typer.Option("--mode", help="progressive and both also draw the first frame at every scale.")
-]
-Checkpoint = Annotated[
-    str, typer.Option("--checkpoint", help="A model's name, file or run folder.", autocompletion=complete_emitters)
-]
-Channel = Annotated[
-    int | None, typer.Option("--channel", min=0, help="The channel to take, or the plane of a z-stack.")
-]
-Threshold = Annotated[float, typer.Option("--threshold", metavar="P", help="Least probability of an emitter.")]
-PolishOption = Annotated[
-    Polish, typer.Option("--polish", help="Fit all emitters jointly by maximum likelihood, or keep the network's word.")
-]
-FormatOption = Annotated[
-    str, typer.Option("--format", help="Formats of the table, separated by commas.", autocompletion=complete_formats)
-]
-MapOption = Annotated[
-    MapKind, typer.Option("--map", help="Expected emitters per cell: summed over frames, of each frame, or not at all.")
-]
-RenderOption = Annotated[str, typer.Option("--render", metavar="NM|none", help="Pixel of the rendered image.")]
-GifOption = Annotated[bool, typer.Option("--gif/--no-gif", help="Animate the first frame, coarse to fine.")]
-Fps = Annotated[float, typer.Option("--fps", min=0.1, max=100, help="Frames a second of the animation.")]
-BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Frames worked on together; by the size of a frame otherwise.")
-]
+    from varcli.emitters.tables import Field
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that was asked for, checked, with the stack opened and nothing heavy loaded yet."""
+    """Everything that was asked for, checked, with the stack opened and nothing heavy loaded yet.
+
+    `after` is what follows on the table, None for nothing; it is no part of `call`, for no frame depends on it.
+    """
 
     stack: "Stack"
     said: SaidMicroscope
     settings: "Settings"
     outputs: Outputs
+    after: PostOutputs | None
     checkpoint: str
     header: "Header"
     device: Device
     call: dict[str, Any]
+
+    def paths(self) -> list[Path]:
+        """Every file that will be written."""
+        return [*self.outputs.paths(), *(self.after.paths() if self.after else [])]
 
 
 def super_resolve(
@@ -146,8 +128,19 @@ def super_resolve(
     formats: FormatOption = "csv",
     map_kind: MapOption = MapKind.sum,
     render: RenderOption = "10",
+    render_style: StyleOption = None,
+    render_depth: DepthOption = None,
+    colormap: ColormapOption = None,
     gif: GifOption = False,
     fps: Fps = 2,
+    filter: FilterOption = None,
+    drift: Drift = DriftMethod.none,
+    segments: Segments = None,
+    density: Density = None,
+    link: Link = False,
+    gap: Gap = None,
+    radius: Radius = None,
+    report: Report = False,
     device: DeviceOption = Device.auto,
     batch_size: BatchSize = None,
     output_dir: OutputDirOption = Path("outputs"),
@@ -157,12 +150,14 @@ def super_resolve(
     """Find the emitters in a camera stack and write STEM_emitters.csv, STEM_to80.tif and STEM_render.tif and .png.
 
     What is not said of the microscope is taken from the file, else estimated, else a stated default, and named as
-    assumed. A run that was stopped goes on when the same call is given again.
+    assumed. A run that was stopped goes on when the same call is given again. --filter, --drift rcc, --density, --link
+    and --report carry on with the finished table as `var post` does, and write STEM_post's files beside it.
     JSON keys: input, tables, map, render {tif, png}, progressive, gif (paths, null for what was not asked for), frames,
-    emitters, complete, resumed_at, seconds {look, frames, write}, frames_per_second (of the step "frames"), assumed,
-    warnings and provenance (the same that stands beside the table).
+    emitters, complete, resumed_at, seconds {look, frames, write, post}, frames_per_second (of the step "frames"),
+    assumed, warnings, provenance (the same that stands beside the table) and post (what `var post` prints, or null).
     """
     from varcli.emitters.localize import Settings
+    from varcli.emitters.post.pipeline import Steps
     from varcli.emitters.stack import Stack
 
     header, scales = _model(checkpoint)
@@ -179,27 +174,34 @@ def super_resolve(
         qe=qe,
         read_noise_e=read_noise,
     )
+    steps = read_steps(filter, drift, segments, density, link, gap, radius)
     progressive = mode is not Mode.super_resolution
-    drawn = (read_formats(formats), scale, map_kind.value, read_render(render), progressive, gif, fps)
+    rendering = read_rendering(render, render_style, render_depth, colormap, report=report)
+    drawn = (read_formats(formats), scale, map_kind.value, rendering, progressive, gif, fps)
     outputs = Outputs(output_dir, stem_of(images[0]), *drawn)
     stack = Stack.open(images, channel)
     window, to_end = read_window(stack, frames, roi)
     map_scale = None if map_kind is MapKind.none else scale
     settings = Settings(window, threshold, polish.value, batch_size, map_scale, to_end)
+    after = None
+    if report or steps != Steps():
+        _check_steps(steps, settings)
+        after = PostOutputs(output_dir, outputs.stem, steps, outputs.formats, rendering, report)
     call = _call(stack, said, settings, outputs, header, mode, device)
-    job = Job(stack, said, settings, outputs, checkpoint, header, device, call)
+    job = Job(stack, said, settings, outputs, after, checkpoint, header, device, call)
     partial = _open_partial(job, overwrite)
     try:
-        document, stopped = _run(job, partial)
+        document, failures = _run(job, partial)
     except BaseException:
         # What was found stays for the same call to go on with; a run that found nothing leaves nothing.
         partial.close() if partial.state.frames else partial.remove()
         raise
     partial.remove()
     emit(document, _lines(document), as_json)
-    if stopped is not None:
-        done = document["frames"]
-        raise VarError(stopped.error.message, f"the {done} frames before were analysed and written")
+    for failure in failures[1:]:
+        warn(failure.message)
+    if failures:
+        raise failures[0]
 
 
 def _model(checkpoint: str) -> "tuple[Header, tuple[int, ...]]":
@@ -226,6 +228,17 @@ def _scale(text: str, scales: tuple[int, ...]) -> int:
         known = ", ".join(f"{scale} ({scale / FIELD_PX:g}x)" for scale in scales)
         raise UsageError(f"--to {text}: the model has no such scale", f"it has {known}")
     return int(asked)
+
+
+def _check_steps(steps: "Steps", settings: "Settings") -> None:
+    """Refuse steps that no table of this run could take, before it begins; raises UsageError."""
+    from varcli.emitters.chunk import no_emitters
+
+    if steps.filter is not None:
+        steps.filter.apply(no_emitters(settings.polish))
+    frames = settings.window.frames
+    if steps.segments is not None and steps.segments > frames:
+        raise UsageError(f"--segments {steps.segments}: there are {frames} frames", "ask for fewer")
 
 
 def _call(
@@ -269,21 +282,20 @@ def _open_partial(job: Job, overwrite: bool) -> "Partial":
     kind = job.outputs.map_kind
     if outputs.partial.exists():
         partial = Partial(outputs.partial, job.call, kind, shape)  # type: ignore[arg-type]
-        if not partial.state.writing:
+        try:
             # An interrupted run that was writing may have left some of its outputs: they are its own.
-            try:
-                refuse_existing(outputs.paths(), overwrite)
-            except UsageError:
-                partial.close()
-                raise
+            refuse_existing([path for path in job.paths() if path.name not in partial.state.writing], overwrite)
+        except UsageError:
+            partial.close()
+            raise
         return partial
-    refuse_existing(outputs.paths(), overwrite)
+    refuse_existing(job.paths(), overwrite)
     ensure_output_dir(outputs.folder)
     return Partial(outputs.partial, job.call, kind, shape)  # type: ignore[arg-type]
 
 
-def _run(job: Job, partial: "Partial") -> "tuple[dict[str, Any], Stopped | None]":
-    """Find, show and write; returns the document of --json, and why the stack ended early if it did."""
+def _run(job: Job, partial: "Partial") -> tuple[dict[str, Any], list[VarError]]:
+    """Find, show, write and carry on; returns the document of --json, and what could not be done to its end."""
     from varcli import registry
     from varcli.emitters.calibration import Calibration
     from varcli.emitters.domain import TrainedDomain
@@ -308,13 +320,25 @@ def _run(job: Job, partial: "Partial") -> "tuple[dict[str, Any], Stopped | None]
                 stopped = event
         assert microscope is not None
         found = time.perf_counter()
-        partial.begin_writing()
+        partial.begin_writing(path.name for path in job.paths())
         document = _write(job, partial, network, microscope, stopped, display)
+        written, failures = time.perf_counter(), []
+        if stopped is not None:
+            hint = f"the {document['frames']} frames before were analysed and written"
+            failures.append(VarError(stopped.error.message, hint))
+        try:
+            field = field_of(microscope, job.stack, job.stack.frames)
+            document["post"] = _carry_on(job.after, partial, field, document["provenance"], display)
+        except VarError as error:
+            document["post"] = None
+            hint = f"{document['tables'][0]} is written: var post goes on from there"
+            failures.append(VarError(error.message, f"{error.hint}; {hint}" if error.hint else hint))
     document["resumed_at"] = resumed_at
-    steps = {"look": probed - began, "frames": found - probed, "write": time.perf_counter() - found}
+    steps = {"look": probed - began, "frames": found - probed, "write": written - found}
+    steps["post"] = time.perf_counter() - written
     document["seconds"] = {name: round(seconds, 3) for name, seconds in steps.items()}
     document["frames_per_second"] = round((partial.state.frames - resumed_at) / max(steps["frames"], 1e-9), 1)
-    return document, stopped
+    return document, failures
 
 
 def _tell(display: Display, stack: "Stack", microscope: "Microscope") -> None:
@@ -378,6 +402,21 @@ def _write(
     }
 
 
+def _carry_on(
+    after: PostOutputs | None, partial: "Partial", field: "Field", meta: dict[str, Any], display: Display
+) -> dict[str, Any] | None:
+    """What follows on the table of the run, as `var post` does it; returns the figures, None if nothing does."""
+    if after is None:
+        return None
+    from varcli.emitters.post.pipeline import process
+    from varcli.emitters.tables import FORMATS
+
+    source = after.folder / FORMATS[after.formats[0]].file_name(after.name)
+    display.show(planned(after))
+    display.show(StepStarted(READING, None))
+    return carry_out(process(partial.table(meta), after.steps), after, field, [source], display)
+
+
 def _scales(job: Job) -> list[int]:
     return [int(scale) for scale in job.header.config["model"]["scales"]]
 
@@ -387,3 +426,5 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     yield "  ".join(path for path in (*files, document["progressive"], document["gif"]) if path)
     rate = document["frames_per_second"]
     yield f"{document['emitters']} emitters in {document['frames']} frames ({rate:g} frames/s)"
+    if document["post"]:
+        yield from post_lines(document["post"])

@@ -4,7 +4,7 @@ Legend: n frames of a chunk, E emitters, Y X camera pixels.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -161,3 +161,10 @@ def table_of(
         crlb_xy_nm=found.crlb_px * nm,
         probability=found.probability,
     )
+
+
+def no_emitters(polish: str) -> EmitterTable:
+    """A table without rows that has the columns of a run with this polish."""
+    absent = {"meta", *(() if polish == "mle" else ("sd_background",))}
+    columns = {field.name: np.empty(0) for field in fields(EmitterTable) if field.name not in absent}
+    return EmitterTable(**{**columns, "frame": np.empty(0, np.int64)})

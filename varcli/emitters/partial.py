@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -33,14 +33,14 @@ _SECONDS_BETWEEN_SAVES = 2.0
 @dataclass
 class State:
     """How far a run is: frames done, bytes of rows.bin, columns that the rows have, cells by scale, what was seen of
-    the frames; `stopped` says why the stack ended early, `writing` that its outputs are being written."""
+    the frames; `writing` names the outputs that were being written, once every frame is done."""
 
     frames: int = 0
     rows: int = 0
     columns: list[str] = field(default_factory=list)
     cells: dict[str, list[int]] = field(default_factory=dict)
     health: dict[str, Any] = field(default_factory=dict)
-    writing: bool = False
+    writing: list[str] = field(default_factory=list)
 
 
 class Partial:
@@ -98,9 +98,9 @@ class Partial:
                     other.unlink()
         self._saved = time.monotonic()
 
-    def begin_writing(self) -> None:
-        """Note that every frame is done and the outputs are being written."""
-        self.state.writing = True
+    def begin_writing(self, names: Iterable[str]) -> None:
+        """Note that every frame is done and the outputs called `names` are being written."""
+        self.state.writing = sorted({*self.state.writing, *names})
         self.save()
 
     def tables(self) -> Iterator[EmitterTable]:
@@ -113,6 +113,16 @@ class Partial:
                 block = np.frombuffer(file.read(count * ROW.itemsize), ROW)
                 columns: dict[str, Any] = {name: block[name].copy() for name in names}
                 yield EmitterTable(**columns)
+
+    def table(self, meta: dict[str, Any]) -> EmitterTable:
+        """All rows so far as one table of this provenance; there is no second copy of them while it is made."""
+        columns: dict[str, Any] = {name: np.empty(self.state.rows, ROW[name]) for name in self.state.columns}
+        start = 0
+        for block in self.tables():
+            for name, column in columns.items():
+                column[start : start + len(block)] = getattr(block, name)
+            start += len(block)
+        return EmitterTable(**columns, meta=meta)
 
     def maps(self) -> Iterator[np.ndarray]:
         """The map of every frame, float32 [rows, columns], in order; of the sum just one."""

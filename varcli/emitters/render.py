@@ -7,13 +7,15 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numba import njit
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
-from varcli.colours import colormap_table, load_font, parse_colour
+from varcli.colours import RGB, Font, colormap_table, load_font, parse_colour
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
 from varcli.files import atomic_write
@@ -27,6 +29,17 @@ _ZLIB_LEVEL = 1  # higher levels take several times as long and save little of w
 _ROWS_AT_ONCE = 500_000  # of a table, so that memory is that of the image whatever the table's length
 _BAND_BYTES, _LEAST_BAND, _MOST_BANDS = 2**21, 32, 64  # of the image that is drawn at a time: bytes, rows, how many
 _WORTH_THREADS = 20_000  # emitters
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How to draw a table: pixels of `pixel_nm` (None: no image), `style` (None: Gaussians where there are
+    uncertainties), the TIFF in 16 bits or as float32, the colours of the PNG."""
+
+    pixel_nm: float | None
+    style: Literal["gaussian", "histogram"] | None = None
+    sixteen_bit: bool = False
+    colormap: str = "inferno"
 
 
 class Renderer:
@@ -125,6 +138,11 @@ class Renderer:
                 bigtiff=image.nbytes > 2**31,
             )
 
+    def save(self, tiff: Path, png: Path, rendering: Rendering) -> None:
+        """Write the image as TIFF and as PNG."""
+        self.save_tiff(tiff, sixteen_bit=rendering.sixteen_bit)
+        self.save_png(png, rendering.colormap)
+
     def save_png(self, path: Path, colormap: str = "inferno") -> None:
         """Write a picture with a scale bar: square root of brightness, the brightest 0.5% of drawn pixels clipped.
 
@@ -183,8 +201,8 @@ def scale_bar_nm(width_nm: float) -> float:
 
 
 def length_text(length_nm: float) -> str:
-    """A length as it stands beside a scale bar: 200 nm, 5 um (the bundled font has no letter for micro)."""
-    return f"{length_nm / 1000:g} um" if length_nm >= 1000 else f"{length_nm:g} nm"
+    """A length as it stands beside a scale bar: 200 nm, 5 µm."""
+    return f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
 
 
 def draw_scale_bar(picture: Image.Image, pixel_nm: float) -> None:
@@ -199,10 +217,27 @@ def draw_scale_bar(picture: Image.Image, pixel_nm: float) -> None:
     ink, edge = parse_colour("white"), parse_colour("black")
     draw.rectangle((right - length - 1, bottom - thick - 1, right + 1, bottom + 1), fill=edge)
     draw.rectangle((right - length, bottom - thick, right, bottom), fill=ink)
-    place = (right - (length + font.width(text)) / 2, bottom - thick - font.line_px - 2)
-    draw.text(
-        (min(place[0], right - font.width(text)), place[1]), text, ink, font.face, stroke_width=1, stroke_fill=edge
-    )
+    width = font.width(text.replace("µ", "u"))
+    place = (min(right - (length + width) / 2, right - width), bottom - thick - font.line_px - 2)
+    _write(draw, place, text, font, ink, edge)
+
+
+def _write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, font: Font, ink: RGB, edge: RGB) -> None:
+    """Write a text on a dark edge; the bundled font has no µ, so a u gets its stem here."""
+    plain = text.replace("µ", "u")
+    letters = Image.new("L", (font.width(plain) + 4, font.line_px + 4))
+    drawn = ImageDraw.Draw(letters)
+    drawn.text((2, 2), plain, 255, font.face)
+    if "µ" in text:
+        mask = font.face.getmask("u")
+        width, height = mask.size
+        stem = [x for x in range(width // 2) if mask.getpixel((x, height // 2)) >= 128]
+        start = 2 + round(font.face.getlength(plain[: text.index("µ")]))
+        top = 2 + round(font.face.getbbox("u")[1])
+        drawn.rectangle((start + stem[0], top, start + stem[-1], top + round(1.3 * height)), fill=255)
+    corner = (round(place[0]) - 2, round(place[1]) - 2)
+    draw.bitmap(corner, letters.filter(ImageFilter.MaxFilter(3)), fill=edge)
+    draw.bitmap(corner, letters, fill=ink)
 
 
 def _normal_table() -> np.ndarray:

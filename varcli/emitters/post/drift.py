@@ -4,6 +4,7 @@ Source: Wang et al., Optics Express 22, 15982 (2014). Legend: E localisations, S
 frames, H W pixels of a rendering.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from varcli.emitters.post.checks import check_frames, check_positions
 from varcli.emitters.post.correlation import Peak, correlation_peak
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError, VarError
+from varcli.events import PairsCorrelated
 
 _DOING = "drift"
 _FINEST_NM, _MOST_PIXELS = 20.0, 2048  # a rendering's pixel, and its longest side, for which pixels grow
@@ -70,6 +72,22 @@ def estimate_drift(
     frames out of order or positions that are not finite, and where segments are fewer than two or hold too few
     localisations; UsageError for settings that make no sense.
     """
+    *_, drift = drift_events(
+        table, segments, frames_per_segment=frames_per_segment, pixel_nm=pixel_nm, reach_nm=reach_nm
+    )
+    assert isinstance(drift, Drift)
+    return drift
+
+
+def drift_events(
+    table: EmitterTable,
+    segments: int | None = None,
+    *,
+    frames_per_segment: int | None = None,
+    pixel_nm: float | None = None,
+    reach_nm: float = 1000.0,
+) -> Iterator[PairsCorrelated | Drift]:
+    """What `estimate_drift` does: an event for every pair of segments, the drift last."""
     check_positions(table, _DOING)
     check_frames(table, _DOING)
     edges_S = _edges(table, segments, frames_per_segment)
@@ -78,7 +96,10 @@ def estimate_drift(
     _check_counts(count_S, edges_S)
     spectra, pixel_nm = _renderings(table, segment_E, len(count_S), pixel_nm, reach_nm)
     first_P, second_P = np.triu_indices(len(count_S), 1)
-    peaks = _pair_peaks(spectra, first_P, second_P, reach_nm / pixel_nm)
+    peaks: list[Peak] = []
+    for first, second in zip(first_P, second_P, strict=True):
+        peaks.append(correlation_peak(np.conj(spectra[first]) * spectra[second], reach_nm / pixel_nm))
+        yield PairsCorrelated(len(peaks), len(first_P))
     shift_P2 = np.array([[peak.x, peak.y] for peak in peaks]) * pixel_nm
     found_P = np.array([peak.found for peak in peaks])
     shift_S2, kept_P = _consistent(shift_P2, found_P, first_P, second_P, len(count_S))
@@ -102,7 +123,7 @@ def estimate_drift(
     if _sharpness(drift.apply(table), pixel_nm) < _BLURRED * _sharpness(table, pixel_nm):
         message = "drift: what the segments say of it would blur the image: they do not resemble each other"
         raise VarError(message, "take fewer segments, or correct no drift")
-    return drift
+    yield drift
 
 
 def _sharpness(table: EmitterTable, pixel_nm: float) -> float:
@@ -169,14 +190,6 @@ def _renderings(
 def _fast(side: int) -> int:
     """An even number of pixels, at least `side`, whose Fourier transform is quick."""
     return 2 * (fft.next_fast_len(-(-side // 2), real=True) or side)
-
-
-def _pair_peaks(spectra: list[np.ndarray], first_P: np.ndarray, second_P: np.ndarray, reach_px: float) -> list[Peak]:
-    """Where the cross-correlation of every pair peaks."""
-    return [
-        correlation_peak(np.conj(spectra[first]) * spectra[second], reach_px)
-        for first, second in zip(first_P, second_P, strict=True)
-    ]
 
 
 def _consistent(

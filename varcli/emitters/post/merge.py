@@ -27,6 +27,8 @@ def merge(
     if not tables:
         raise UsageError("merging: no tables", "give one or more")
     _check_alike(tables)
+    if len(tables) == 1:
+        return tables[0]
     if frames == "append":
         start, moved = 0, []
         for table, length in zip(tables, lengths or [None] * len(tables), strict=True):
@@ -34,7 +36,7 @@ def merge(
             seen = int(table.frame.max()) + 1 if len(table) else 0
             start += max(seen, length or 0)
         return concatenate(moved)
-    return sort_by_frame(concatenate(tables)) if len(tables) > 1 else tables[0]
+    return sort_by_frame(concatenate(tables))
 
 
 def sort_by_frame(table: EmitterTable) -> EmitterTable:

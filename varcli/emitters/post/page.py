@@ -27,11 +27,12 @@ _FRC_SHOWN = 2.5  # of the crossing's frequency: where the curve ends
 
 @dataclass(frozen=True)
 class TableSummary:
-    """What the page says of where a table comes from: its file, the camera's pixel, and what was done to it."""
+    """What the page says of a table: its file, the camera's pixel, what was done to it; and the image's colours."""
 
     file: str
     camera_pixel_nm: float | None = None
     steps: tuple[str, ...] = ()
+    colormap: str = "inferno"
 
 
 def draw_page(quality: Quality, summary: TableSummary, renderer: Renderer, drift: Drift | None, path: Path) -> None:
@@ -51,7 +52,7 @@ def page_image(quality: Quality, summary: TableSummary, renderer: Renderer, drif
     canvas = Canvas(image, ImageDraw.Draw(image), theme, *(load_font(size) for size in (27, 18, 17, 14)))
     _draw_heading(canvas, quality, summary, renderer.pixel_nm)
     right, bottom = _MARGIN + _LEFT, _SIZE[1] - _MARGIN
-    whole, detail = draw_views(renderer, _LEFT, bottom - _INSET - _GAP - _HEAD, _INSET)
+    whole, detail = draw_views(renderer, _LEFT, bottom - _INSET - _GAP - _HEAD, _INSET, summary.colormap)
     image.paste(whole, (_MARGIN, _HEAD))
     image.paste(detail, (_MARGIN, bottom - _INSET))
     _draw_summary(canvas, quality, drift, (_MARGIN + _INSET + _GAP, bottom - _INSET, right, bottom))

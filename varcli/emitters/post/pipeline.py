@@ -1,13 +1,15 @@
 """The steps after localisation in their order: filter, drift, density, linking."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from varcli.emitters.post.drift import Drift, estimate_drift
+from varcli.emitters.post.drift import Drift, drift_events
 from varcli.emitters.post.filter import Filter
 from varcli.emitters.post.link import Linked, link
 from varcli.emitters.post.merge import density_mask
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
+from varcli.events import PairsCorrelated, StepStarted
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,17 @@ class Steps:
     gap_frames: int = 1
     link_radius_nm: float = 75.0
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The steps that are asked for, in their order."""
+        asked = {
+            "filter": self.filter is not None,
+            "drift": self.drift,
+            "density": self.neighbour_radius_nm is not None,
+            "link": self.link,
+        }
+        return tuple(name for name, wanted in asked.items() if wanted)
+
 
 @dataclass(frozen=True)
 class Processed:
@@ -39,26 +52,38 @@ class Processed:
     rows: dict[str, int]
 
 
-def process(table: EmitterTable, steps: Steps) -> Processed:
-    """Carry out `steps`; raises what they raise, and VarError where one of them leaves nothing."""
+def process(table: EmitterTable, steps: Steps) -> Iterator[StepStarted | PairsCorrelated | Processed]:
+    """Carry out `steps`: an event as each of `steps.names` begins and for each pair of the drift, the result last.
+
+    Raises what they raise, and VarError where one of them leaves nothing.
+    """
     rows = {"read": len(table)}
     drift = linked = None
     if steps.filter is not None:
+        yield StepStarted("filter", len(table))
         table = table.rows(steps.filter.apply(table))
         rows["filtered"] = _some(len(table), rows, f"filter {steps.filter.text!r}")
     if steps.drift:
-        drift = estimate_drift(table, steps.segments)
+        yield StepStarted("drift", len(table))
+        for event in drift_events(table, steps.segments):
+            if isinstance(event, Drift):
+                drift = event
+            else:
+                yield event
+        assert drift is not None
         table = drift.apply(table)
     if steps.neighbour_radius_nm is not None:
+        yield StepStarted("density", len(table))
         table = table.rows(density_mask(table, steps.least_neighbours, steps.neighbour_radius_nm))
         wanted = f"density: {steps.least_neighbours} neighbours within {steps.neighbour_radius_nm:g} nm"
         rows["dense"] = _some(len(table), rows, wanted)
     unlinked = table
     if steps.link:
+        yield StepStarted("link", len(table))
         linked = link(table, steps.gap_frames, steps.link_radius_nm)
         table = linked.table
         rows["linked"] = len(table)
-    return Processed(table, unlinked, drift, linked, rows)
+    yield Processed(table, unlinked, drift, linked, rows)
 
 
 def _some(left: int, rows: dict[str, int], step: str) -> int:
