@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from emitter_support import Maxima, save_stack, spots
 
+from varcli.emitters import predict as prediction
+from varcli.emitters.acquisition import simulate_stack
+from varcli.emitters.acquisition_config import MoleculesConfig, StackConfig
 from varcli.emitters.camera_estimate import CameraEstimate
 from varcli.emitters.domain import TrainedDomain
 from varcli.emitters.localize import ChunkDone, Event, Knowledge, Settings, in_order, localize
@@ -17,6 +20,7 @@ from varcli.emitters.said_camera import SaidCamera
 from varcli.emitters.stack import Stack
 from varcli.emitters.table import EmitterTable, concatenate
 from varcli.events import FramesDone, ScaleDone, StackOpened, StackProbed
+from varcli.registry import load_model
 
 SAID = SaidCamera(100.0, 100.0, 0.5, 0.0, 1.0, 1.6)
 
@@ -128,3 +132,15 @@ def test_bound_of_a_lone_emitter_without_background_is_its_width_over_the_root_o
     bound = lone_bound_px(np.array([400.0]), np.array([0.0]), Noise(1.0, 0.0), 1.3)
     assert bound == pytest.approx(np.sqrt(1.3**2 + 1 / 12) / 20)
     assert lone_bound_px(np.array([400.0]), np.array([0.0]), Noise(2.0, 0.0), 1.3) == pytest.approx(np.sqrt(2) * bound)
+
+
+def test_tiles_leave_no_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = StackConfig(frames=2, height=200, width=200, molecules=MoleculesConfig(on_frames=0.0))
+    stack = Stack.open([save_stack(tmp_path / "large.tif", next(iter(simulate_stack(config, 0)))[0])])
+    settings = Settings(Window(0, 200, 0, 200, 0, 2))
+    network = load_model("emitter-2d", task="emitters")[0]
+    whole = table(list(localize(stack, network, Knowledge(SAID, 1.3), settings)))
+    monkeypatch.setattr(prediction, "_TILE_PX", 64)
+    tiled = table(list(localize(stack, network, Knowledge(SAID, 1.3), settings)))
+    assert len(tiled) == len(whole) > 300
+    assert np.abs(tiled.x_nm - whole.x_nm).max() < 1 and np.abs(tiled.y_nm - whole.y_nm).max() < 1
