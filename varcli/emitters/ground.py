@@ -15,6 +15,7 @@ from numba import njit
 from varcli.emitters.spots import FLAGS
 
 SPACING = 12
+STIFFNESS = 10.0  # of the mesh: a looser one bends under wide spots, and their places with it
 
 
 @njit(**FLAGS)
@@ -170,7 +171,7 @@ def ground_step(image, points, scale):
                     around += points[ya, xa]
                     count += 1
             around /= count
-            smooth = 1 / (0.5 * around + 0.3) ** 2
+            smooth = STIFFNESS / (0.5 * around + 0.3) ** 2
             stencil[a, b, 0, 2, 2, 0] += smooth
             right[a, b, 0] += smooth * (around - points[a, b])
             stencil[a, b, 1, 2, 2, 1] += 100.0
