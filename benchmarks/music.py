@@ -172,7 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, one in document["statistics"].items()
     ]
     print_table(["statistic", "range of held-out", "inside", "median of samples", "of held-out"], rows)
-    print(f"\n{document['samples']} samples, {document['windows']} held-out windows of {document['steps']} steps")
+    print(
+        f"\n{document['samples']} samples, {document['windows']} windows of {document['steps']} steps "
+        f"of {document['split']} pieces"
+    )
     print(f"empty {document['empty']:.0%}, walls {document['walls']:.0%}\n")
     print("\n".join(comparison_lines(document["music"])))
 
