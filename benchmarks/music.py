@@ -19,6 +19,7 @@ import numpy as np
 from support import STEPS, print_table, run
 
 from varcli.cli.music_table import comparison_lines
+from varcli.cli.options import parse_per_level
 from varcli.cli.output import emit
 from varcli.cli.progress import Display
 from varcli.errors import UsageError
@@ -35,7 +36,7 @@ from varcli.pianoroll.music_metrics import Metre
 from varcli.pianoroll.picture import png_bytes
 from varcli.pianoroll.report import draw_report
 from varcli.pianoroll.roll import Vocabulary
-from varcli.pianoroll.settings import SampleSettings
+from varcli.pianoroll.settings import SampleSettings, check_settings
 from varcli.registry import load_model
 
 
@@ -98,19 +99,28 @@ def compare(samples: Sequence[np.ndarray], held_out: Sequence[np.ndarray], grid:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Sample, read, compare; returns the document of --json."""
     model, _ = load_model(options.checkpoint)
-    asked = {"order": options.order, "temperature": options.temperature, "top_p": options.top_p}
-    asked["num_iter_list"] = tuple(options.num_iter_list) if options.num_iter_list else None
-    said = {name: value for name, value in asked.items() if value is not None}
-    model.config = model.config.model_copy(update={"sample": model.config.sample.model_copy(update=said)})
+    if options.order:
+        sample = model.config.sample.model_copy(update={"order": options.order})
+        model.config = model.config.model_copy(update={"sample": sample})
     if options.report:
         ensure_output_dir(options.report.parent)
-    settings = SampleSettings(options.samples, options.batch_size, options.steps, seed=options.seed)
+    settings = SampleSettings(
+        options.samples,
+        options.batch_size,
+        options.steps,
+        num_iter_list=tuple(options.num_iter_list) if options.num_iter_list else None,
+        temperature=parse_per_level(options.temperature, "--temperature"),
+        top_p=parse_per_level(options.top_p, "--top-p"),
+        seed=options.seed,
+    )
+    check_settings(model.config, settings)
     with Display() as display:
         corpus = read_data(model, options.data, display)
-        real = bar_windows(corpus.split("test"), corpus.vocabulary, options.steps)
+        real = bar_windows(corpus.split(options.split), corpus.vocabulary, options.steps)
         if not real:
             raise UsageError(
-                f"{options.data}: no test piece is {options.steps} steps long", "choose a smaller --steps or more data"
+                f"{options.data}: no {options.split} piece is {options.steps} steps long",
+                "choose a smaller --steps or more data",
             )
         samples = sample_rolls(model, settings, display)
         music = compare_as_music(samples, real, corpus, model.config.model, display)
@@ -126,6 +136,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "samples": options.samples,
         "seed": options.seed,
         "steps": options.steps,
+        "split": options.split,
         "windows": len(held_out),
         "statistics": {name: asdict(one) for name, one in compare(samples, held_out, model.config.model).items()},
         "empty": float(np.mean(cells == 0)),
@@ -139,14 +150,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--checkpoint", default="fractal-ar", help="a model's name, file or run folder")
     parser.add_argument("--data", type=Path, required=True, help="the corpus that the model was trained on")
+    parser.add_argument("--split", choices=("valid", "test"), default="test", help="the pieces that are held out")
     parser.add_argument("--samples", type=int, default=50, help="rolls to sample")
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples")
     parser.add_argument("--steps", type=int, default=STEPS, help="length of a roll and of a window")
     parser.add_argument("--batch-size", type=int, default=10, help="rolls written together")
     parser.add_argument("--order", choices=("random", "inner", "scan"), help="of masked levels; the checkpoint's own")
     parser.add_argument("--num-iter-list", type=int, nargs="+", help="iterations per level; the checkpoint's own")
-    parser.add_argument("--temperature", type=float, help="the checkpoint's own by default")
-    parser.add_argument("--top-p", type=float, help="the checkpoint's own by default")
+    parser.add_argument("--temperature", help="one number, or one per level; the checkpoint's own by default")
+    parser.add_argument("--top-p", help="one number, or one per level; the checkpoint's own by default")
     parser.add_argument("--report", type=Path, metavar="FILE.png", help="draw the comparison on one page")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(arguments)
@@ -160,7 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, one in document["statistics"].items()
     ]
     print_table(["statistic", "range of held-out", "inside", "median of samples", "of held-out"], rows)
-    print(f"\n{document['samples']} samples, {document['windows']} held-out windows of {document['steps']} steps")
+    print(
+        f"\n{document['samples']} samples, {document['windows']} windows of {document['steps']} steps "
+        f"of {document['split']} pieces"
+    )
     print(f"empty {document['empty']:.0%}, walls {document['walls']:.0%}\n")
     print("\n".join(comparison_lines(document["music"])))
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from cli_support import save_corpus, save_tiny
 
-from varcli.errors import UsageError
+from varcli.checkpoint import read_header
+from varcli.errors import UsageError, VarError
 from varcli.pianoroll.config import ModelConfig
 from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
 
@@ -81,13 +82,30 @@ def test_music_is_compared_with_held_out_windows(
     assert music["windows"] == {"generated": 3, "reference": 5}
     assert 0 <= music["mean_overlap"] <= 1 and music["copies"]["all_voices"]["generated"]["windows"] == 3
     page = tmp_path / "pages" / "page.png"
-    benchmark.main([*options, "--report", str(page)])
+    benchmark.main([*options, "--split", "valid", "--top-p", "1,1,0.9,1", "--report", str(page)])
     shown = capsys.readouterr().out
-    assert all(name in shown for name in document["statistics"])
-    assert f"{music['mean_overlap']:.2f}" in shown and "shared, top line" in shown
+    assert all(name in shown for name in document["statistics"]) and "shared, top line" in shown
+    assert "valid pieces" in shown
     assert page.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UsageError, match="--top-p has 2 numbers; the model has 4 levels"):
+        benchmark.main([*options, "--top-p", "1,0.9"])
     with pytest.raises(UsageError, match="no test piece is 4096 steps long"):
         benchmark.main([*options[:-2], "--steps", "4096"])
+
+
+@pytest.mark.parametrize("benchmark", ["sampling_defaults"], indirect=True)
+def test_a_trained_file_gets_the_sampling_defaults_of_a_config(benchmark: ModuleType, tmp_path: Path) -> None:
+    path, config = save_tiny(tmp_path / "tiny.safetensors"), tmp_path / "config.toml"
+    before = read_header(path)
+    config.write_text("[sample]\ntop_p = [1, 1, 0.9, 1]")
+    benchmark.main([str(path), str(config)])
+    after = read_header(path)
+    assert after.config["sample"] == before.config["sample"] | {"top_p": [1.0, 1.0, 0.9, 1.0]}
+    assert replace(after, config=before.config) == before
+    config.write_text("[[model.levels]]\nshape = '1x1'\n[[model.levels]]\n[sample]\ntop_p = [1, 0.9]")
+    with pytest.raises(VarError, match="top_p has 2 numbers for 4 levels"):
+        benchmark.main([str(path), str(config)])
+    assert read_header(path) == after
 
 
 @pytest.mark.parametrize("benchmark", ["music"], indirect=True)

@@ -34,7 +34,8 @@ def test_a_checkpoint_and_a_run_folder(tmp_path: Path) -> None:
     assert {f"level {level}" for level in range(4)} <= set(parameters)
     assert document["health"] == {"ok": True, "problems": []}
     assert run_json("inspect", tmp_path)["digest"] == document["digest"]
-    assert "health" in run("inspect", path).stdout
+    shown = run("inspect", path).stdout
+    assert "health" in shown and "order random, temperature 1.0, top_p 1.0" in shown
 
 
 def test_numbers_that_are_not_finite_are_found(tmp_path: Path) -> None:

@@ -90,11 +90,11 @@ def test_options_reach_the_model(tmp_path: Path, models: dict[str, Path], monkey
         return original(model, settings)
 
     monkeypatch.setattr(generate, "generate", spy)
-    words = ("--num-iter-list", "3 2,2 1", "--temperature", 0.9, "--top-p", 0.8, "--tempo", 96, "--seed", 7)
+    words = ("--num-iter-list", "3 2,2 1", "--temperature", 0.9, "--top-p", "1,1 0.9,0.8", "--tempo", 96, "--seed", 7)
     document = run_json(*sample(models["mar"], tmp_path, *words))
     (settings,) = seen
     assert settings.num_iter_list == (3, 2, 2, 1)
-    assert (settings.temperature, settings.top_p, settings.tempo_bpm) == (0.9, 0.8, 96)
+    assert (settings.temperature, settings.top_p, settings.tempo_bpm) == (0.9, (1.0, 1.0, 0.9, 0.8), 96)
     assert (settings.seed, settings.target_width, settings.num_samples) == (7, 24, 1)
     assert read_midi(Path(document["samples"][0]["midi"])).roll.tempo_bpm == pytest.approx(96, abs=0.01)
 
@@ -139,7 +139,11 @@ def test_streams_are_kept_apart(tmp_path: Path, models: dict[str, Path]) -> None
         (("--batch-size", 0), "--batch-size"),
         (("--temperature", 0), "--temperature 0: must be above 0"),
         (("--temperature", "nan"), "--temperature"),
+        (("--temperature", "inf"), "--temperature inf: must be above 0"),
+        (("--temperature", "warm"), "--temperature 'warm': not numbers"),
         (("--top-p", 1.5), "--top-p 1.5: must be above 0 and at most 1"),
+        (("--top-p", "1,1,0.9"), "--top-p has 3 numbers; the model has 4 levels"),
+        (("--top-p", "1,1,2,1"), "--top-p 2: must be above 0 and at most 1"),
         (("--tempo", 0), "--tempo"),
         (("--fps", 0), "--fps"),
         (("--seed", -1), "--seed"),

@@ -8,6 +8,8 @@ from cli_support import save_tiny, tiny_config
 
 from varcli import registry
 from varcli.checkpoint import load_checkpoint
+from varcli.cli.options import config_of
+from varcli.config import load_config
 from varcli.errors import UsageError, VarError
 from varcli.events import SampleDone
 from varcli.pianoroll.fractal import build
@@ -22,6 +24,12 @@ def test_entries_are_whole() -> None:
         assert entry.preset.is_file()
         assert entry.weights is None or entry.weights.is_file()
         assert registry.get(entry.name) == entry
+
+
+def test_weights_sample_as_their_preset_says() -> None:
+    for entry in registry.entries():
+        if entry.weights is not None and entry.task == "pianoroll":
+            assert config_of(entry.name).sample == load_config(entry.name).sample
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:

@@ -184,6 +184,28 @@ def test_temperature_and_top_p_default_to_what_the_checkpoint_says() -> None:
     assert not np.array_equal(said[0], samples(plain, target_width=8)[0])
 
 
+@pytest.mark.parametrize("kind", ["ar", "mar"])
+def test_one_number_for_all_levels_is_the_same_as_that_number_for_each(kind) -> None:
+    model = tiny(kind, "4x4>1x1", 8, notes=True, velocity_bins=3)
+    each = samples(model, target_width=12, temperature=(0.9,) * 3, top_p=(0.95,) * 3)[0]
+    assert np.array_equal(each, samples(model, target_width=12, temperature=0.9, top_p=0.95)[0])
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p"])
+def test_a_level_is_sharpened_alone(name) -> None:
+    velocities = Sampler(
+        tiny("ar", "4x4>1x1", 8, notes=True).tree,
+        8,
+        (0, 0),
+        **{"temperature": 1.0, "top_p": 1.0} | {name: (1.0, 1.0, 1e-3)},
+    )
+    nodes, even = np.arange(8), np.full(8, 0.2)
+    assert {velocities.value(p, t, np.array([0.0, 0.5, 0.2])) for p in range(8) for t in range(8)} == {2}
+    for level in (0, 1):
+        drawn = velocities.each(level, nodes, nodes, even, forced=False)
+        assert drawn.any() and not drawn.all()
+
+
 def test_held_cells_follow_a_sounding_one_where_the_model_sees_it() -> None:
     model = tiny("ar", "4x4>2x2>1x1", 8, notes=True)
     with torch.no_grad():

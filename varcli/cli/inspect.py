@@ -56,6 +56,7 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     shown = {key: value for key, value in document.items() if key not in {"config", "health"}}
     if document["kind"] in {"checkpoint", "config"}:
         shown["levels"] = [f"{at['child']} {at['kind']} {at['width']}x{at['blocks']}" for at in document["levels"]]
+        shown["sampling"] = _sampling(document["config"].get("sample", {}))
     if document["kind"] == "table":
         shown["medians"] = ", ".join(f"{name} {value:.4g}" for name, value in document["medians"].items())
         shown["columns"], shown["ignored_columns"] = (
@@ -66,3 +67,9 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         shown["labels"] = f"{document['labels'][0]} ... {document['labels'][-1]}"
     shown["health"] = "good" if health["ok"] else "; ".join(health["problems"])
     yield from table((key, value) for key, value in shown.items() if value not in ("", {}, []))
+
+
+def _sampling(defaults: dict[str, Any]) -> str:
+    """How a music model samples unless told otherwise: "order scan, top_p 1 1 0.95 0.98"; empty for others."""
+    said = {name: value if isinstance(value, list) else [value] for name, value in defaults.items() if value}
+    return ", ".join(f"{name} {' '.join(map(str, values))}" for name, values in said.items())

@@ -106,6 +106,20 @@ def parse_levels(text: str, option: str) -> frozenset[int]:
     return frozenset(_numbers(text, option, least=0))
 
 
+def parse_per_level(text: str | None, option: str) -> "float | tuple[float, ...] | None":
+    """Read one number for all levels, or one per level, separated by spaces or commas; None stays None.
+
+    Raises UsageError for anything that is no number; whether the model can take them is seen where it is known.
+    """
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in re.split(r"[\s,]+", text.strip()))
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: not numbers", f"for example {option} 0.9, or one per level") from None
+    return values[0] if len(values) == 1 else values
+
+
 def parse_every(text: str, option: str) -> int | None:
     """Read "auto" (None) or a whole number from 1; raises UsageError."""
     if text == "auto":

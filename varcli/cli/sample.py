@@ -21,6 +21,7 @@ from varcli.cli.options import (
     parse_counts,
     parse_every,
     parse_levels,
+    parse_per_level,
     pick_device,
 )
 from varcli.cli.output import emit
@@ -63,12 +64,13 @@ NumIterList = Annotated[
 ScanOrderOption = Annotated[
     ScanOrder | None, typer.Option("--scan-order", help="Order of children; the checkpoint's own by default.")
 ]
-Temperature = Annotated[
-    float | None, typer.Option("--temperature", help="Divides the logits; 1.0 unless the checkpoint says else.")
+TemperatureOption = Annotated[
+    str | None,
+    typer.Option("--temperature", help='Divides the logits; a number, or one per level, such as "1,1,0.9,1".'),
 ]
-TopP = Annotated[
-    float | None,
-    typer.Option("--top-p", help="Keep the likeliest values up to this share; 1.0 unless the checkpoint says else."),
+TopPOption = Annotated[
+    str | None,
+    typer.Option("--top-p", help='Keep the likeliest up to this share; a number, or one per level: "1,1,0.95,0.98".'),
 ]
 Tempo = Annotated[
     float | None,
@@ -92,8 +94,8 @@ def sample(
     target_width: TargetWidth = None,
     num_iter_list: NumIterList = None,
     scan_order: ScanOrderOption = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
     tempo: Tempo = None,
     prompt: PromptOption = None,
     prompt_steps: PromptSteps = None,
@@ -127,8 +129,7 @@ def sample(
     levels, every = parse_levels(record_levels, "--record-levels"), parse_every(record_every, "--record-every")
     animated = gif_samples if gif else None
     outputs = Outputs(output_dir, mode.value, num_samples, animated, save_frames, levels, every, fps)
-    _check_share(temperature, "--temperature", most=None)
-    _check_share(top_p, "--top-p", most=1.0)
+    warmth, share = parse_per_level(temperature, "--temperature"), parse_per_level(top_p, "--top-p")
     iterations = parse_counts(num_iter_list, "--num-iter-list")
     config = config_of(checkpoint)
     _check_levels(outputs, len(config.model.levels))
@@ -141,8 +142,8 @@ def sample(
         target_width=ready.width,
         num_iter_list=iterations,
         scan_order=scan_order.value if scan_order else None,
-        temperature=temperature,
-        top_p=top_p,
+        temperature=warmth,
+        top_p=share,
         tempo_bpm=ready.tempo_bpm,
         seed=seed,
         conditions=ready.conditions,
@@ -203,12 +204,6 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
 
 def _nothing_new(roll: "Roll") -> bool:
     return roll.kept is not None and not roll.cells[~roll.kept].any()
-
-
-def _check_share(value: float | None, option: str, most: float | None) -> None:
-    if value is not None and not (0 < value <= (most or float("inf")) and value != float("inf")):
-        bound = "above 0" if most is None else f"above 0 and at most {most:g}"
-        raise UsageError(f"{option} {value:g}: must be {bound}", f"for example {option} 0.9")
 
 
 def _check_levels(outputs: Outputs, levels: int) -> None:

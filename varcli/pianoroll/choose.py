@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from varcli.pianoroll.config import PerLevel, at_levels
 from varcli.pianoroll.tree import Tree
 
 
@@ -39,10 +40,11 @@ class Sampler:
     """Draws every decision by inversion from uniform numbers that belong to its place on the canvas.
 
     So a sample depends on its own seed alone, not on the order in which a batch is worked through.
-    Temperature divides the logits; `top_p` keeps the likeliest outcomes of each decision up to that probability.
+    Temperature divides the logits; `top_p` keeps the likeliest outcomes of each decision up to that probability. Both
+    are one number, or one per level from coarse to fine, a cell's value last.
     """
 
-    def __init__(self, tree: Tree, steps: int, seed: tuple[int, int], temperature: float, top_p: float) -> None:
+    def __init__(self, tree: Tree, steps: int, seed: tuple[int, int], temperature: PerLevel, top_p: PerLevel) -> None:
         rng = np.random.default_rng(list(seed))
         width = tree.columns(steps) * tree.shapes[0][1]
         sizes = [(tree.pitches // h, width // w) for h, w in tree.shapes]
@@ -50,8 +52,9 @@ class Sampler:
         self._priority = [rng.random(size) for size in sizes]
         self._values = rng.random((tree.pitches, width))
         self._shapes = tree.shapes
-        self._temperature, self._top_p = temperature, top_p
-        self.needs_whole_families = top_p < 1
+        levels = len(tree.shapes) + 1
+        self._temperature, self._top_p = at_levels(temperature, levels), at_levels(top_p, levels)
+        self.needs_whole_families = min(self._top_p[: len(tree.shapes)]) < 1
 
     def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
         h, w = self._shapes[level]
@@ -61,36 +64,36 @@ class Sampler:
         h, w = self._shapes[level]
         return self._uniform[level][p // h, t // w]
 
-    def _tempered(self, logits: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64) / self._temperature, -500, 500)))
+    def _tempered(self, level: int, logits: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64) / self._temperature[level], -500, 500)))
 
-    def _probability(self, logits: np.ndarray) -> np.ndarray:
-        occupied = self._tempered(logits)
-        if self._top_p < 1:
-            occupied = np.where(occupied >= self._top_p, 1.0, np.where(1 - occupied >= self._top_p, 0.0, occupied))
+    def _probability(self, level: int, logits: np.ndarray) -> np.ndarray:
+        occupied, top_p = self._tempered(level, logits), self._top_p[level]
+        if top_p < 1:
+            occupied = np.where(occupied >= top_p, 1.0, np.where(1 - occupied >= top_p, 0.0, occupied))
         return occupied
 
     def first(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> int | None:
-        draws = self._draws(level, p, t)
-        if forced and self._top_p < 1:
+        draws, top_p = self._draws(level, p, t), self._top_p[level]
+        if forced and top_p < 1:
             # Where one child must be occupied, the nucleus is over which comes first: child by child it would
             # rule each of them out until the last.
-            empty = np.cumprod(1 - self._tempered(logits))
+            empty = np.cumprod(1 - self._tempered(level, logits))
             mass = -np.diff(np.concatenate([[1.0], empty[:-1], [0.0]]))
-            return _draw(_nucleus(mass, self._top_p), float(draws[0]))
-        hits = np.flatnonzero(draws < self._probability(logits))
+            return _draw(_nucleus(mass, top_p), float(draws[0]))
+        hits = np.flatnonzero(draws < self._probability(level, logits))
         return int(hits[0]) if len(hits) else len(p) - 1 if forced else None
 
     def each(self, level: int, p: np.ndarray, t: np.ndarray, logits: np.ndarray, forced: bool) -> np.ndarray:
-        draws = self._draws(level, p, t)
+        draws, top_p = self._draws(level, p, t), self._top_p[level]
         if not forced:
-            return draws < self._probability(logits)
-        probability = self._tempered(logits)
-        if self._top_p < 1:
+            return draws < self._probability(level, logits)
+        probability = self._tempered(level, logits)
+        if top_p < 1:
             # One child is drawn by its odds of being the only one, in whatever order they come; the others as ever.
             odds = probability / np.maximum(1 - probability, 1e-300)
-            chosen = draws < self._probability(logits)
-            chosen[_draw(_nucleus(odds / odds.sum(), self._top_p), float(draws[0]))] = True
+            chosen = draws < self._probability(level, logits)
+            chosen[_draw(_nucleus(odds / odds.sum(), top_p), float(draws[0]))] = True
             return chosen
         chosen = np.zeros(len(p), bool)
         for i in range(len(p)):
@@ -98,11 +101,11 @@ class Sampler:
         return chosen
 
     def value(self, p: int, t: int, logits: np.ndarray) -> int:
-        z = logits.astype(np.float64) / self._temperature
+        z = logits.astype(np.float64) / self._temperature[-1]
         mass = np.exp(z - z.max())
         mass /= mass.sum()
-        if self._top_p < 1:
-            mass = _nucleus(mass, self._top_p)
+        if self._top_p[-1] < 1:
+            mass = _nucleus(mass, self._top_p[-1])
         return 1 + _draw(mass, float(self._values[p, t]))
 
 

@@ -2,13 +2,15 @@
 
 import re
 from itertools import pairwise
-from typing import Annotated, Literal
+from sys import float_info
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from varcli.train.config import TrainConfig
 
 ScanOrder = Literal["row_major", "column_major"]
+PerLevel = float | tuple[float, ...]
 
 
 class Section(BaseModel):
@@ -23,6 +25,11 @@ def parse_shape(text: str) -> tuple[int, int]:
     if not match or "0" in (match[1], match[2]):
         raise ValueError(f"{text!r} is no shape; write PITCHESxSTEPS, such as 16x16")
     return int(match[1]), int(match[2])
+
+
+def at_levels(value: PerLevel, levels: int) -> tuple[float, ...]:
+    """One number for each of `levels` levels, coarse to fine, from one for all or one each."""
+    return value if isinstance(value, tuple) else (value,) * levels
 
 
 class LevelConfig(Section):
@@ -186,8 +193,23 @@ class SampleConfig(Section):
         default="random",
         description="MAR: children are unmasked in random order, in that of time below level 0, or at every level.",
     )
-    temperature: float = Field(default=1.0, gt=0, description="Divides the logits.")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="Keeps the likeliest values up to this probability.")
+    temperature: PerLevel = Field(
+        default=1.0, description="Divides the logits; one number, or one per level, coarse to fine."
+    )
+    top_p: PerLevel = Field(
+        default=1.0,
+        description="Keeps the likeliest values up to this probability; one number, or one per level, coarse to fine.",
+    )
+
+    @field_validator("temperature", "top_p", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        most = 1.0 if info.field_name == "top_p" else float_info.max
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if not all(isinstance(one, int | float) and type(one) is not bool and 0 < one <= most for one in numbers):
+            bound = " and at most 1" if most == 1 else ""
+            raise ValueError(f"must be a number above 0{bound}, or one per level, got {value!r}")
+        return value
 
 
 class PianorollConfig(Section):
@@ -199,3 +221,11 @@ class PianorollConfig(Section):
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     sample: SampleConfig = SampleConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "PianorollConfig":
+        levels = len(self.model.levels)
+        for name, value in (("temperature", self.sample.temperature), ("top_p", self.sample.top_p)):
+            if len(at_levels(value, levels)) != levels:
+                raise ValueError(f"sample.{name} has {len(at_levels(value, levels))} numbers for {levels} levels")
+        return self

@@ -1,10 +1,11 @@
 """How to sample, and whether a model can: importable without torch, so that a mistake is told before anything loads."""
 
 from dataclasses import dataclass
+from math import inf
 
 from varcli.errors import UsageError
 from varcli.pianoroll.conditions import Conditions
-from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.config import PerLevel, PianorollConfig, at_levels
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class SampleSettings:
     """How to sample; None takes what the checkpoint's own config says.
 
     `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
+    `temperature` and `top_p` are one number, or one per level, coarse to fine, a cell's value last.
     `conditions` say what is kept and what may sound, on canvases of `target_width` steps; `steps_per_bar` and
     `downbeats` are those of the rolls that come out.
     """
@@ -21,8 +23,8 @@ class SampleSettings:
     target_width: int = 256
     num_iter_list: tuple[int, ...] | None = None
     scan_order: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: PerLevel | None = None
+    top_p: PerLevel | None = None
     tempo_bpm: float = 120.0
     seed: int = 0
     conditions: Conditions | None = None
@@ -45,10 +47,8 @@ def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[i
     ):
         if value < least:
             raise UsageError(f"{name} is {value}", f"give at least {least}")
-    if settings.temperature is not None and not settings.temperature > 0:
-        raise UsageError(f"--temperature is {settings.temperature}", "give a number above 0")
-    if settings.top_p is not None and not 0 < settings.top_p <= 1:
-        raise UsageError(f"--top-p is {settings.top_p}", "give a number above 0, at most 1")
+    _check_per_level(config, settings.temperature, "--temperature", inf)
+    _check_per_level(config, settings.top_p, "--top-p", 1.0)
     _check_scan_order(config, settings.scan_order)
     if settings.conditions is not None:
         shape, wanted = settings.conditions.given.shape, (config.model.pitches, settings.target_width)
@@ -65,6 +65,22 @@ def check_conditioning(config: PianorollConfig) -> None:
         raise UsageError(
             f"{config.name} was not trained to take a prompt into account",
             "choose another --checkpoint, or train one with model.conditioning=true",
+        )
+
+
+def _check_per_level(config: PianorollConfig, wanted: PerLevel | None, option: str, most: float) -> None:
+    if wanted is None:
+        return
+    levels = len(config.model.levels)
+    values = at_levels(wanted, levels)
+    bad = [value for value in values if not 0 < value <= most or value == inf]
+    if bad:
+        bound = "above 0" if most == inf else f"above 0 and at most {most:g}"
+        raise UsageError(f"{option} {bad[0]:g}: must be {bound}", f"for example {option} 0.9")
+    if len(values) != levels:
+        raise UsageError(
+            f"{option} has {len(values)} numbers; the model has {levels} levels",
+            "give one number for all levels, or one per level, coarse to fine",
         )
 
 
