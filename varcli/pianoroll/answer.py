@@ -76,11 +76,19 @@ class Answerer:
             kept = ahead[network.level] if keeps else 0
             size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], kept, dtype)
             self._tables.append(Tables(model, network, size))
-        self._bringing = []
-        if model.device.type == "cpu" and len(model.echoes):
-            from varcli.pianoroll.bringing import Bringing  # numba is slow to import
+        self._looking, self._bringing = [], []
+        if model.device.type == "cpu":
+            self._compile()
 
-            self._bringing = [Bringing(model, network.level, canvas) for network in model.level_models]
+    def _compile(self) -> None:
+        from varcli.pianoroll.bringing import Bringing  # numba is slow to import
+        from varcli.pianoroll.looking import Looking
+
+        for tables in self._tables:
+            network, past_only = tables.network, self._past_only(tables)
+            self._looking.append(Looking(self.model, network, self.canvas, tables.seeing, past_only=past_only))
+            if len(self.model.echoes):
+                self._bringing.append(Bringing(self.model, network.level, self.canvas))
 
     def __call__(self, level: int, asks: list[Ask]) -> list[Answer]:
         """Answer questions about families of one level."""
@@ -90,8 +98,8 @@ class Answerer:
         wanted = _wanted(asks, m).to(tokens.device) if asks[0].wanted is not None and not tables.ahead else None
         if wanted is not None and tables.stack is None:
             tokens, where, state = tokens.index_select(0, wanted), where.index_select(1, wanted), state[wanted]
-        codes = self._look(tables, where)
-        x = tables.seeing(codes).add_(tokens).add_(tables.state.index_select(0, state))
+        codes, x = self._look(tables, where)
+        x.add_(tokens).add_(tables.state.index_select(0, state))
         if level == 0 and tables.network.hear is not None:
             x.add_(tables.network.hear(self._listen(asks).index_select(0, where[6])))
         if len(self.model.echoes) or tables.network.voices is not None:
@@ -171,13 +179,21 @@ class Answerer:
                 tokens.add_(network.hear(F.embedding(where[6], self.canvas.heard_rows)))
         return tokens, where
 
-    def _look(self, tables: Tables, where: Tensor) -> Tensor:
-        """Windows of cell codes u8 [M, W]; where only the past is written so far, nothing needs to be hidden."""
+    def _look(self, tables: Tables, where: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows of cell codes u8 [M, W], and what they say [M, D]."""
         network = tables.network
-        if self.model.masked or not (tables.ahead or network.is_value):
-            return self.model.look_at(network, self.canvas, where[0], where[3])
-        index = where[0][:, None] + self.canvas.flat_offsets(network)
-        return self.canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
+        if self._looking:
+            return self._looking[network.level](where)
+        if not self._past_only(tables):
+            codes = self.model.look_at(network, self.canvas, where[0], where[3])
+        else:
+            index = where[0][:, None] + self.canvas.flat_offsets(network)
+            codes = self.canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
+        return codes, tables.seeing(codes)
+
+    def _past_only(self, tables: Tables) -> bool:
+        """Whether nothing but the past is written when a level looks, so that nothing needs to be hidden."""
+        return not self.model.masked and (tables.ahead > 0 or tables.network.is_value)
 
     def _some(self, asks: list[Ask]) -> list[int] | None:
         """Sheets that ask, None if all do. What others know of their canvases stays as it was when they asked last:

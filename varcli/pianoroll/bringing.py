@@ -14,22 +14,20 @@ from torch import Tensor
 from varcli.pianoroll.echo import ROW, TRAITS, Echo
 from varcli.pianoroll.fractal import Canvas, FractalModel
 from varcli.pianoroll.level import GIVEN, UNKNOWN
+from varcli.pianoroll.looking import FLAGS, Memory, Rules, Window, look_around, memory_of, rules_of, window_of
 
-FLAGS = {"cache": True, "nogil": True, "error_model": "numpy"}
 UNSEEN, SILENT, SOUNDING = range(3)
 
 
 class _View(NamedTuple):
-    """The window of a level's echo, and its judge; `follows` and `differs` are [positions, M], channels f32 [256, C].
+    """The window of a level's echo, and its judge; channels f32 [256, C].
 
     `later` [M] are the steps of its cells from a node, `centre` [M] says which lie in it. `logs` [n] is log1p(n) / 2.
     """
 
-    offsets: np.ndarray
+    window: Window
     later: np.ndarray
     centre: np.ndarray
-    follows: np.ndarray
-    differs: np.ndarray
     channels: np.ndarray
     traits: np.ndarray
     counts: np.ndarray
@@ -37,18 +35,6 @@ class _View(NamedTuple):
     last: np.ndarray
     last_bias: float
     logs: np.ndarray
-
-
-class _Rules(NamedTuple):
-    """How a model settles what is known: is_ar [levels], steps of a column and columns of a canvas, pitches that are
-    settled together."""
-
-    is_ar: np.ndarray
-    masked: bool
-    conditioning: bool
-    column: int
-    columns: int
-    settled: int
 
 
 class Bringing:
@@ -59,9 +45,7 @@ class Bringing:
         assert isinstance(echo, Echo)
         self._canvas = canvas
         self._weight = torch.cat([echo.show.weight, echo.tell.weight], 1).detach().t().contiguous()
-        self._codes = canvas.codes.view(-1).numpy()
-        self._reveal = self._codes if canvas.reveal is None else canvas.reveal.view(-1).numpy()
-        self._view, self._rules = _view(echo, canvas), _rules(model, canvas)
+        self._memory, self._view, self._rules = memory_of(canvas), _view(echo, canvas), rules_of(model, canvas)
 
     def __call__(self, where: Tensor) -> Tensor:
         """What is brought to nodes [N, D]; `where` i64 [6, N] are the facts of `Fixed`."""
@@ -71,7 +55,7 @@ class Bringing:
             x.flatten(0, 1).contiguous().numpy() for x in (candidates.shift, candidates.traits, candidates.below)
         )
         brought = torch.empty(where.shape[1], len(self._weight))
-        _bring(where.numpy(), self._codes, self._reveal, *pointers, self._view, self._rules, brought.numpy())
+        _bring(where.contiguous().numpy(), self._memory, *pointers, self._view, self._rules, brought.numpy())
         return brought @ self._weight
 
 
@@ -83,11 +67,9 @@ def _view(echo: Echo, canvas: Canvas) -> _View:
     centre[echo.centre] = True
     weight_FH = hidden.weight.detach().t().contiguous().numpy()
     return _View(
-        offsets=canvas.flat_offsets(echo).numpy(),
+        window=window_of(echo, canvas),
         later=echo.offsets[:, 1].contiguous().numpy(),
         centre=centre,
-        follows=echo.follows.numpy(),
-        differs=echo.differs.numpy(),
         channels=echo.channels.numpy(),
         traits=weight_FH[:TRAITS],
         counts=weight_FH[TRAITS:],
@@ -98,32 +80,19 @@ def _view(echo: Echo, canvas: Canvas) -> _View:
     )
 
 
-def _rules(model: FractalModel, canvas: Canvas) -> _Rules:
-    h, w = model.tree.shapes[0]
-    return _Rules(
-        is_ar=model.is_ar.numpy(),
-        masked=model.masked,
-        conditioning=model.config.model.conditioning,
-        column=w,
-        columns=canvas.columns,
-        settled=1 if w == 1 else h,
-    )
-
-
 @njit(**FLAGS)
 def _bring(
     where: np.ndarray,
-    codes: np.ndarray,
-    reveal: np.ndarray,
+    memory: Memory,
     shift: np.ndarray,
     traits: np.ndarray,
     below: np.ndarray,
     view: _View,
-    rules: _Rules,
+    rules: Rules,
     out: np.ndarray,
 ) -> None:
     """Write into out f32 [N, M * C + 3 K] what is shown and told to nodes `where` i64 [6, N]."""
-    K, M, C = shift.shape[1], len(view.offsets), view.channels.shape[1]
+    K, M, C = shift.shape[1], len(view.later), view.channels.shape[1]
     own, there, score = np.empty(M, np.uint8), np.empty((K, M), np.uint8), np.empty(K, np.float32)
     hidden = np.empty(len(view.bias), np.float32)
     out[:] = 0
@@ -131,13 +100,13 @@ def _bring(
         first, step, position, pitch = where[0, node], where[2, node], where[3, node], where[4, node]
         column = where[5, node] * rules.columns + step // rules.column
         row = pitch // rules.settled * rules.settled // ROW
-        _look(first, position, codes, reveal, view, rules, own)
+        look_around(first, position, memory, view.window, rules, own)
         told = out[node, M * C :]
         most = np.float32(0)
         for k in range(K):
             if shift[column, k] == 0:
                 continue
-            _look_there(first, step % rules.column, shift[column, k], codes, reveal, view, rules, there[k])
+            _look_there(first, step % rules.column, shift[column, k], memory, view, rules, there[k])
             counts = _compare(own, there[k])
             hidden[:] = view.bias
             for trait in range(traits.shape[2]):
@@ -170,32 +139,19 @@ def _sense(code: int) -> int:
 
 
 @njit(**FLAGS)
-def _look(
-    first: int, position: int, codes: np.ndarray, reveal: np.ndarray, view: _View, rules: _Rules, seen: np.ndarray
-) -> None:
-    """Codes u8 [M] that a node sees around it, as `FractalModel.look_at`."""
-    for m in range(len(seen)):
-        at = first + view.offsets[m]
-        parted = view.differs[position, m]
-        shown_by_mask = rules.masked and not rules.is_ar[parted]
-        veiled = reveal[at] > parted if shown_by_mask else view.follows[position, m]
-        seen[m] = UNKNOWN if veiled and not (rules.conditioning and codes[at] >= GIVEN) else codes[at]
-
-
-@njit(**FLAGS)
 def _look_there(
     first: int,
     inside: int,
     shift: int,
-    codes: np.ndarray,
-    reveal: np.ndarray,
+    memory: Memory,
     view: _View,
-    rules: _Rules,
+    rules: Rules,
     seen: np.ndarray,
 ) -> None:
     """Codes u8 [M] around the place pointed to, of nodes that stand `inside` a column, as `Echo`."""
+    codes, reveal = memory
     for m in range(len(seen)):
-        at = first + shift + view.offsets[m]
+        at = first + shift + view.window.offsets[m]
         veiled = view.later[m] >= -inside - shift if rules.is_ar[0] else reveal[at] != 0
         seen[m] = UNKNOWN if veiled and not (rules.conditioning and codes[at] >= GIVEN) else codes[at]
 
