@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fractal_support import all_canvases, codes_of, follow, price, some_canvas, tiny
+from fractal_support import all_canvases, codes_of, follow, price, samples, some_canvas, tiny
 
 from varcli.pianoroll.bringing import Bringing
 from varcli.pianoroll.echo import find, find_in
@@ -176,3 +176,12 @@ def test_compiled_pointers_bring_what_pointers_bring(kinds: Any, conditioning: b
         echo = model.echoes[level.level](model, canvas, c[:, None], p[:, None], t[:, None], position[:, None])
         where = torch.stack([canvas.flat(c, p, t), p // h, t, position, p, c])
         torch.testing.assert_close(Bringing(model, level.level, canvas)(where), echo[:, 0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kinds", ["ar", "mar"])
+def test_a_sample_that_copies_is_the_same_alone_and_in_company(kinds: str):
+    # Others ask while it is in the midst of writing, which must not change what it knows of itself.
+    model = tiny(kinds, "8x4>2x2>1x1", 16, notes=True, velocity_bins=3, model=ECHO | {"tonality": True})
+    common: dict[str, Any] = {"num_samples": 3, "target_width": 20}
+    together = samples(model, batch_size=3, **common)
+    assert all(np.array_equal(a, b) for a, b in zip(samples(model, batch_size=1, **common), together, strict=True))
