@@ -51,11 +51,11 @@ class Bringing:
         """What is brought to nodes [N, D]; `where` i64 [6, N] are the facts of `Fixed`."""
         candidates = self._canvas.candidates
         assert candidates is not None
-        pointers = (
+        shift, traits, below = (
             x.flatten(0, 1).contiguous().numpy() for x in (candidates.shift, candidates.traits, candidates.below)
         )
         brought = torch.empty(where.shape[1], len(self._weight))
-        _bring(where.contiguous().numpy(), self._memory, *pointers, self._view, self._rules, brought.numpy())
+        _bring(where.contiguous().numpy(), self._memory, shift, traits, below, self._view, self._rules, brought.numpy())
         return brought @ self._weight
 
 
