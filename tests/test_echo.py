@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fractal_support import all_canvases, codes_of, follow, price, some_canvas, tiny
+from fractal_support import all_canvases, codes_of, follow, price, samples, some_canvas, tiny
 
+from varcli.pianoroll.bringing import Bringing
 from varcli.pianoroll.echo import find, find_in
-from varcli.pianoroll.fractal import Canvas, Draw
+from varcli.pianoroll.fractal import Canvas, Draw, Limits
 
 ECHO = {"echo": {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}}
 MLP = {"network": "mlp"}
@@ -154,3 +155,33 @@ def test_where_nothing_sounds_there_is_nothing_to_point_for():
     assert np.isfinite(price(model, np.zeros((1, 8, 12), np.uint8))).all()
     ar = tiny("ar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=ECHO)
     assert np.isfinite(price(ar, np.zeros((1, 8, 12), np.uint8))).all()
+
+
+@pytest.mark.parametrize("kinds", ["ar", "mar", ["ar", "mar", "mar"], ["mar", "ar", "ar"]])
+@pytest.mark.parametrize("conditioning", [True, False])
+def test_compiled_pointers_bring_what_pointers_bring(kinds: Any, conditioning: bool):
+    options = ECHO | {"conditioning": conditioning}
+    model = tiny(kinds, "4x2>2x2>1x1", 8, notes=True, model=options).requires_grad_(False)
+    rng = np.random.default_rng(0)
+    given = torch.from_numpy(rng.random((2, 8, 14)) < 0.1) if conditioning else None
+    codes = torch.from_numpy(np.stack([some_canvas(model, 14, seed=seed, density=0.5) for seed in range(2)]))
+    canvas = Canvas(model, codes, limits=Limits(given=given))
+    if canvas.reveal is not None:
+        canvas.reveal.copy_(torch.from_numpy(rng.choice(4, canvas.shape)))
+    model.point(canvas)
+    for level in model.level_models:
+        h, w = model.tree.shapes[min(level.level, 2)]
+        c, p, t = (torch.from_numpy(rng.integers(0, n, 40)) * size for n, size in ((2, 1), (8 // h, h), (14 // w, w)))
+        position = model.tree.position(level.level, p, t)
+        echo = model.echoes[level.level](model, canvas, c[:, None], p[:, None], t[:, None], position[:, None])
+        where = torch.stack([canvas.flat(c, p, t), p // h, t, position, p, c])
+        torch.testing.assert_close(Bringing(model, level.level, canvas)(where), echo[:, 0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kinds", ["ar", "mar"])
+def test_a_sample_that_copies_is_the_same_alone_and_in_company(kinds: str):
+    # Others ask while it is in the midst of writing, which must not change what it knows of itself.
+    model = tiny(kinds, "8x4>2x2>1x1", 16, notes=True, velocity_bins=3, model=ECHO | {"tonality": True})
+    common: dict[str, Any] = {"num_samples": 3, "target_width": 20}
+    together = samples(model, batch_size=3, **common)
+    assert all(np.array_equal(a, b) for a, b in zip(samples(model, batch_size=1, **common), together, strict=True))

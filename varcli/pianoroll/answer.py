@@ -76,6 +76,19 @@ class Answerer:
             kept = ahead[network.level] if keeps else 0
             size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], kept, dtype)
             self._tables.append(Tables(model, network, size))
+        self._looking, self._bringing = [], []
+        if model.device.type == "cpu":
+            self._compile()
+
+    def _compile(self) -> None:
+        from varcli.pianoroll.bringing import Bringing  # numba is slow to import
+        from varcli.pianoroll.looking import Looking
+
+        for tables in self._tables:
+            network, past_only = tables.network, self._past_only(tables)
+            self._looking.append(Looking(self.model, network, self.canvas, tables.seeing, past_only=past_only))
+            if len(self.model.echoes):
+                self._bringing.append(Bringing(self.model, network.level, self.canvas))
 
     def __call__(self, level: int, asks: list[Ask]) -> list[Answer]:
         """Answer questions about families of one level."""
@@ -85,13 +98,12 @@ class Answerer:
         wanted = _wanted(asks, m).to(tokens.device) if asks[0].wanted is not None and not tables.ahead else None
         if wanted is not None and tables.stack is None:
             tokens, where, state = tokens.index_select(0, wanted), where.index_select(1, wanted), state[wanted]
-        codes = self._look(tables, where)
-        x = tables.seeing(codes).add_(tokens).add_(tables.state.index_select(0, state))
+        codes, x = self._look(tables, where)
+        x.add_(tokens).add_(tables.state.index_select(0, state))
         if level == 0 and tables.network.hear is not None:
-            self.canvas.heard_rows = rotations(self.canvas.heard(self.model))
-            x.add_(tables.network.hear(self.canvas.heard_rows.index_select(0, where[6])))
+            x.add_(tables.network.hear(self._listen(asks).index_select(0, where[6])))
         if len(self.model.echoes) or tables.network.voices is not None:
-            x.add_(self._more(tables.network, where.unflatten(1, (len(asks), -1))).flatten(0, 1))
+            self._add_more(x, tables.network, where, asks)
         hidden = self._run(tables, x, asks, starts, m, wanted)
         if tables.network.is_value:
             logits = tables.decide_value(hidden, where[1], codes, where[2])
@@ -167,25 +179,56 @@ class Answerer:
                 tokens.add_(network.hear(F.embedding(where[6], self.canvas.heard_rows)))
         return tokens, where
 
-    def _look(self, tables: Tables, where: Tensor) -> Tensor:
-        """Windows of cell codes u8 [M, W]; where only the past is written so far, nothing needs to be hidden."""
+    def _look(self, tables: Tables, where: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows of cell codes u8 [M, W], and what they say [M, D]."""
         network = tables.network
-        if self.model.masked or not (tables.ahead or network.is_value):
-            return self.model.look_at(network, self.canvas, where[0], where[3])
-        index = where[0][:, None] + self.canvas.flat_offsets(network)
-        return self.canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
+        if self._looking:
+            return self._looking[network.level](where)
+        if not self._past_only(tables):
+            codes = self.model.look_at(network, self.canvas, where[0], where[3])
+        else:
+            index = where[0][:, None] + self.canvas.flat_offsets(network)
+            codes = self.canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
+        return codes, tables.seeing(codes)
 
-    def _more(self, network: LevelModel, where: Tensor) -> Tensor:
-        """What pointers and voices add [R, m, D]; what they know of the canvas is brought up to date first."""
-        nodes = Parents(where[5], where[4], where[2], None, self._no_weight)
+    def _past_only(self, tables: Tables) -> bool:
+        """Whether nothing but the past is written when a level looks, so that nothing needs to be hidden."""
+        return not self.model.masked and (tables.ahead > 0 or tables.network.is_value)
+
+    def _some(self, asks: list[Ask]) -> list[int] | None:
+        """Sheets that ask, None if all do. What others know of their canvases stays as it was when they asked last:
+        it must not depend on who else asks while they are in the midst of writing."""
+        return None if len(asks) == self.canvas.shape[0] else [ask.family.sheet.row for ask in asks]
+
+    def _listen(self, asks: list[Ask]) -> Tensor:
+        """Rows of what is heard, brought up to date for the sheets that ask."""
+        sheets, rows = self._some(asks), self.canvas.heard_rows
+        if sheets is None or rows is None:
+            rows = self.canvas.heard_rows = rotations(self.canvas.heard(self.model))
+        else:
+            new = rotations(self.canvas.heard(self.model, sheets))
+            rows.view(self.canvas.shape[0], -1, rows.shape[1])[sheets] = new.view(len(sheets), -1, rows.shape[1])
+        return rows
+
+    def _add_more(self, x_MD: Tensor, network: LevelModel, where: Tensor, asks: list[Ask]) -> None:
+        """Add what pointers and voices say; what they know of the canvas is brought up to date first."""
+        _, _, t, _, p, c = (fact.unflatten(0, (len(asks), -1)) for fact in where[:6])
+        nodes = Parents(c, p, t, None, self._no_weight)
         if network.level == 0:
-            self.model.point(self.canvas)
+            self.model.point(self.canvas, self._some(asks))
         else:
             self.model.point_again(self.canvas, nodes)
-        self.canvas.forget_voices()
-        more = self.model.more(network, self.canvas, nodes)
-        assert more is not None
-        return more
+        if network.voices is not None:
+            self.canvas.forget_voices()
+        if not self._bringing:
+            more = self.model.more(network, self.canvas, nodes)
+            assert more is not None
+            x_MD.add_(more.flatten(0, 1))
+            return
+        x_MD.add_(self._bringing[network.level](where))
+        voices = self.model.count(network, self.canvas, nodes)
+        if voices is not None:
+            x_MD.add_(voices.flatten(0, 1))
 
     def _run(
         self, tables: Tables, x_MD: Tensor, asks: list[Ask], starts: list[int], m: int, wanted: Tensor | None

@@ -81,20 +81,24 @@ class Canvas:
             self._offsets[view] = (view.offsets[:, 0] * self.shape[2] + view.offsets[:, 1]).int()
         return self._offsets[view]
 
-    def known_at_top(self, model: "FractalModel") -> Tensor:
+    def known_at_top(self, model: "FractalModel", sheets: list[int] | None = None) -> Tensor:
         """Cells u8 [B, P, K] that all of level 0 may know: the codes themselves if its order says what is past (the
-        caller looks at whole columns before its own), else those that are unmasked or given; the others are UNKNOWN."""
-        if model.level_models[0].kind == "ar" or self.reveal is None:
-            return self.full
-        low_p, _, low_t, _ = model.margins
-        P, K = self.full.shape[1:]
-        shown = self.reveal[:, low_p : low_p + P, low_t : low_t + K] == 0
-        return self.full.masked_fill(~shown & (self.full < GIVEN), UNKNOWN)
+        caller looks at whole columns before its own), else those that are unmasked or given; the others are UNKNOWN.
 
-    def heard(self, model: "FractalModel") -> Tensor:
-        """What nodes of each column may know of the pitch classes (see tonality.heard)."""
-        B, P, _ = self.full.shape
-        known = self.known_at_top(model)
+        `sheets` are the canvases of the batch that are wanted (None: all)."""
+        full = self.full if sheets is None else self.full[sheets]
+        if model.level_models[0].kind == "ar" or self.reveal is None:
+            return full
+        low_p, _, low_t, _ = model.margins
+        P, K = full.shape[1:]
+        reveal = self.reveal[:, low_p : low_p + P, low_t : low_t + K]
+        shown = (reveal if sheets is None else reveal[sheets]) == 0
+        return full.masked_fill(~shown & (full < GIVEN), UNKNOWN)
+
+    def heard(self, model: "FractalModel", sheets: list[int] | None = None) -> Tensor:
+        """What nodes of each column may know of the pitch classes (see tonality.heard), of all canvases or `sheets`."""
+        known = self.known_at_top(model, sheets)
+        B, P, _ = known.shape
         in_order = model.level_models[0].kind == "ar"
         sounding = (plain(known) > 0).view(B, P, self.columns, -1)
         ahead = None

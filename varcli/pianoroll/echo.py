@@ -55,6 +55,11 @@ class Candidates:
         """The same on another device."""
         return Candidates(self.shift.to(device), self.traits.to(device), self.below.to(device))
 
+    def replace(self, canvases: list[int], found: "Candidates") -> None:
+        """Put what was found anew for some canvases in the place of what was."""
+        for old, new in ((self.shift, found.shift), (self.traits, found.traits), (self.below, found.below)):
+            old[canvases] = new
+
 
 def find_in(known_BPT: Tensor, config: ModelConfig) -> Candidates:
     """Candidates of canvases u8 [B, P, T] by what a model's config says; see `find`."""
@@ -111,9 +116,12 @@ def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, 
     metre = torch.stack([away % max(1, round(bar * bars)) == 0 for bars in METRE], -1).float()
     where = torch.stack([away.float().clamp(min=1).log2() / 8, (shift_BCK > 0).float()], -1)
     traits_BCKF = torch.cat([torch.cat(traits, 2), where, metre], -1) * (shift_BCK != 0)[..., None]
-    columns = torch.arange(B * C, device=codes.device)
-    below = agreement_below(known_BPK, shift_BCK.view(B * C, -1), columns, column, total=not past_only)
-    return Candidates(shift_BCK, traits_BCKF, below.view(B, C, *below.shape[1:]))
+    if past_only:
+        columns = torch.arange(B * C, device=codes.device)
+        below = agreement_below(known_BPK, shift_BCK.view(B * C, -1), columns, column).view(B, C, count, -1, 3)
+    else:
+        below = agreement_in_all(known_BPK, shift_BCK, column)
+    return Candidates(shift_BCK, traits_BCKF, below)
 
 
 def _agreement(pattern_BCX: Tensor, past_only: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,10 +157,26 @@ def _agreement(pattern_BCX: Tensor, past_only: bool) -> tuple[Tensor, Tensor, Te
     return slow, fast, run
 
 
-def agreement_below(known_BPK: Tensor, shift_QK: Tensor, columns_Q: Tensor, column: int, *, total: bool) -> Tensor:
+def agreement_in_all(known_BPK: Tensor, shift_BCK: Tensor, column: int) -> Tensor:
+    """Agreement of all columns with those they point to, in `Candidates.below`: every entry counts all rows there are.
+
+    As products of numbers, which are many times faster than sums of bools.
+    """
+    B, P, steps = known_BPK.shape
+    cells = known_BPK.view(B, P, -1, column).transpose(1, 2).flatten(2)
+    on, known = (plain(cells) > 0).float(), (cells != UNKNOWN).float()
+    both = on @ on.transpose(1, 2)
+    counts = torch.stack([both, on @ known.transpose(1, 2) - both, known @ on.transpose(1, 2) - both], -1)
+    away = torch.div(shift_BCK, column, rounding_mode="trunc")
+    source = torch.arange(steps // column, device=cells.device)[:, None] + away
+    found = counts.gather(2, source.long()[..., None].expand(-1, -1, -1, 3)) * (shift_BCK != 0)[..., None]
+    return found.clamp(max=255).to(torch.uint8)[:, :, :, None].repeat(1, 1, 1, -(-P // ROW) + 1, 1)
+
+
+def agreement_below(known_BPK: Tensor, shift_QK: Tensor, columns_Q: Tensor, column: int) -> Tensor:
     """Agreement of columns with those they point to, counted in rows of pitches, u8 [Q, K, rows + 1, 3].
 
-    Entry r counts all rows under r; with `total` every entry counts all there are. `columns_Q` are flat, b * C + c.
+    Entry r counts all rows under r. `columns_Q` are flat, b * C + c.
     """
     B, P, steps = known_BPK.shape
     C = steps // column
@@ -163,10 +187,7 @@ def agreement_below(known_BPK: Tensor, shift_QK: Tensor, columns_Q: Tensor, colu
     on, there_on = (plain(here) > 0) & known, (plain(there) > 0) & known
     counts = torch.stack([(on & there_on).sum(-1), (on & ~there_on).sum(-1), (there_on & ~on).sum(-1)], -1)
     counts = F.pad(counts, (0, 0, 0, -P % ROW)).unflatten(2, (-1, ROW)).sum(3)
-    running = F.pad(counts.cumsum(2), (0, 0, 1, 0))
-    if total:
-        running = running[:, :, -1:].expand_as(running)
-    return running.clamp(max=255).to(torch.uint8)
+    return F.pad(counts.cumsum(2), (0, 0, 1, 0)).clamp(max=255).to(torch.uint8)
 
 
 class Echo(View):

@@ -109,10 +109,17 @@ class FractalModel(nn.Module):
             veiled = veiled & (codes < GIVEN)
         return hide(codes, veiled)
 
-    def point(self, canvas: Canvas) -> None:
-        """Find where the columns of a canvas may copy from, by all that level 0 knows of it now."""
-        if len(self.echoes):
+    def point(self, canvas: Canvas, sheets: list[int] | None = None) -> None:
+        """Find where the columns of canvases may copy from, by all that level 0 knows of them now.
+
+        Of a batch only `sheets` are looked at anew (None: all), once all were.
+        """
+        if not len(self.echoes):
+            return
+        if sheets is None or canvas.candidates is None:
             canvas.candidates = find_in(canvas.known_at_top(self), self.config.model)
+        else:
+            canvas.candidates.replace(sheets, find_in(canvas.known_at_top(self, sheets), self.config.model))
 
     def point_again(self, canvas: Canvas, at_Nn: Parents) -> None:
         """Compare the columns of nodes anew with where they point, after cells were written in them.
@@ -124,22 +131,25 @@ class FractalModel(nn.Module):
             flat = (at_Nn.canvas[:, 0] * canvas.columns + at_Nn.step[:, 0]).long()
             found = canvas.candidates
             shift = found.shift.flatten(0, 1)[flat]
-            below = agreement_below(canvas.known_at_top(self), shift, flat, column, total=False)
+            below = agreement_below(canvas.known_at_top(self), shift, flat, column)
             found.below.flatten(0, 1)[flat] = below
 
     def more(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor | None:
         """What pointers and the count of voices add to nodes, [N, n, D], or None."""
-        x = None
-        c, p, t = at_Nn.canvas, at_Nn.pitch, at_Nn.step
+        x, voices = None, self.count(level, canvas, at_Nn)
         if len(self.echoes):
             echo = self.echoes[level.level]
             assert isinstance(echo, Echo)
+            c, p, t = at_Nn.canvas, at_Nn.pitch, at_Nn.step
             x = echo(self, canvas, c, p, t, self.tree.position(level.level, p, t))
-        if level.voices is not None:
-            below = canvas.voices().view(-1)[(c * (self.tree.pitches + 1) + p) * canvas.full.shape[2] + t]
-            voices = level.voices(below.clamp(max=MOST_VOICES).int())
-            x = voices if x is None else x + voices
-        return x
+        return x if voices is None else voices if x is None else x + voices
+
+    def count(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor | None:
+        """What the count of voices adds to nodes, [N, n, D], or None."""
+        if level.voices is None:
+            return None
+        first = (at_Nn.canvas * (self.tree.pitches + 1) + at_Nn.pitch) * canvas.full.shape[2] + at_Nn.step
+        return level.voices(canvas.voices().view(-1)[first].clamp(max=MOST_VOICES).int())
 
     def walk(
         self,

@@ -20,7 +20,11 @@ LEAST_WORK = 50_000
 
 
 class Seeing:
-    """The first linear map of a level, for windows without gradients."""
+    """The first linear map of a level, for windows without gradients.
+
+    Its weights are `rows` [W * C, D] for the channels `heard` [256, C], a product for those `known` (None: that is no
+    channel), and a bias.
+    """
 
     def __init__(self, level: LevelModel, dtype: torch.dtype = torch.float32) -> None:
         """The product over the whole window is of `dtype`."""
@@ -28,28 +32,33 @@ class Seeing:
         weight_WCD = level.see.weight.detach().t().unflatten(0, (-1, level.channels.shape[1]))
         silence = level.channels[0] != 0
         assert int(silence.sum()) <= 1
-        self._heard = level.channels[:, ~silence].contiguous()
-        self._rows = weight_WCD[:, ~silence].flatten(0, 1).contiguous()
-        self._bias = level.see.bias.detach()
+        self.heard = level.channels[:, ~silence].contiguous()
+        self.rows = weight_WCD[:, ~silence].flatten(0, 1).contiguous()
+        self.bias = level.see.bias.detach()
         known = weight_WCD[:, silence].flatten(0, 1).t()
-        self._known = PackedLinear(known, self._bias, dtype=dtype) if silence.any() else None
-        self._channel = torch.arange(self._heard.shape[1], device=self._rows.device)
+        self.known = PackedLinear(known, self.bias, dtype=dtype) if silence.any() else None
+        self._channel = torch.arange(self.heard.shape[1], device=self.rows.device)
 
     def __call__(self, codes_MW: Tensor) -> Tensor:
         """Embed windows of codes u8 [M, W] (UNKNOWN where hidden) to [M, D]; the same as `LevelModel.look`."""
         M, W = codes_MW.shape
-        if M * W * len(self._bias) < LEAST_WORK:
+        if M * W * len(self.bias) < LEAST_WORK:
             return self._level.see(lookup(codes_MW, self._level.channels).flatten(-2))
         # Codes 0 and UNKNOWN say nothing in these channels; one more makes them 1 and 0.
-        at = ((codes_MW + 1).view(-1) > 1 if self._known is not None else codes_MW.view(-1)).nonzero().view(-1)
+        at = ((codes_MW + 1).view(-1) > 1 if self.known is not None else codes_MW.view(-1)).nonzero().view(-1)
         if len(at) > MOST_SOUNDING * M * W:
             return self._level.see(lookup(codes_MW, self._level.channels).flatten(-2))
         C = len(self._channel)
-        parts = self._heard.index_select(0, codes_MW.view(-1).index_select(0, at).int())
+        parts = self.heard.index_select(0, codes_MW.view(-1).index_select(0, at).int())
         index = (at.remainder(W) * C)[:, None] + self._channel
         first = torch.searchsorted(at, torch.arange(0, M * W, W, device=at.device)) * C
-        sounding = F.embedding_bag(index.view(-1), self._rows, first, mode="sum", per_sample_weights=parts.view(-1))
-        if self._known is None:
-            return sounding.add_(self._bias)
+        sounding = F.embedding_bag(index.view(-1), self.rows, first, mode="sum", per_sample_weights=parts.view(-1))
+        return self.add_known(sounding.add_(self.bias) if self.known is None else sounding, codes_MW)
+
+    def add_known(self, sounding: Tensor, codes_MW: Tensor) -> Tensor:
+        """Add what cells say by being known, where that is a channel, and with it the bias."""
+        if self.known is None:
+            return sounding
+        M, W = codes_MW.shape
         known = torch.ne(codes_MW, UNKNOWN, out=sounding.new_empty(M, W, dtype=self._dtype))
-        return sounding.add_(self._known(known))
+        return sounding.add_(self.known(known))
