@@ -18,9 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+import tomli_w
 from emitter_sets import LAWS, SIZE_PX, Law, make_set
 from emitters import write_set
 from support import print_table, run
+
+from varcli.emitters.acquisition import simulate_stack
+from varcli.emitters.acquisition_config import MoleculesConfig, StackConfig
 
 _SEED = 1
 _FOLDER = Path(__file__).parent
@@ -81,16 +85,15 @@ def density_row(options: argparse.Namespace, density: float, extra: list[str]) -
 
 
 def side_row(options: argparse.Namespace, side: int, extra: list[str]) -> list[str]:
-    """Frames of another size at 0.5 emitters per µm², made of independent frames side by side."""
+    """Frames of another size at 0.5 emitters per µm², as many pixels in all."""
     folder = options.folder / f"side{side}"
-    pieces = -(-side // SIZE_PX)
+    folder.mkdir(parents=True, exist_ok=True)
     frames = max(16, round(options.frames * (SIZE_PX / side) ** 2))
-    law = replace(LAWS["classical/scmos_d0.5"], frames=frames * pieces**2)
-    write_set(replace(law, frames=8), _SEED, folder)
-    counts, _ = make_set(law, _SEED)
-    mosaic = counts.reshape(frames, pieces, pieces, SIZE_PX, SIZE_PX).transpose(0, 1, 3, 2, 4)
-    mosaic = mosaic.reshape(frames, pieces * SIZE_PX, pieces * SIZE_PX)[:, :side, :side]
-    tifffile.imwrite(folder / "stack.tif", np.ascontiguousarray(mosaic), photometric="minisblack")
+    config = StackConfig(frames=frames, height=side, width=side, molecules=MoleculesConfig(on_frames=0.0))
+    parts = [part for part, _ in simulate_stack(config, _SEED)]
+    tifffile.imwrite(folder / "stack.tif", np.concatenate(parts), photometric="minisblack")
+    camera = config.camera.model_dump(exclude_none=True)
+    (folder / "camera.toml").write_text(tomli_w.dumps({"camera": camera}))
     speed = super_resolve(folder, folder / "stack.tif", extra)["frames_per_second"]
     return [f"{side}²", f"{speed:.1f}", f"{speed * side**2 / 1e6:.3f}"]
 
