@@ -8,16 +8,17 @@ import torch
 from fractal_support import all_canvases, codes_of, follow, price, samples, some_canvas, tiny
 
 from varcli.pianoroll.bringing import Bringing
-from varcli.pianoroll.echo import find, find_in
+from varcli.pianoroll.echo import Sides, find, find_in
 from varcli.pianoroll.fractal import Canvas, Draw, Limits
+from varcli.pianoroll.level import GIVEN
 
 ECHO = {"echo": {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}}
 MLP = {"network": "mlp"}
 
 
-def found(cells: np.ndarray, *, column: int = 1, count: int = 4, past_only: bool = True) -> Any:
+def found(cells: np.ndarray, *, column: int = 1, count: int = 4, sides: Sides = "past") -> Any:
     known = torch.from_numpy(cells)[None]
-    return find(known, column=column, count=count, bar=4, binary=True, past_only=past_only)
+    return find(known, column=column, count=count, bar=4, binary=True, sides=sides)
 
 
 def melody(*pitches: int) -> np.ndarray:
@@ -45,20 +46,32 @@ def test_columns_point_only_back_where_only_the_past_is_known():
 
 
 def test_columns_point_both_ways_where_both_sides_are_known():
-    shift = found(melody(0, 1, 2, 3, 0, 1, 2, 3), past_only=False).shift[0]
+    shift = found(melody(0, 1, 2, 3, 0, 1, 2, 3), sides="both").shift[0]
     assert shift[1, 0] == 4
     assert shift[5, 0] == -4
 
 
-@pytest.mark.parametrize("past_only", [True, False])
-def test_what_comes_later_does_not_move_a_pointer_to_the_past(past_only: bool):
+@pytest.mark.parametrize("sides", ["past", "given", "both"])
+def test_what_comes_later_does_not_move_a_pointer_to_the_past(sides: Sides):
     rng = np.random.default_rng(1)
     cells = (rng.random((8, 16)) < 0.3).astype(np.uint8)
     other = cells.copy()
     other[:, 10:] = rng.random((8, 6)) < 0.5
-    a, b = found(cells, past_only=past_only), found(other, past_only=past_only)
+    a, b = found(cells, sides=sides), found(other, sides=sides)
     same = all(torch.equal(getattr(a, name)[:, :10], getattr(b, name)[:, :10]) for name in ("shift", "traits", "below"))
-    assert same == past_only
+    assert same == (sides != "both")
+
+
+def test_what_is_given_later_is_pointed_to_and_compared():
+    cells = melody(0, 1, 2, 7, 6, 5, 3, 0, 1, 4, 6, 5)
+    cells[:, 7:] |= GIVEN
+    alone = found(cells[:, :4], sides="given").shift[0, 3]
+    assert (alone <= 0).all()
+    assert found(cells, sides="given").shift[0, 2, 0] == 9 - 2  # after 0, 1: there too, and later
+    around = melody(7, 0, 3, 7, 2, 3, 7, 1, 3)
+    around[:, 8:] |= GIVEN
+    by_the_past = found(around[:, :8], sides="given", count=2)
+    assert found(around, sides="given", count=2).traits[0, 7, 0, 0] > by_the_past.traits[0, 7, 0, 0]
 
 
 SHAPES = [

@@ -152,7 +152,7 @@ def _look_there(
     codes, reveal = memory
     for m in range(len(seen)):
         at = first + shift + view.window.offsets[m]
-        veiled = view.later[m] >= -inside - shift if rules.is_ar[0] else reveal[at] != 0
+        veiled = view.later[m] >= -inside - shift if rules.in_order else reveal[at] != 0
         seen[m] = UNKNOWN if veiled and not (rules.conditioning and codes[at] >= GIVEN) else codes[at]
 
 

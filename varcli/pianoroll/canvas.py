@@ -39,11 +39,18 @@ class Canvas:
     """Cell codes u8 [B, P, T] inside a margin wide enough for every window, and where cells lie in the flat memory.
 
     `steps_B` [B] says how long each canvas really is; what lies beyond is padding and never asked about.
-    `reveal` u8 of the same size holds the masked level that shows a cell (NEVER if none does). Given cells carry GIVEN.
+    `reveal` u8 of the same size holds the masked level that shows a cell (NEVER if none does); None where scan order
+    says it: in AR models, and while a masked one is walked `in_order`. Given cells carry GIVEN.
     """
 
     def __init__(
-        self, model: "FractalModel", codes_BPT: Tensor, steps_B: Tensor | None = None, limits: Limits | None = None
+        self,
+        model: "FractalModel",
+        codes_BPT: Tensor,
+        steps_B: Tensor | None = None,
+        limits: Limits | None = None,
+        *,
+        in_order: bool = False,
     ) -> None:
         B, P, T = codes_BPT.shape
         low_p, high_p, low_t, high_t = model.margins
@@ -55,7 +62,8 @@ class Canvas:
         self.codes = codes_BPT.new_full(self.shape, UNKNOWN if model.masked else 0)
         self.inner = self.codes[:, low_p : low_p + P, low_t : low_t + T]
         self.full = self.codes[:, low_p : low_p + P, low_t : low_t + width]
-        self.reveal = torch.full_like(self.codes, NEVER) if model.masked else None
+        self.reveal = torch.full_like(self.codes, NEVER) if model.masked and not in_order else None
+        self.in_order = in_order or model.level_models[0].kind == "ar"  # level 0 knows the columns before its own
         self.counts_heard: Tensor | None = None
         self.heard_rows: Tensor | None = None
         self.candidates: Candidates | None = None
@@ -87,7 +95,7 @@ class Canvas:
 
         `sheets` are the canvases of the batch that are wanted (None: all)."""
         full = self.full if sheets is None else self.full[sheets]
-        if model.level_models[0].kind == "ar" or self.reveal is None:
+        if self.in_order or self.reveal is None:
             return full
         low_p, _, low_t, _ = model.margins
         P, K = full.shape[1:]
@@ -99,12 +107,11 @@ class Canvas:
         """What nodes of each column may know of the pitch classes (see tonality.heard), of all canvases or `sheets`."""
         known = self.known_at_top(model, sheets)
         B, P, _ = known.shape
-        in_order = model.level_models[0].kind == "ar"
         sounding = (plain(known) > 0).view(B, P, self.columns, -1)
         ahead = None
-        if in_order and model.config.model.conditioning:
+        if self.in_order and model.config.model.conditioning:
             ahead = sounding & ((known >= GIVEN) & (known < UNKNOWN)).view_as(sounding)
-        return heard(sounding, past_only=in_order, ahead=ahead)
+        return heard(sounding, past_only=self.in_order, ahead=ahead)
 
     def voices(self) -> Tensor:
         """How many cells sound below each pitch at each step, u8 [B, P + 1, K]."""

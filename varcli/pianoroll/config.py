@@ -180,6 +180,12 @@ class DataConfig(Section):
         default=0, ge=0, le=24, description="Largest upward transposition in training, semitones."
     )
     crop_steps: int = Field(default=256, ge=1, description="Steps in a training crop.")
+    holes_share: float = Field(
+        default=0.2,
+        ge=0,
+        le=0.7,
+        description="Share of training crops of which all but some holes is given, for models with conditioning.",
+    )
 
 
 class SampleConfig(Section):

@@ -56,6 +56,7 @@ class Draw:
     `top` caps the nodes of a stateless level 0. `known_share` in [0, 1), if given, takes the place of the uniform
     number that says how much of level 0 is known, so that who scores canvases one by one can spread it evenly.
     `in_order` is the share of masked families whose known children are the first ones in scan order, not random ones.
+    `scan` walks masked levels as AR ones: every child knows all before it; for models that are `scannable`.
     """
 
     generator: torch.Generator
@@ -63,6 +64,7 @@ class Draw:
     top: int | None = None
     known_share: float | None = None
     in_order: float = 0.0
+    scan: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,11 @@ class Rules:
     scale: Tensor
 
 
-def in_order(occupied: Tensor, can: Tensor, must: Tensor | None, *, top: bool) -> Rules:
-    """AR: every child that can be occupied is visited; the last one of a parent that had none so far is forced."""
+def in_order(occupied: Tensor, can: Tensor, must: Tensor | None, *, top: bool, is_masked: bool = False) -> Rules:
+    """AR: every child that can be occupied is visited; the last one of a parent that had none so far is forced.
+
+    A child's state says whether the one before it is occupied, or, if `is_masked`, that it is masked itself.
+    """
     n = can.shape[1]
     after = torch.cumsum(occupied.int(), 1) - occupied.int()
     last = n - 1 - can.flip(1).int().argmax(1, keepdim=True)
@@ -89,6 +94,8 @@ def in_order(occupied: Tensor, can: Tensor, must: Tensor | None, *, top: bool) -
     state = torch.where(occupied, STATE_OCCUPIED, STATE_EMPTY).roll(1, 1)
     state[:, 0] = STATE_START
     free = can if must is None else can & ~must
+    if is_masked:
+        state = torch.where(occupied, STATE_OCCUPIED, STATE_EMPTY).masked_fill(free, STATE_MASKED)
     return Rules(can, free, torch.zeros_like(can) if top else forced, state, torch.ones_like(can[:, :1]).float())
 
 

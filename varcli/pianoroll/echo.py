@@ -8,7 +8,7 @@ Shapes: B canvases, P pitches, C columns of level 0, w steps of a column, K cand
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ REACH = 16
 LONGEST_RUN = 32
 SLOW, FAST = 0.85, 0.5
 """How much less each further column counts, in the long and in the short view."""
+Sides = Literal["past", "given", "both"]
 METRE = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 """Bars of which a distance may be a multiple."""
 TRAITS = 5 + len(METRE)
@@ -61,16 +62,20 @@ class Candidates:
             old[canvases] = new
 
 
-def find_in(known_BPT: Tensor, config: ModelConfig) -> Candidates:
-    """Candidates of canvases u8 [B, P, T] by what a model's config says; see `find`."""
+def find_in(known_BPT: Tensor, config: ModelConfig, *, in_order: bool | None = None) -> Candidates:
+    """Candidates of canvases u8 [B, P, T] by what a model's config says; see `find`.
+
+    `in_order`, level 0 knows the columns before its own; None: if it is autoregressive.
+    """
     column = parse_shape(str(config.levels[0].shape))[1]
+    is_ar = config.levels[0].kind == "ar"
     return find(
         F.pad(known_BPT, (0, -known_BPT.shape[2] % column)),
         column=column,
         count=config.echo.candidates,
         bar=config.steps_per_bar,
         binary=config.vocabulary == "binary",
-        past_only=config.levels[0].kind == "ar",
+        sides="past" if is_ar else "given" if in_order else "both",
     )
 
 
@@ -86,23 +91,29 @@ def pad_candidates(parts: list[Candidates], steps: int, config: ModelConfig) -> 
     return Candidates(padded("shift"), padded("traits").float(), padded("below"))
 
 
-def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, past_only: bool) -> Candidates:
+def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, sides: Sides) -> Candidates:
     """Candidates for every column of codes u8 [B, P, C * w] (UNKNOWN where nothing is known).
 
-    With `past_only` a column points back, and is compared by what comes before it and before there; else it points
-    anywhere, and both sides count.
+    Of the "past", a column points back, and is compared by what comes before it and before there. Of the past and what
+    is "given" beforehand, it points to given columns after it too, and what is given after it is compared as well. Of
+    "both" sides it points anywhere, and all that is known counts.
     """
     B, P, steps = known_BPK.shape
     codes = plain(known_BPK)
     pattern = (codes > (0 if binary else 1)).view(B, P, -1, column).transpose(1, 2).flatten(2).float()
-    slow, fast, run = _agreement(pattern, past_only)
     C = steps // column
     place = torch.arange(C, device=codes.device)
     distance = place[:, None] - place
-    allowed = distance > 0 if past_only else distance != 0
+    allowed = distance != 0 if sides == "both" else distance > 0
+    if sides == "given":
+        given = ((known_BPK >= GIVEN) & (known_BPK != UNKNOWN)).view(B, P, -1, column).transpose(1, 2).flatten(2)
+        allowed = allowed | ((distance < 0) & given.any(2)[:, None])
+        slow, fast, run = _agreement_with_given(pattern, given)
+    else:
+        slow, fast, run = _agreement(pattern, sides == "past")
     recent = distance.abs() * -1e-5
     shift, traits = [], []
-    exact = min(count // 2, C) if past_only else 0
+    exact = 0 if sides == "both" else min(count // 2, C)
     taken = ~allowed.expand(B, C, C)
     for number, score in ((exact, run + 0.02 * slow), (count - exact, slow)):
         best = (score + recent).masked_fill(taken, float("-inf")).topk(min(number, C), -1)
@@ -116,45 +127,93 @@ def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, 
     metre = torch.stack([away % max(1, round(bar * bars)) == 0 for bars in METRE], -1).float()
     where = torch.stack([away.float().clamp(min=1).log2() / 8, (shift_BCK > 0).float()], -1)
     traits_BCKF = torch.cat([torch.cat(traits, 2), where, metre], -1) * (shift_BCK != 0)[..., None]
-    if past_only:
+    if sides == "both":
+        below = agreement_in_all(known_BPK, shift_BCK, column)
+    else:
         columns = torch.arange(B * C, device=codes.device)
         below = agreement_below(known_BPK, shift_BCK.view(B * C, -1), columns, column).view(B, C, count, -1, 3)
-    else:
-        below = agreement_in_all(known_BPK, shift_BCK, column)
     return Candidates(shift_BCK, traits_BCKF, below)
+
+
+def _alike(one_BCX: Tensor, other_BCX: Tensor, empty: float) -> tuple[Tensor, Tensor]:
+    """How alike two patterns are (Dice's coefficient; `empty` where both are), and whether they are equal, [B, C, C].
+
+    Two empty columns agree a little where that is known; where empty may mean unknown, it says nothing.
+    """
+    joint = one_BCX @ other_BCX.transpose(1, 2)
+    both = one_BCX.sum(-1)[:, :, None] + other_BCX.sum(-1)[:, None]
+    return torch.where(both > 0, 2 * joint / both.clamp(min=1), empty), 2 * joint == both
 
 
 def _agreement(pattern_BCX: Tensor, past_only: bool) -> tuple[Tensor, Tensor, Tensor]:
     """How well the surroundings of two columns agree, f32 [B, C, C] each: in the long view, in the short, and how many
     columns on end are equal (only of the past)."""
-    joint = pattern_BCX @ pattern_BCX.transpose(1, 2)
-    count = pattern_BCX.sum(-1)
-    both = count[:, :, None] + count[:, None]
-    # Two empty columns agree a little where that is known; where empty may mean unknown, it says nothing.
-    alike = torch.where(both > 0, 2 * joint / both.clamp(min=1), 0.25 if past_only else 0.0)
-    equal = (2 * joint == both).float()
-    slow, fast, run = (torch.zeros_like(alike) for _ in range(3))
-    on_end = torch.ones_like(alike)
-    C = alike.shape[1]
-    for j in range(1, min(max(REACH, LONGEST_RUN), C - 1) + 1):
-        here, there = (
-            (slice(None), slice(j, None), slice(j, None)),
-            (slice(None), slice(None, C - j), slice(None, C - j)),
-        )
-        if j <= REACH:
-            slow[here] += SLOW ** (j - 1) * alike[there]
-            fast[here] += FAST ** (j - 1) * alike[there]
-            if not past_only:
-                slow[there] += SLOW ** (j - 1) * alike[here]
-                fast[there] += FAST ** (j - 1) * alike[here]
-        if past_only:
-            on_end[here] *= equal[there]
-            on_end[:, :j] = 0
-            on_end[:, :, :j] = 0
-            run += on_end
+    alike, same = _alike(pattern_BCX, pattern_BCX, 0.25 if past_only else 0.0)
+    sums = _Agreement(alike)
+    for j in sums.lags():
+        sums.look_back(j, alike, same if past_only else torch.zeros_like(same))
+        if not past_only:
+            sums.look_ahead(j, alike)
     if not past_only:
-        slow, fast = slow + alike, fast + alike
-    return slow, fast, run
+        sums.add(slice(None), slice(None), alike, 1.0, 1.0)
+    return sums.slow, sums.fast, sums.run
+
+
+def _agreement_with_given(pattern_BCX: Tensor, given_BCX: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for columns that know all before them, and of themselves and what comes after what is given.
+
+    Whether a column d is known to column c as a whole, or as far as it is given, hangs on which comes first.
+    """
+    given_pattern = pattern_BCX * given_BCX
+    whole = given_BCX.all(2)[:, None]
+    full_full, same = _alike(pattern_BCX, pattern_BCX, 0.25)
+    full_given, same_given = _alike(pattern_BCX, given_pattern, 0.0)
+    given_full, _ = _alike(given_pattern, pattern_BCX, 0.0)
+    given_given, _ = _alike(given_pattern, given_pattern, 0.0)
+    place = torch.arange(pattern_BCX.shape[1], device=pattern_BCX.device)
+    ahead = place[None] - place[:, None]  # how far the second column is ahead of the first
+    sums = _Agreement(full_full)
+    for j in sums.lags():
+        past = ahead < j
+        same_back = torch.where(past, same, same_given & whole)
+        sums.look_back(j, torch.where(past, full_full, full_given), same_back)
+        sums.look_ahead(j, torch.where(ahead < -j, given_full, given_given))
+    own = torch.where(ahead < 0, given_full, given_given)
+    sums.add(slice(None), slice(None), own, 1.0, 1.0)
+    return sums.slow, sums.fast, sums.run
+
+
+class _Agreement:
+    """Sums of how alike columns around two columns are, f32 [B, C, C]: `slow`, `fast`, and equal ones on end, `run`."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.slow, self.fast, self.run = (torch.zeros_like(like) for _ in range(3))
+        self._on_end = torch.ones_like(like)
+        self._columns = like.shape[1]
+
+    def lags(self) -> range:
+        """Columns away to look at, from the nearest on."""
+        return range(1, min(max(REACH, LONGEST_RUN), self._columns - 1) + 1)
+
+    def add(self, to: slice, source: slice, alike: Tensor, slow: float, fast: float) -> None:
+        """Add what is alike at the columns `source`, weighted, to the columns `to`."""
+        self.slow[:, to, to] += slow * alike[:, source, source]
+        self.fast[:, to, to] += fast * alike[:, source, source]
+
+    def look_back(self, j: int, alike: Tensor, same: Tensor) -> None:
+        """Take the columns j before into account."""
+        here, there = slice(j, None), slice(None, self._columns - j)
+        if j <= REACH:
+            self.add(here, there, alike, SLOW ** (j - 1), FAST ** (j - 1))
+        self._on_end[:, here, here] *= same[:, there, there]
+        self._on_end[:, :j] = 0
+        self._on_end[:, :, :j] = 0
+        self.run += self._on_end
+
+    def look_ahead(self, j: int, alike: Tensor) -> None:
+        """Take the columns j after into account."""
+        if j <= REACH:
+            self.add(slice(None, self._columns - j), slice(j, None), alike, SLOW ** (j - 1), FAST ** (j - 1))
 
 
 def agreement_in_all(known_BPK: Tensor, shift_BCK: Tensor, column: int) -> Tensor:
@@ -183,6 +242,8 @@ def agreement_below(known_BPK: Tensor, shift_QK: Tensor, columns_Q: Tensor, colu
     cells = known_BPK.view(B, P, C, column).transpose(1, 2).reshape(B * C, P, column)
     source = columns_Q[:, None] + torch.div(shift_QK, column, rounding_mode="trunc")
     here, there = cells[columns_Q][:, None], cells[source]
+    ahead = (shift_QK > 0)[..., None, None]  # of what comes after, no more than what is given is known
+    there = there.masked_fill(ahead & (there < GIVEN), UNKNOWN)
     known = (here != UNKNOWN) & (there != UNKNOWN) & (shift_QK != 0)[..., None, None]
     on, there_on = (plain(here) > 0) & known, (plain(there) > 0) & known
     counts = torch.stack([(on & there_on).sum(-1), (on & ~there_on).sum(-1), (there_on & ~on).sum(-1)], -1)
@@ -247,7 +308,7 @@ class Echo(View):
         """Codes u8 [N, n, K, M] at the places pointed to; UNKNOWN what level 0 of this column may not know."""
         index = (first_Nn[..., None] + shift_NnK)[..., None] + canvas.flat_offsets(self)
         codes = canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
-        if model.level_models[0].kind == "ar":
+        if canvas.in_order:
             # A cell is past if it lies left of the node's column; a pointer that points nowhere shows nothing.
             left = -(t_Nn % self.column)[..., None] - shift_NnK
             left = left.masked_fill(shift_NnK == 0, -FAR).clamp(-FAR, FAR).to(torch.int16)

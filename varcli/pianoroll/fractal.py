@@ -52,6 +52,7 @@ class FractalModel(nn.Module):
         self.levels = nn.ModuleList(levels)
         self.echoes = nn.ModuleList(echoes)
         self.masked = any(level.kind == "mar" for level in config.model.levels)
+        self.scannable = self.masked and all(x.network == "mlp" for x in config.model.levels if x.kind == "mar")
         self.mixed = self.masked and any(level.kind == "ar" for level in config.model.levels)
         is_ar = torch.tensor([level.kind == "ar" for level in config.model.levels])
         self.register_buffer("is_ar", is_ar, persistent=False)
@@ -83,7 +84,7 @@ class FractalModel(nn.Module):
     def settled_rows(self, pitch: Tensor) -> Tensor:
         """How many rows of its column a node at `pitch` knows to be complete below it (column-major AR level 0)."""
         h, w = self.tree.shapes[0]
-        return pitch if w == 1 else pitch // h * h
+        return pitch if w == 1 and self.level_models[0].kind == "ar" else pitch // h * h
 
     def windows(self, level: View, canvas: Canvas, at_Nn: Parents) -> Tensor:
         """Codes u8 [N, n, W] that nodes see, UNKNOWN where scan order or masks hide them."""
@@ -117,9 +118,10 @@ class FractalModel(nn.Module):
         if not len(self.echoes):
             return
         if sheets is None or canvas.candidates is None:
-            canvas.candidates = find_in(canvas.known_at_top(self), self.config.model)
+            canvas.candidates = find_in(canvas.known_at_top(self), self.config.model, in_order=canvas.in_order)
         else:
-            canvas.candidates.replace(sheets, find_in(canvas.known_at_top(self, sheets), self.config.model))
+            known = canvas.known_at_top(self, sheets)
+            canvas.candidates.replace(sheets, find_in(known, self.config.model, in_order=canvas.in_order))
 
     def point_again(self, canvas: Canvas, at_Nn: Parents) -> None:
         """Compare the columns of nodes anew with where they point, after cells were written in them.
@@ -163,11 +165,13 @@ class FractalModel(nn.Module):
     ) -> Iterator[Decisions]:
         """Price a batch of canvases of cell codes u8 [B, P, T], of which `steps_B` count (all), level by level.
 
-        Sums of `nats * weight` are the exact NLL in nats where every level is AR and nothing is drawn, and an unbiased
-        estimate of the (order-averaged) NLL otherwise; under `limits`, that of the free cells among what is possible.
+        Sums of `nats * weight` are the exact NLL in nats where every level is AR, or masked levels are walked as such
+        (`draw.scan`), and nothing is drawn; they are an unbiased estimate of the (order-averaged) NLL otherwise; under `limits`, that of the free cells among what is possible.
         `candidates` are those that `point` would find in all-AR models. `chunk` bounds the parents run at once.
         """
-        canvas = Canvas(self, codes_BPT, steps_B, limits)
+        if draw.scan and not self.scannable:
+            raise ValueError("attention of masked levels looks at all siblings: they cannot be walked in order")
+        canvas = Canvas(self, codes_BPT, steps_B, limits, in_order=draw.scan)
         canvas.candidates = candidates
         B = len(codes_BPT)
         zero = torch.zeros(B, dtype=torch.long, device=codes_BPT.device)
@@ -205,8 +209,8 @@ class FractalModel(nn.Module):
         can, must = canvas.feasible((h, w))
         can, must = can[at], None if must is None else must[at]
         top = level.level == 0
-        if level.kind == "ar":
-            rules = in_order(occupied, can, must, top=top)
+        if level.kind == "ar" or canvas.reveal is None:
+            rules = in_order(occupied, can, must, top=top, is_masked=level.kind == "mar")
         else:
             rules = masked(occupied, can, must, draw, top=top)
             self._show(canvas, level, c_Nn, p_Nn, t_Nn, (t_Nn < canvas.steps_B[c_Nn]) & ~rules.asked)

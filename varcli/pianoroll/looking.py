@@ -29,11 +29,13 @@ class Window(NamedTuple):
 
 class Rules(NamedTuple):
     """How a model settles what is known: is_ar [levels], steps of a column and columns of a canvas, pitches that are
-    settled together; `past_only` if nothing but the past can be written so far, and so nothing needs to be hidden."""
+    settled together; `in_order` if level 0 knows the columns before its own; `past_only` if nothing but the past can be
+    written so far, and so nothing needs to be hidden."""
 
     is_ar: np.ndarray
     masked: bool
     conditioning: bool
+    in_order: bool
     past_only: bool
     column: int
     columns: int
@@ -59,10 +61,11 @@ def rules_of(model: FractalModel, canvas: Canvas, *, past_only: bool = False) ->
         is_ar=model.is_ar.numpy(),
         masked=model.masked,
         conditioning=model.config.model.conditioning,
+        in_order=canvas.in_order,
         past_only=past_only,
         column=w,
         columns=canvas.columns,
-        settled=1 if w == 1 else h,
+        settled=1 if w == 1 and model.level_models[0].kind == "ar" else h,
     )
 
 

@@ -8,9 +8,11 @@ import numpy as np
 SMALLEST_HOLE = 4
 
 
-def draw_given(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Cells given beforehand of a canvas u8 [P, T], bool [P, T]: nothing, for half of all canvases."""
-    kind = rng.choice(("nothing", "beginning", "surroundings", "voice", "scattered"), p=(0.5, 0.1, 0.2, 0.12, 0.08))
+def draw_given(codes: np.ndarray, rng: np.random.Generator, holes: float = 0.2) -> np.ndarray:
+    """Cells given beforehand of a canvas u8 [P, T], bool [P, T]: all but some holes for a share of all canvases, nothing
+    for 0.7 less that share, otherwise a beginning, a voice, or some stretches."""
+    kinds = ("nothing", "beginning", "surroundings", "voice", "scattered")
+    kind = rng.choice(kinds, p=(0.7 - holes, 0.1, holes, 0.12, 0.08))
     given = np.zeros(codes.shape, bool)
     if kind == "beginning":
         given[:, : rng.integers(1, max(2, codes.shape[1]))] = True

@@ -57,6 +57,7 @@ class Run:
         self._iterations, self._conditions = iterations, conditions
         codes = unknown_canvas((len(choosers), self.tree.pitches, steps), model.masked)
         self.canvas = Canvas(model, torch.from_numpy(codes).to(model.device))
+        self.canvas.in_order |= order == "scan" and model.scannable
         self._on_cpu = model.device.type == "cpu"
         self.sheets = [
             self._sheet(row, sample, chooser)

@@ -82,7 +82,8 @@ class PianorollTask:
         down, up = self.config.data.transpose_down, self.config.data.transpose_up
         pieces = [self.pieces[index] for index in rng.choice(len(self.pieces), size, p=self._share)]
         crops = [self._crop(piece, rng, int(rng.integers(-down, up + 1))) for piece in pieces]
-        given = [draw_given(part, rng) for part in crops] if self.config.model.conditioning else None
+        holes = self.config.data.holes_share
+        given = [draw_given(part, rng, holes) for part in crops] if self.config.model.conditioning else None
         return self._collate(pieces, crops, given)
 
     def validation_batches(self, size: int) -> Iterator[CropBatch]:
@@ -146,12 +147,10 @@ class PianorollTask:
         """The loss of one step's crops: a function of seed, step and rank alone."""
         assert isinstance(model, FractalModel | Ensemble)
         options = self.config.train
-        draw = Draw(
-            torch.Generator().manual_seed(options.seed * 1_000_003 + step * 97 + rank),
-            options.parents_per_level,
-            top=options.top_nodes,
-            in_order=options.in_order_share,
-        )
+        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step * 97 + rank)
+        share = options.in_order_share
+        scan = all(part.scannable for part in model.parts) and float(torch.rand(1, generator=generator)) < share
+        draw = Draw(generator, options.parents_per_level, top=options.top_nodes, in_order=share, scan=scan)
         return self.loss(model, self.batch(step, rank, options.batch_size), draw)
 
     def draw_sample(self, weights: Mapping[str, Tensor], folder: Path, step: int) -> Path:
@@ -199,13 +198,17 @@ class PianorollTask:
 
     @torch.no_grad()
     def validate(self, model: nn.Module, size: int) -> tuple[float, tuple[float, ...]]:
-        """NLL in nats per frame over the validation crops, and in bits per level; the same draws every time."""
+        """NLL in nats per frame over the validation crops, and in bits per level; the same draws every time.
+
+        Masked models that learn the order of time are scored in it.
+        """
         assert isinstance(model, FractalModel | Ensemble)
         options = self.config.train
         total, frames = np.zeros(len(model.levels)), 0
+        scan = options.in_order_share > 0 and all(part.scannable for part in model.parts)
         for index, batch in enumerate(self.validation_batches(size)):
             top = None if options.top_nodes is None else 8 * options.top_nodes
-            draw = Draw(torch.Generator().manual_seed(index), options.parents_per_level, top=top)
+            draw = Draw(torch.Generator().manual_seed(index), options.parents_per_level, top=top, scan=scan)
             count = int(batch.steps.sum())
             total += count * np.array(self.loss(model, batch, draw).nats_per_level)
             frames += count

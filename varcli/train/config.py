@@ -40,7 +40,8 @@ class TrainConfig(BaseModel):
         default=0.0,
         ge=0,
         le=1,
-        description="Share of masked families that know their first children in scan order, not random ones.",
+        description="Share of training in the order of time: of steps where masked levels have no attention, else of "
+        "masked families.",
     )
     validate_every: int = Field(default=500, ge=1, description="Steps between validations.")
     validation_crops: int = Field(default=64, ge=1, description="Crops scored at each validation.")

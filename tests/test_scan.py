@@ -1,0 +1,116 @@
+"""Masked levels without attention, walked in the order of time: an exact likelihood, and what sampling then draws from."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fractal_support import RemoteRun, all_canvases, codes_of, follow_with, some_canvas, tiny
+
+from varcli.pianoroll.choose import Scorer
+from varcli.pianoroll.conditions import Conditions
+from varcli.pianoroll.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.run import Run
+
+ECHO = {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}
+MODEL = {"echo": ECHO, "tonality": True, "conditioning": True}
+MLP = {"network": "mlp"}
+Prices = dict[tuple[int, int, int], float]
+
+
+def prices(model: FractalModel, cells: np.ndarray, given: np.ndarray | None = None) -> Prices:
+    """What decisions cost in the order of time, by (level, pitch, step)."""
+    limits = None if given is None else Limits(given=torch.from_numpy(given)[None])
+    found: Prices = {}
+    with torch.inference_mode():
+        for part in model.walk(torch.from_numpy(cells)[None], Draw(torch.Generator(), scan=True), limits=limits):
+            rows = zip(part.pitch.tolist(), part.step.tolist(), part.nats.tolist(), strict=True)
+            found |= {(part.level, p, t): nats for p, t, nats in rows}
+    return found
+
+
+def total(model: FractalModel, cells: np.ndarray, given: np.ndarray | None = None) -> float:
+    return sum(prices(model, cells, given).values())
+
+
+class InOrder(Scorer):
+    """Follows a canvas; nothing asks it for a random order."""
+
+    def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+        raise AssertionError
+
+
+def followed(model: FractalModel, canvases: np.ndarray, given: np.ndarray | None = None, kind: type[Run] = Run) -> Any:
+    """The same as sampling has it, child by child; with cells given, of one canvas."""
+    conditions = None
+    if given is not None:
+        (cells,) = canvases
+        conditions = Conditions(given, cells * given, np.ones(given.shape, bool))
+    scorers = [InOrder(model.tree, cells) for cells in canvases]
+    return follow_with(model, canvases, scorers, kind, order="scan", conditions=conditions)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "shapes", "pitches", "steps", "notes"),
+    [
+        ("mar", "2x1>1x1", 2, 3, False),
+        ("mar", "2x2>1x1", 2, 3, False),
+        ("mar", "4x1>2x1>1x1", 4, 2, False),
+        ("mar", "2x1>1x1", 2, 2, True),
+        (["ar", "mar"], "2x1>1x1", 2, 3, False),
+        (["mar", "ar"], "2x1>1x1", 2, 3, False),
+    ],
+)
+def test_probabilities_in_the_order_of_time_sum_to_1(kinds: Any, shapes: str, pitches: int, steps: int, notes: bool):
+    model = tiny(kinds, shapes, pitches, notes=notes, level=MLP, model=MODEL)
+    nats = [total(model, cells.numpy()) for cells in all_canvases(pitches, steps, codes_of(model))]
+    assert np.exp(-np.array(nats)).sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("shapes", ["4x4>2x2>1x1", "4x1>2x1>1x1"])
+def test_sampling_in_the_order_of_time_draws_from_what_the_walk_prices(shapes: str, given: bool):
+    model = tiny("mar", shapes, 8, notes=True, level=MLP, model=MODEL)
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        cells = some_canvas(model, 18, seed=seed, density=0.4)
+        known = None
+        if given:
+            known = np.ones(cells.shape, bool)
+            known[:, 6:14] = False
+            known[rng.integers(0, 8, 6), rng.integers(6, 14, 6)] = True
+        assert followed(model, cells[None], known)[0] == pytest.approx(total(model, cells, known), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [Run, RemoteRun])
+def test_a_piece_costs_the_same_in_company(kind: type[Run]):
+    model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=MODEL)
+    canvases = np.stack([some_canvas(model, 14, seed=seed, density=0.4) for seed in range(3)])
+    assert followed(model, canvases, kind=kind) == pytest.approx([total(model, cells) for cells in canvases], rel=1e-4)
+
+
+@pytest.mark.parametrize("shapes", ["4x1>2x1>1x1", "4x2>2x2>1x1"])
+def test_nothing_moves_before_a_changed_cell_but_what_is_given_moves_all(shapes: str):
+    model = tiny("mar", shapes, 8, level=MLP, model=MODEL)
+    rng = np.random.default_rng(0)
+    for seed in range(6):
+        cells = some_canvas(model, 12, seed=seed, density=0.4)
+        column = int(rng.integers(2, 5)) * 2
+        other = cells.copy()
+        other[:, column:] = rng.random(other[:, column:].shape) < 0.5
+        before, after = prices(model, cells), prices(model, other)
+        early = [node for node in before if node[2] < column]
+        assert [before[node] for node in early] == pytest.approx([after[node] for node in early], abs=1e-6)
+        given = np.zeros(cells.shape, bool)
+        given[:, column:] = True
+        before, after = prices(model, cells, given), prices(model, other, given)
+        moved = [node for node in before if before[node] != pytest.approx(after[node], abs=1e-6)]
+        assert moved and all(step < column for _, _, step in before)
+
+
+def test_levels_with_attention_cannot_be_walked_in_order():
+    model = tiny("mar", "4x4>1x1", 8)
+    assert not model.scannable and tiny("mar", "4x4>1x1", 8, level=MLP).scannable
+    assert not tiny("ar", "4x4>1x1", 8).scannable
+    with pytest.raises(ValueError, match="attention"):
+        total(model, some_canvas(model, 8))
