@@ -4,7 +4,7 @@
 
 For each held-out song a hole of 64 steps in a window of 256, from a downbeat. "Left" ends the canvas where the hole
 ends, so that nothing after it is known, not even that there is something. Every figure is exact: autoregressive models
-as ever, masked ones for one fixed order, that of time, one decision after another.
+as ever, masked ones for one fixed order, that of time.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def hole_nats(model: FractalModel, cells: np.ndarray) -> float:
     """NLL of the cells between START and STOP of a canvas u8 [P, T], everything else given, in nats."""
     given = np.ones(cells.shape, bool)
     given[:, START:STOP] = False
-    if model.masked:
+    if model.masked and not model.scannable:
         conditions = Conditions(given, cells * given, np.ones(cells.shape, bool))
         scorer = InOrder(model.tree, cells)
         for _ in Run(model, [scorer], [0], cells.shape[1], conditions=conditions).events():
@@ -48,7 +48,9 @@ def hole_nats(model: FractalModel, cells: np.ndarray) -> float:
     nats = 0.0
     limits = Limits(given=torch.from_numpy(given)[None])
     with torch.inference_mode():
-        for part in model.walk(torch.from_numpy(cells)[None], Draw(torch.Generator()), limits=limits):
+        for part in model.walk(
+            torch.from_numpy(cells)[None], Draw(torch.Generator(), scan=model.masked), limits=limits
+        ):
             nats += float((part.nats.double() * part.weight).sum())
     return nats
 

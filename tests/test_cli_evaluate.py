@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_support import assert_refused, run, run_json, save_corpus, save_midi, save_tiny, tiny_config
+import tomli
+from cli_support import assert_refused, run, run_json, save_corpus, save_midi, save_tiny, tiny_config, tiny_toml
 from PIL import Image
 
+from varcli.config import config_from_json
 from varcli.pianoroll.fractal import build
 from varcli.pianoroll.surprise import draw_surprise
 
@@ -16,6 +18,7 @@ KEYS = {
     "data",
     "split",
     "passes",
+    "order",
     "nats_per_frame",
     "nats_per_frame_from_2",
     "frames",
@@ -61,6 +64,18 @@ def test_a_masked_model_is_not_called_exact(tmp_path: Path, models: dict[str, Pa
     document = run_json(*likelihood(models["mar"], save_corpus(tmp_path / "midi"), "--split", "valid", "--passes", 2))
     assert (document["exact"], document["nats_per_frame_from_2"], document["passes"]) == (False, None, 2)
     assert [Path(piece["name"]).stem for piece in document["pieces"]] == ["001", "011"]
+
+
+def test_without_attention_a_masked_model_is_exact_in_the_order_of_time(
+    tmp_path: Path, models: dict[str, Path]
+) -> None:
+    config = config_from_json(tomli.loads(tiny_toml("mar").replace('kind = "mar"', 'kind = "mar"\nnetwork = "mlp"')))
+    plain = save_tiny(tmp_path / "plain.safetensors", build(config))
+    corpus = save_corpus(tmp_path / "midi")
+    document = run_json(*likelihood(plain, corpus, "--split", "valid", "--order", "time"))
+    assert (document["exact"], document["order"]) == (True, "time")
+    assert not run_json(*likelihood(plain, corpus, "--split", "valid"))["exact"]
+    assert_refused(run(*likelihood(models["mar"], corpus, "--split", "valid", "--order", "time")), 2, "attention")
 
 
 def test_a_benchmark_array(tmp_path: Path, models: dict[str, Path]) -> None:

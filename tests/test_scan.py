@@ -1,4 +1,4 @@
-"""Masked levels without attention, walked in the order of time: an exact likelihood, and what sampling then draws from."""
+"""Masked levels without attention in the order of time: an exact likelihood, and what sampling draws from there."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ from fractal_support import RemoteRun, all_canvases, codes_of, follow_with, some
 
 from varcli.pianoroll.choose import Scorer
 from varcli.pianoroll.conditions import Conditions
+from varcli.pianoroll.corpus import Piece
 from varcli.pianoroll.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.likelihood import LikelihoodReport, score
 from varcli.pianoroll.run import Run
 
 ECHO = {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}
@@ -106,6 +108,24 @@ def test_nothing_moves_before_a_changed_cell_but_what_is_given_moves_all(shapes:
         before, after = prices(model, cells, given), prices(model, other, given)
         moved = [node for node in before if before[node] != pytest.approx(after[node], abs=1e-6)]
         assert moved and all(step < column for _, _, step in before)
+
+
+def test_the_likelihood_in_the_order_of_time_is_exact():
+    model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=MODEL)
+    cells = some_canvas(model, 14, density=0.4)
+    piece = Piece("a", cells, np.zeros(0, np.int32), 0.0, "test")
+    *_, report = score(model, [piece], in_order=True)
+    assert isinstance(report, LikelihoodReport) and report.exact
+    assert report.nats_per_frame * 14 == pytest.approx(total(model, cells), rel=1e-5)
+    *_, limited = score(model, [piece], in_order=True, conditions=unlimited)
+    assert isinstance(limited, LikelihoodReport)
+    assert limited.nats_per_frame == pytest.approx(report.nats_per_frame, rel=1e-4)
+
+
+def unlimited(steps: int) -> Conditions:
+    """A limit on polyphony that limits nothing, but has pieces followed decision by decision."""
+    nothing = np.zeros((8, steps), bool)
+    return Conditions(nothing, nothing.astype(np.uint8), ~nothing, max_polyphony=8)
 
 
 def test_levels_with_attention_cannot_be_walked_in_order():

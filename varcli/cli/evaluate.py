@@ -43,6 +43,13 @@ class Split(StrEnum):
     test = "test"
 
 
+class Order(StrEnum):
+    """The order in which masked levels decide."""
+
+    random = "random"
+    time = "time"
+
+
 @app.callback()
 def evaluate() -> None:
     """Measure a model on held-out music, the music that it made, or the emitters that it found."""
@@ -57,6 +64,9 @@ SurpriseMap = Annotated[
     Path | None, typer.Option("--surprise-map", metavar="DIR", help="Draw where each piece surprised the model.")
 ]
 Passes = Annotated[int, typer.Option("--passes", min=1, help="Random orders averaged, for masked levels.")]
+OrderOption = Annotated[
+    Order, typer.Option("--order", help="Order of masked levels: random ones, averaged, or that of time, exactly.")
+]
 
 
 @app.command("likelihood")
@@ -66,6 +76,7 @@ def likelihood(
     split: SplitOption = Split.test,
     surprise_map: SurpriseMap = None,
     passes: Passes = 1,
+    order: OrderOption = Order.random,
     scale: ScaleOption = None,
     pitch_range: PitchRangeOption = None,
     max_polyphony: MaxPolyphonyOption = None,
@@ -76,12 +87,13 @@ def likelihood(
 ) -> None:
     """The likelihood of held-out pieces under a model, in nats per frame (a frame is one step of the grid).
 
-    Exact for autoregressive models; for masked ones an upper bound, averaged over random orders. Padding is never
-    scored. Under a scale, pitch range or limit on polyphony it is that among the pieces that keep to it; those that do
-    not have none, and are left out. JSON keys: checkpoint, data, split, nats_per_frame, nats_per_frame_from_2 (without
-    the first frame of each piece; null where frames are not visited one by one), frames, bits_per_level, exact, passes,
-    constraints {scale, pitch_range, max_polyphony}, skipped and impossible ([name, reason] each), pieces [{name,
-    frames, nats_per_frame, surprise_map}].
+    Exact for autoregressive models; for masked ones an upper bound, averaged over random orders, or, where no masked
+    level has attention, exact in the order of time (--order time). Padding is never scored. Under a scale, pitch range
+    or limit on polyphony it is that among the pieces that keep to it; those that do not have none, and are left out.
+    JSON keys: checkpoint, data, split, nats_per_frame, nats_per_frame_from_2 (without the first frame of each piece;
+    null where frames are not visited one by one), frames, bits_per_level, exact, passes, order, constraints {scale,
+    pitch_range, max_polyphony}, skipped and impossible ([name, reason] each), pieces [{name, frames, nats_per_frame,
+    surprise_map}].
     """
     from varcli import registry
 
@@ -113,14 +125,17 @@ def likelihood(
             display.warn(f"{name} is left out: {reason}")
         maps = _maps(surprise_map, pieces, overwrite)
         conditions = partial(constraints.conditions, config) if constraints else None
-        *_, report = display.follow(score(model, pieces, passes=passes, seed=seed, conditions=conditions))
+        *_, report = display.follow(
+            score(model, pieces, passes=passes, seed=seed, conditions=conditions, in_order=order is Order.time)
+        )
         assert isinstance(report, LikelihoodReport)
         for path, piece, scored in zip(maps, pieces, report.pieces, strict=bool(maps)):
             _draw(path, piece, scored, config)
     document = {"checkpoint": checkpoint, "data": str(data), "split": split.value, "passes": passes}
+    document |= {"order": order.value}
     document |= _figures(report, maps) | {"skipped": [list(skipped) for skipped in corpus.skipped]}
     document |= {"constraints": constraints.document(), "impossible": [list(pair) for pair in impossible]}
-    unsaid = {"passes", "pieces", "skipped", "impossible", "constraints"}
+    unsaid = {"passes", "order", "pieces", "skipped", "impossible", "constraints"}
     rows = [(key, value) for key, value in document.items() if key not in unsaid]
     rows += [(key.replace("_", " "), value) for key, value in constraints.document().items()]
     lines = table([*rows, ("pieces", len(report.pieces)), ("surprise maps", surprise_map)])

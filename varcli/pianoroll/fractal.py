@@ -166,8 +166,9 @@ class FractalModel(nn.Module):
         """Price a batch of canvases of cell codes u8 [B, P, T], of which `steps_B` count (all), level by level.
 
         Sums of `nats * weight` are the exact NLL in nats where every level is AR, or masked levels are walked as such
-        (`draw.scan`), and nothing is drawn; they are an unbiased estimate of the (order-averaged) NLL otherwise; under `limits`, that of the free cells among what is possible.
-        `candidates` are those that `point` would find in all-AR models. `chunk` bounds the parents run at once.
+        (`draw.scan`), and nothing is drawn; they are an unbiased estimate of the (order-averaged) NLL otherwise; under
+        `limits`, that of the free cells among what is possible. `candidates` are those that `point` would find in
+        all-AR models. `chunk` bounds the parents run at once.
         """
         if draw.scan and not self.scannable:
             raise ValueError("attention of masked levels looks at all siblings: they cannot be walked in order")

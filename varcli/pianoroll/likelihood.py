@@ -1,4 +1,4 @@
-"""Likelihood of pieces: exact for AR models, averaged over random orders for masked ones.
+"""Likelihood of pieces: exact for AR models and in the order of time, averaged over random orders for masked ones.
 
 Shapes: P pitches, T steps.
 """
@@ -40,8 +40,8 @@ class PieceLikelihood:
 class LikelihoodReport:
     """NLL of a set of pieces, in nats per frame over all frames and over all but each piece's first.
 
-    `bits_per_level` is per frame. `exact` is false where a level is masked: the figure is then the NLL averaged over
-    random orders, an upper bound on that of the mixture over orders, estimated from draws.
+    `bits_per_level` is per frame. `exact` is false where a masked level has children in random order: the figure is
+    then the NLL averaged over orders, an upper bound on that of the mixture over orders, estimated from draws.
     """
 
     nats_per_frame: float
@@ -59,18 +59,24 @@ def score(
     passes: int = 1,
     seed: int = 0,
     conditions: Callable[[int], Conditions] | None = None,
+    in_order: bool = False,
 ) -> Iterator[PieceScored | LikelihoodReport]:
     """Score pieces one by one; the last item is the report.
 
     `conditions` say what may sound in a piece of so many steps: the likelihood is then that among such pieces. With a
     limit on polyphony the pieces are followed decision by decision, as in sampling, which takes longer.
-    Masked models are scored `passes` times with other draws of what is known, from `seed`. Padding is never scored.
-    Raises UsageError when there is nothing to score, VarError when a piece holds a code the model gives no probability.
+    Masked models are scored `passes` times with other draws of what is known, from `seed`; or `in_order`, that of time,
+    which is exact. Padding is never scored. Raises UsageError when there is nothing to score or the model has no such
+    order, VarError when a piece holds a code the model gives no probability.
     """
     if not pieces:
         raise UsageError("there are no pieces to score", "choose another --split or other data")
     check_rows(model.config, pieces)
-    exact = not model.masked
+    if in_order and model.masked and not all(part.scannable for part in model.parts):
+        raise UsageError(
+            "masked levels with attention have no likelihood in the order of time", "leave out --order time"
+        )
+    exact = in_order or not model.masked
     by_frame = exact and _visits_frames_in_order(model)
     scored: list[PieceLikelihood] = []
     levels = np.zeros(len(model.levels))
@@ -80,7 +86,7 @@ def score(
         breach = None if limits is None else limits.breach(piece.cells)
         if breach is not None:
             raise VarError(f"{piece.name} cannot be under these limits: {breach}", "loosen them, or leave it out")
-        draws = [Draw(torch.Generator())] if exact else _draws(piece.name, passes, seed)
+        draws = [Draw(torch.Generator(), scan=model.masked)] if exact else _draws(piece.name, passes, seed)
         likelihood, per_level = _score_piece(model, piece, draws, by_frame, limits)
         scored.append(likelihood)
         levels += per_level
@@ -123,7 +129,7 @@ def _score_piece(
     cells = np.zeros(piece.cells.shape, np.float64)
     for number, draw in enumerate(draws):
         moving = limits is not None and limits.max_polyphony is not None
-        priced = _followed(model, piece, number, limits) if moving else _walked(model, piece, draw, limits)
+        priced = _followed(model, piece, draw, number, limits) if moving else _walked(model, piece, draw, limits)
         for level, nats, pitch, step in priced:
             nats = nats / len(draws)
             per_level[level] += nats.sum()
@@ -161,12 +167,16 @@ class _Ledger(Scorer):
         self.entries.append((level, p, t, nats))
 
 
-def _followed(model: FractalModel | Ensemble, piece: Piece, number: int, limits: Conditions | None) -> _Priced:
-    """Price one decision after another: in random order `number` where levels are masked."""
+def _followed(
+    model: FractalModel | Ensemble, piece: Piece, draw: Draw, number: int, limits: Conditions | None
+) -> _Priced:
+    """Price one decision after another: in random order `number` where levels are masked, or in that of time."""
     if not isinstance(model, FractalModel):
         raise UsageError("a limit on polyphony needs a single model, not an ensemble", "leave out --max-polyphony")
     ledger = _Ledger(model.tree, piece.cells, number)
-    for _ in Run(model, [ledger], [0], piece.cells.shape[1], batch_generate_size=1, conditions=limits).events():
+    order = "scan" if draw.scan else "random"
+    run = Run(model, [ledger], [0], piece.cells.shape[1], batch_generate_size=1, order=order, conditions=limits)
+    for _ in run.events():
         pass
     level, pitch, step, nats = (np.array(column) for column in zip(*ledger.entries, strict=True))
     for index in range(len(model.levels)):

@@ -9,8 +9,11 @@ SMALLEST_HOLE = 4
 
 
 def draw_given(codes: np.ndarray, rng: np.random.Generator, holes: float = 0.2) -> np.ndarray:
-    """Cells given beforehand of a canvas u8 [P, T], bool [P, T]: all but some holes for a share of all canvases, nothing
-    for 0.7 less that share, otherwise a beginning, a voice, or some stretches."""
+    """Cells given beforehand of a canvas u8 [P, T], bool [P, T].
+
+    For a share `holes` of all canvases that is all but some holes, for 0.7 less that share it is nothing, and otherwise
+    a beginning, a voice, or some stretches.
+    """
     kinds = ("nothing", "beginning", "surroundings", "voice", "scattered")
     kind = rng.choice(kinds, p=(0.7 - holes, 0.1, holes, 0.12, 0.08))
     given = np.zeros(codes.shape, bool)
