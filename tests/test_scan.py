@@ -7,12 +7,16 @@ import pytest
 import torch
 from fractal_support import RemoteRun, all_canvases, codes_of, follow_with, some_canvas, tiny
 
-from varcli.pianoroll.choose import Scorer
+from varcli.events import PatchDone
+from varcli.pianoroll.choose import Sampler, Scorer
 from varcli.pianoroll.conditions import Conditions
+from varcli.pianoroll.config import SampleConfig
 from varcli.pianoroll.corpus import Piece
 from varcli.pianoroll.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.generate import generate
 from varcli.pianoroll.likelihood import LikelihoodReport, score
 from varcli.pianoroll.run import Run
+from varcli.pianoroll.settings import SampleSettings, check_settings
 
 ECHO = {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}
 MODEL = {"echo": ECHO, "tonality": True, "conditioning": True}
@@ -42,14 +46,30 @@ class InOrder(Scorer):
         raise AssertionError
 
 
-def followed(model: FractalModel, canvases: np.ndarray, given: np.ndarray | None = None, kind: type[Run] = Run) -> Any:
+class Whole(InOrder):
+    """The same, but wants to see all children of a family before one is chosen."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.needs_whole_families = True
+
+
+def followed(
+    model: FractalModel,
+    canvases: np.ndarray,
+    given: np.ndarray | None = None,
+    *,
+    kind: type[Run] = Run,
+    order: str = "time",
+    scorer: type[Scorer] = InOrder,
+) -> Any:
     """The same as sampling has it, child by child; with cells given, of one canvas."""
     conditions = None
     if given is not None:
         (cells,) = canvases
         conditions = Conditions(given, cells * given, np.ones(given.shape, bool))
-    scorers = [InOrder(model.tree, cells) for cells in canvases]
-    return follow_with(model, canvases, scorers, kind, order="scan", conditions=conditions)
+    scorers = [scorer(model.tree, cells) for cells in canvases]
+    return follow_with(model, canvases, scorers, kind, order=order, conditions=conditions)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +89,13 @@ def test_probabilities_in_the_order_of_time_sum_to_1(kinds: Any, shapes: str, pi
     assert np.exp(-np.array(nats)).sum() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("order", ["time", "scan"])
+@pytest.mark.parametrize("scorer", [InOrder, Whole])
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("shapes", ["4x4>2x2>1x1", "4x1>2x1>1x1"])
-def test_sampling_in_the_order_of_time_draws_from_what_the_walk_prices(shapes: str, given: bool):
+def test_sampling_in_the_order_of_time_draws_from_what_the_walk_prices(
+    shapes: str, given: bool, scorer: type[Scorer], order: str
+):
     model = tiny("mar", shapes, 8, notes=True, level=MLP, model=MODEL)
     rng = np.random.default_rng(0)
     for seed in range(3):
@@ -81,7 +105,8 @@ def test_sampling_in_the_order_of_time_draws_from_what_the_walk_prices(shapes: s
             known = np.ones(cells.shape, bool)
             known[:, 6:14] = False
             known[rng.integers(0, 8, 6), rng.integers(6, 14, 6)] = True
-        assert followed(model, cells[None], known)[0] == pytest.approx(total(model, cells, known), rel=1e-4)
+        nats = followed(model, cells[None], known, order=order, scorer=scorer)[0]
+        assert nats == pytest.approx(total(model, cells, known), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", [Run, RemoteRun])
@@ -134,3 +159,30 @@ def test_levels_with_attention_cannot_be_walked_in_order():
     assert not tiny("ar", "4x4>1x1", 8).scannable
     with pytest.raises(ValueError, match="attention"):
         total(model, some_canvas(model, 8))
+
+
+def test_what_is_drawn_one_by_one_is_drawn_by_the_looks_of_one_child_each():
+    model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=MODEL)
+    drawn = []
+    for order in ("time", "scan"):
+        chooser = Sampler(model.tree, 18, (0, 0), 1.0, 1.0)
+        run = Run(model, [chooser], [0], 18, order=order)
+        events = list(run.events())
+        drawn.append(run.sheets[0].visible.copy())
+        patches = [event for event in events if isinstance(event, PatchDone) and event.level == 0]
+        assert [(event.kind, event.iteration, event.batch) for event in patches] == [
+            ("mar", number, 1) for number in range(1, len(patches) + 1)
+        ]
+    assert drawn[0].any() and np.array_equal(*drawn)
+
+
+def test_unless_iterations_are_asked_for_children_come_one_by_one():
+    config = {"sample": SampleConfig(order="time")}
+    model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=MODEL, **config)
+    assert check_settings(model.config, SampleSettings()) is None
+    several = SampleSettings(target_width=18, num_iter_list=(3, 2, 2, 1))
+    assert check_settings(model.config, several) == (3, 2, 2, 1)
+    events = [event for event in generate(model, several) if isinstance(event, PatchDone) and event.level == 0]
+    assert {event.iterations for event in events} == {3}
+    with pytest.raises(ValueError, match="'mlp'"):
+        tiny("mar", "4x4>2x2>1x1", 8, **config)

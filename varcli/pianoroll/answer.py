@@ -30,19 +30,22 @@ AHEAD_TOGETHER = (4, 4, 6)
 """The same for several samples, which pay for children."""
 
 
-def lookahead(model: FractalModel, choosers: Sequence[Chooser]) -> list[int]:
-    """Children of each level decided in one look on the assumption that they are silent (1: none assumed)."""
-    if model.masked:
-        return [1] * len(model.levels)  # known silence differs from the unknown there, so an assumption would be seen
+def lookahead(model: FractalModel, choosers: Sequence[Chooser], assumes_silence: bool) -> list[int]:
+    """Children of each level decided in one look on the assumption that they are silent (1: none assumed).
+
+    Where masks say what is known, silence differs from what is unknown, so that an assumption would be seen.
+    """
+    if not assumes_silence:
+        return [1] * len(model.levels)
     top, second, finer = AHEAD_ALONE if len(choosers) == 1 else AHEAD_TOGETHER
     column = model.tree.pitches // model.tree.shapes[0][0]
     siblings = [level.siblings for level in model.level_models[1:]]
     return [min(top, column), *(min(finer if index else second, n) for index, n in enumerate(siblings))]
 
 
-def reach(model: FractalModel, choosers: Sequence[Chooser], ahead: Sequence[int]) -> list[int]:
+def reach(model: FractalModel, choosers: Sequence[Chooser], ahead: Sequence[int], assumes_silence: bool) -> list[int]:
     """The most children of each level that run in one look: whole families, where a chooser must see them."""
-    if model.masked or not any(chooser.needs_whole_families for chooser in choosers):
+    if not assumes_silence or not any(chooser.needs_whole_families for chooser in choosers):
         return list(ahead)
     return [ahead[0], *(level.siblings for level in model.level_models[1:])][: len(ahead)]
 
@@ -71,7 +74,7 @@ class Answerer:
         self._tables = []
         for network in model.level_models:
             # In masked models several families of a sample are open at once: a row of a cache is only for level 0.
-            in_order = network.kind == "ar" and not network.is_value
+            in_order = (network.kind == "ar" or canvas.reveal is None) and not network.is_value
             keeps = in_order and (network.stateless or (cached and not (network.level and model.masked)))
             kept = ahead[network.level] if keeps else 0
             size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], kept, dtype)

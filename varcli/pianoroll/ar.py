@@ -2,8 +2,9 @@
 
 The logits of some children ahead are computed on the assumption that they are empty; the decisions are then taken
 one by one, and the assumption holds up to the first occupied child. So a family costs one look per occupied child
-rather than one per child, and the distribution is exactly that of deciding one at a time. Children in which nothing is
-left to decide are not asked about: they are known beforehand, and stand in the states from the start.
+rather than one per child, and the distribution is exactly that of deciding one at a time. Masked levels without
+attention are decided likewise where each of their children may see all that comes before it. Children in which nothing
+is left to decide are not asked about: they are known beforehand, and stand in the states from the start.
 """
 
 from typing import TYPE_CHECKING
@@ -23,11 +24,14 @@ def fill_in_order(run: "Run", family: Family) -> Worker:
     sheet, level, n = family.sheet, family.level, int(family.exists[-1]) + 1
     shape = run.tree.shapes[level]
     ahead = run.ahead[level]
-    emit(sheet, LevelStarted(sheet.sample, level, "ar", len(family.exists), 0))
+    kind = run.model.level_models[level].kind
+    emit(sheet, LevelStarted(sheet.sample, level, kind, len(family.exists), len(family.exists) if kind == "mar" else 0))
+    if kind == "mar" and family.must is not None:
+        family.state[family.must] = STATE_OCCUPIED
     start, any_occupied = 0, level == 0 or family.must_sound
-    candidates = _candidates(family, start)
+    candidates = _candidates(run, family, start)
     while len(candidates):
-        whole = sheet.chooser.needs_whole_families and not any_occupied and not run.model.masked
+        whole = sheet.chooser.needs_whole_families and not any_occupied and run.assumes_silence
         stop = n if whole else min(n, start + ahead)
         answer = yield Ask(family, start, stop)
         assert isinstance(answer, Answer)
@@ -44,15 +48,14 @@ def fill_in_order(run: "Run", family: Family) -> Worker:
             yield from run.fill(level + 1, sheet, p, t, answer.hidden[hit - start])
             sheet.finish(level, p, t, shape, empty=False)
             _done(run, family, hit)
-            if hit + 1 < len(family.state):
-                family.state[hit + 1] = STATE_OCCUPIED
+            _tell(run, family, hit, STATE_OCCUPIED)
         start = hit + (first is not None)
-        candidates = candidates[candidates >= start] if first is None else _candidates(family, start)
+        candidates = candidates[candidates >= start] if first is None else _candidates(run, family, start)
     for index in range(start, n):
         _empty(run, family, index, shape)
 
 
-def _candidates(family: Family, start: int) -> np.ndarray:
+def _candidates(run: "Run", family: Family, start: int) -> np.ndarray:
     """Children from `start` on that are to be asked about now.
 
     Of the others, those that are sure to be occupied say so to the next one.
@@ -61,17 +64,22 @@ def _candidates(family: Family, start: int) -> np.ndarray:
     if family.must is None:
         return later
     is_open = family.open(later)
-    known = later[~is_open & family.must[later]] + 1
-    family.state[known[known < len(family.state)]] = STATE_OCCUPIED
+    for index in later[~is_open & family.must[later]].tolist():
+        _tell(run, family, index, STATE_OCCUPIED)
     return later[is_open]
+
+
+def _tell(run: "Run", family: Family, index: int, state: int) -> None:
+    """Note in the state of the next child what one is; children of masked levels have states of their own."""
+    if run.model.level_models[family.level].kind == "ar" and index + 1 < len(family.state):
+        family.state[index + 1] = state
 
 
 def _empty(run: "Run", family: Family, index: int, shape: tuple[int, int]) -> None:
     if run.model.masked:
         family.sheet.finish(family.level, int(family.p[index]), int(family.t[index]), shape, empty=True)
-    if index + 1 < len(family.state):
-        known = family.must is not None and family.must[index]
-        family.state[index + 1] = STATE_OCCUPIED if known else STATE_EMPTY
+    known = family.must is not None and family.must[index]
+    _tell(run, family, index, STATE_OCCUPIED if known else STATE_EMPTY)
     # Inner levels say when something was written; level 0 counts every patch that could be, as the bar does.
     if family.level == 0 and not family.knows(index):
         _done(run, family, index)
@@ -81,7 +89,10 @@ def _done(run: "Run", family: Family, index: int) -> None:
     sheet, total = family.sheet, len(family.exists)
     box = (bounds(run, family, index),)
     number = index + 1 if total == len(family.p) else int(np.searchsorted(family.exists, index)) + 1
-    emit(sheet, PatchDone(sheet.sample, family.level, "ar", number, total, 0, 0, 0, box, sheet.visible))
+    # What masks would have unmasked child by child counts as an iteration each.
+    kind = run.model.level_models[family.level].kind
+    turn = (number, total, 1) if kind == "mar" else (0, 0, 0)
+    emit(sheet, PatchDone(sheet.sample, family.level, kind, number, total, *turn, box, sheet.visible))
 
 
 def fresh_state(n: int) -> np.ndarray:

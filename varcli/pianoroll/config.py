@@ -195,9 +195,10 @@ class SampleConfig(Section):
         default=None, description="MAR: iterations per level, coarse to fine; absent for AR."
     )
     batch_generate_size: int = Field(default=16, ge=1, description="MAR: patches of the first level written together.")
-    order: Literal["random", "inner", "scan"] = Field(
+    order: Literal["random", "inner", "scan", "time"] = Field(
         default="random",
-        description="MAR: children are unmasked in random order, in that of time below level 0, or at every level.",
+        description="MAR: children are unmasked in random order, in that of time below level 0, or at every level; "
+        "'time' unmasks one by one unless iterations are given, for masked levels without attention.",
     )
     temperature: PerLevel = Field(
         default=1.0, description="Divides the logits; one number, or one per level, coarse to fine."
@@ -234,4 +235,6 @@ class PianorollConfig(Section):
         for name, value in (("temperature", self.sample.temperature), ("top_p", self.sample.top_p)):
             if len(at_levels(value, levels)) != levels:
                 raise ValueError(f"sample.{name} has {len(at_levels(value, levels))} numbers for {levels} levels")
+        if self.sample.order == "time" and not all(x.network == "mlp" for x in self.model.levels if x.kind == "mar"):
+            raise ValueError("sample.order 'time' needs masked levels of network 'mlp'")
         return self

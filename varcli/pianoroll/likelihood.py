@@ -174,7 +174,7 @@ def _followed(
     if not isinstance(model, FractalModel):
         raise UsageError("a limit on polyphony needs a single model, not an ensemble", "leave out --max-polyphony")
     ledger = _Ledger(model.tree, piece.cells, number)
-    order = "scan" if draw.scan else "random"
+    order = "time" if draw.scan and model.masked else "random"
     run = Run(model, [ledger], [0], piece.cells.shape[1], batch_generate_size=1, order=order, conditions=limits)
     for _ in run.events():
         pass

@@ -59,7 +59,7 @@ def rules_of(model: FractalModel, canvas: Canvas, *, past_only: bool = False) ->
     h, w = model.tree.shapes[0]
     return Rules(
         is_ar=model.is_ar.numpy(),
-        masked=model.masked,
+        masked=canvas.reveal is not None,
         conditioning=model.config.model.conditioning,
         in_order=canvas.in_order,
         past_only=past_only,

@@ -53,20 +53,23 @@ class Run:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.model, self.tree, self.steps = model, model.tree, steps
-        self.batch_generate_size, self._order = batch_generate_size, order
+        self.one_by_one = order == "time" and iterations is None
+        self.batch_generate_size, self._order = batch_generate_size, "scan" if order == "time" else order
         self._iterations, self._conditions = iterations, conditions
-        codes = unknown_canvas((len(choosers), self.tree.pitches, steps), model.masked)
-        self.canvas = Canvas(model, torch.from_numpy(codes).to(model.device))
-        self.canvas.in_order |= order == "scan" and model.scannable
+        self._undecided = unknown_canvas((self.tree.pitches, steps), model.masked and not self.one_by_one)
+        codes = torch.from_numpy(self._undecided).expand(len(choosers), -1, -1).to(model.device)
+        self.canvas = Canvas(model, codes, in_order=self.one_by_one)
+        self.canvas.in_order |= self._order == "scan" and model.scannable
         self._on_cpu = model.device.type == "cpu"
         self.sheets = [
             self._sheet(row, sample, chooser)
             for row, (sample, chooser) in enumerate(zip(samples, choosers, strict=True))
         ]
         self._top = self.tree.top(steps)
-        self.ahead = lookahead(model, choosers)
+        self.assumes_silence = self.canvas.reveal is None
+        self.ahead = lookahead(model, choosers, self.assumes_silence)
         with torch.inference_mode():
-            most = reach(model, choosers, self.ahead)
+            most = reach(model, choosers, self.ahead, self.assumes_silence)
             self._answer = Answerer(model, self.canvas, steps, ahead=most, cached=cached, dtype=dtype)
 
     def _sheet(self, row: int, sample: int, chooser: Chooser) -> Sheet:
@@ -85,7 +88,7 @@ class Run:
                 else np.full((P, T), NEVER, np.uint8)
             )
         if not self._on_cpu:
-            codes[:] = unknown_canvas((P, T), self.model.masked)
+            codes[:] = self._undecided
         sheet = Sheet(row, sample, codes, np.zeros((P, T), np.uint8), reveal, T, chooser)
         if self._conditions is not None:
             sheet.openings = Openings(self._conditions, self.tree.shapes, self.tree.columns(T) * self.tree.shapes[0][1])
@@ -93,7 +96,7 @@ class Run:
         return sheet
 
     def in_order(self, level: int) -> bool:
-        """Whether a masked level unmasks its children in the order of time, see `SampleConfig.order`."""
+        """Whether a masked level unmasks several children at once in the order of time, see `SampleConfig.order`."""
         return self._order == "scan" or (self._order == "inner" and level > 0)
 
     def iterations(self, level: int) -> int:
@@ -114,7 +117,7 @@ class Run:
         state = fresh_state(len(ft)) if kind == "ar" else masked_state(len(ft), exists)
         family = Family(level, sheet, fp, ft, exists, state, hidden)
         family.settle()
-        return (fill_in_order if kind == "ar" else fill_masked)(self, family)
+        return (fill_in_order if kind == "ar" or self.one_by_one else fill_masked)(self, family)
 
     @torch.inference_mode()
     def events(self) -> Iterator[Event]:

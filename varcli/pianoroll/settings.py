@@ -33,7 +33,7 @@ class SampleSettings:
 
 
 def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[int, ...] | None:
-    """The iterations per level that these settings mean (None if no level is masked); raises UsageError."""
+    """The iterations per level that these settings mean (None if children are decided one by one); raises UsageError."""
     if config.model.members > 1:
         raise UsageError(
             f"{config.name} averages {config.model.members} models: it scores music, but does not sample",
@@ -103,6 +103,8 @@ def _iterations(config: PianorollConfig, wanted: tuple[int, ...] | None) -> tupl
             raise UsageError(
                 "--num-iter-list is for masked (MAR) models; every level of this one is AR", "leave it out"
             )
+        return None
+    if config.sample.order == "time" and not (wanted or config.sample.num_iter_list):
         return None
     iterations = wanted or config.sample.num_iter_list or (12,) + (4,) * (len(levels) - 1)
     if len(iterations) != len(levels):
