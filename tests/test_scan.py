@@ -177,12 +177,12 @@ def test_what_is_drawn_one_by_one_is_drawn_by_the_looks_of_one_child_each():
 
 
 def test_unless_iterations_are_asked_for_children_come_one_by_one():
-    config = {"sample": SampleConfig(order="time")}
-    model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=MODEL, **config)
+    by_time = SampleConfig(order="time")
+    model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=MODEL, sample=by_time)
     assert check_settings(model.config, SampleSettings()) is None
     several = SampleSettings(target_width=18, num_iter_list=(3, 2, 2, 1))
     assert check_settings(model.config, several) == (3, 2, 2, 1)
     events = [event for event in generate(model, several) if isinstance(event, PatchDone) and event.level == 0]
     assert {event.iterations for event in events} == {3}
     with pytest.raises(ValueError, match="'mlp'"):
-        tiny("mar", "4x4>2x2>1x1", 8, **config)
+        tiny("mar", "4x4>2x2>1x1", 8, sample=by_time)

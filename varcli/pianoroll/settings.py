@@ -33,7 +33,7 @@ class SampleSettings:
 
 
 def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[int, ...] | None:
-    """The iterations per level that these settings mean (None if children are decided one by one); raises UsageError."""
+    """Iterations per level that these settings mean (None if children are decided one by one); raises UsageError."""
     if config.model.members > 1:
         raise UsageError(
             f"{config.name} averages {config.model.members} models: it scores music, but does not sample",
