@@ -16,7 +16,12 @@ from torch import Tensor, nn
 
 from varcli.nn.attention import Block, Transformer
 
-FLAGS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"}}
+FLAGS = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"},
+}
 """Sums may be taken in any order; infinities stay what they are."""
 ROWS = 8
 """Inputs whose weights are read side by side."""
@@ -117,7 +122,7 @@ def add_product(weight: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
 
 
 @njit(**FLAGS)
-def dot(x: np.ndarray, y: np.ndarray) -> float:
+def dot(x: np.ndarray, y: np.ndarray) -> np.float32:
     """Sum of products of two vectors f32."""
     total = np.float32(0)
     for i in range(len(x)):

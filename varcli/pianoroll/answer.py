@@ -17,7 +17,7 @@ from torch import Tensor
 from varcli.nn.packed import Slots
 from varcli.pianoroll.choose import Chooser
 from varcli.pianoroll.decisions import Parents
-from varcli.pianoroll.family import Answer, Ask, Family, Fixed
+from varcli.pianoroll.family import Answer, Ask, Family, Filled, Fixed
 from varcli.pianoroll.fractal import Canvas, FractalModel
 from varcli.pianoroll.level import LevelModel
 from varcli.pianoroll.tables import Size, Tables
@@ -77,6 +77,7 @@ class Answerer:
             size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], kept, dtype)
             self._tables.append(Tables(model, network, size))
         self._looking, self._bringing = [], []
+        self._inner = None
         if model.device.type == "cpu":
             self._compile()
 
@@ -90,8 +91,23 @@ class Answerer:
             if len(self.model.echoes):
                 self._bringing.append(Bringing(self.model, network.level, self.canvas))
 
-    def __call__(self, level: int, asks: list[Ask]) -> list[Answer]:
+    @property
+    def filled_at_once(self) -> int | None:
+        """The level whose families are not asked about but filled, None if there is none."""
+        return None if self._inner is None else self._inner.level
+
+    def fill_at_once(self, choosers: Sequence[Chooser]) -> None:
+        """Fill families of the last level but one whenever they ask, if model and choosers allow it."""
+        from varcli.pianoroll.inner import Inner, samplers  # numba is slow to import
+
+        plain = samplers(self.model, choosers)
+        if plain is not None:
+            self._inner = Inner(self.model, self.canvas, (self._tables[-2], self._tables[-1]), plain)
+
+    def __call__(self, level: int, asks: list[Ask]) -> Sequence[Answer | Filled]:
         """Answer questions about families of one level."""
+        if self._inner is not None and level == self._inner.level:
+            return self._inner(asks)
         tables = self._tables[level]
         starts, m = self._span(tables, asks)
         tokens, where, state = self._gather(tables, [ask.family for ask in asks], starts, m)

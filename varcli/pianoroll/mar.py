@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from varcli.events import LevelStarted, PatchDone
-from varcli.pianoroll.family import Answer, Ask, Family, Together, Worker, bounds, emit
+from varcli.pianoroll.family import Answer, Ask, Family, Filled, Together, Worker, bounds, emit
 from varcli.pianoroll.level import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _parts(run: "Run", family: Family, chosen: np.ndarray) -> list[np.ndarray]:
 
 def _decide(
     run: "Run", family: Family, turns: _Turns, chosen: np.ndarray, answer: Answer
-) -> Generator[Ask | Together, Answer | None, list[int]]:
+) -> Generator[Ask | Together, Answer | Filled | None, list[int]]:
     """Decide the next children and fill the occupied ones; returns these."""
     sheet, level = family.sheet, family.level
     turns.taken += len(chosen)
