@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from varcli.nn.attention import Transformer
+from varcli.nn.attention import Block, Transformer
 from varcli.nn.stepping import multiply, product_of, step, weights_of
 
 torch.set_num_threads(1)
@@ -56,6 +56,7 @@ def test_gelu_holds_far_from_zero() -> None:
     stack = transformer(1)
     tokens = torch.randn(L, D)
     for block in stack.blocks:
+        assert isinstance(block, Block)
         block.up.weight.mul_(30)
     whole = stack(tokens[None], causal=True)[0]
     torch.testing.assert_close(stepped(stack, tokens, L, torch.float32), whole, rtol=1e-3, atol=1e-4)

@@ -9,6 +9,7 @@ V vocabulary of cell values.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -119,6 +120,8 @@ class Inner:
         choosers: Sequence[Sampler],
     ) -> None:
         self.level = model.tree.depth - 1
+        self._threads = torch.get_num_threads()
+        self._workers = ThreadPoolExecutor(self._threads)
         self._canvas, self._steps = canvas, canvas.steps
         self._memory, self._rules = memory_of(canvas), rules_of(model, canvas, past_only=True)
         self._cells = _cells_of(tables[0], canvas, model.tree.children[self.level])
@@ -128,14 +131,33 @@ class Inner:
 
     def __call__(self, asks: list[Ask]) -> list[Filled]:
         """Decide and write all cells of some families."""
-        families = [ask.family for ask in asks]
-        parent = torch.stack([family.hidden for family in families if family.hidden is not None]).numpy()
-        place = np.array([(family.sheet.row, family.p[0], family.t[0]) for family in families])
+        asked = [ask.family for ask in asks]
+        parent = torch.stack([family.hidden for family in asked if family.hidden is not None]).numpy()
+        place = np.array([(family.sheet.row, family.p[0], family.t[0]) for family in asked])
         first = self._canvas.flat(*place.T)
         found = np.zeros((len(asks), len(self._cells.offsets)), np.uint8)
-        _fill_all(
-            parent, place, first, self._steps, self._memory, self._rules, self._cells, self._values, self._draws, found
-        )
+        families = iter(range(len(asks)))
+
+        def work() -> None:
+            for i in families:
+                _fill(
+                    parent[i],
+                    place[i],
+                    first[i],
+                    self._steps,
+                    self._memory,
+                    self._rules,
+                    self._cells,
+                    self._values,
+                    self._draws,
+                    found[i],
+                )
+
+        # Families lie on sheets of their own, so that nobody sees what others write.
+        others = [self._workers.submit(work) for _ in range(min(self._threads, len(asks)) - 1)]
+        work()
+        for other in others:
+            other.result()
         return [Filled(codes) for codes in found]
 
 
@@ -218,25 +240,6 @@ def _add(x: np.ndarray, share: np.float32, row: np.ndarray) -> None:
 
 
 @njit(**FLAGS)
-def _fill_all(
-    parent: np.ndarray,
-    place: np.ndarray,
-    first: np.ndarray,
-    steps: int,
-    memory: Memory,
-    rules: Rules,
-    cells: Cells,
-    values: Values,
-    draws: Draws,
-    found: np.ndarray,
-) -> None:
-    """Fill families whose parents are f32 [R, D'] and whose first cells stand at `place` [R, 3] (sheet, pitch, step)
-    and `first` [R] in the flat memory; the codes go there and to `found` u8 [R, n]."""
-    for family in range(len(place)):
-        _fill(parent[family], place[family], first[family], steps, memory, rules, cells, values, draws, found[family])
-
-
-@njit(**FLAGS)
 def _fill(
     parent: np.ndarray,
     place: np.ndarray,
@@ -249,6 +252,8 @@ def _fill(
     draws: Draws,
     found: np.ndarray,
 ) -> None:
+    """Fill a family whose parent is f32 [D'] and whose first cell stands at `place` [3] (sheet, pitch, step) and
+    `first` in the flat memory; the codes go there and to `found` u8 [n]."""
     D, sheet, last = cells.own.shape[1], place[0], -1
     for k in range(len(found)):
         if place[2] + cells.offsets[k, 1] < steps:
