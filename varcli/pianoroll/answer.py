@@ -98,16 +98,33 @@ class Answerer:
 
     def fill_at_once(self, choosers: Sequence[Chooser]) -> None:
         """Fill families of the last level but one whenever they ask, if model and choosers allow it."""
-        from varcli.pianoroll.inner import Inner, samplers  # numba is slow to import
+        from varcli.pianoroll.inner import samplers  # numba is slow to import
+        from varcli.pianoroll.inner_ar import InnerInOrder
+        from varcli.pianoroll.inner_mar import InnerMasked
 
         plain = samplers(self.model, choosers)
-        if plain is not None:
-            self._inner = Inner(self.model, self.canvas, (self._tables[-2], self._tables[-1]), plain)
+        if plain is None:
+            return
+        if self.model.masked:
+            self._inner = InnerMasked(self.model, self.canvas, self._tables[-1], plain, self._ask)
+        else:
+            self._inner = InnerInOrder(self.model, self.canvas, (self._tables[-2], self._tables[-1]), plain)
 
     def __call__(self, level: int, asks: list[Ask]) -> Sequence[Answer | Filled]:
         """Answer questions about families of one level."""
         if self._inner is not None and level == self._inner.level:
             return self._inner(asks)
+        starts, m = self._span(self._tables[level], asks)
+        numbers, hidden = self._ask(level, asks)
+        answers = []
+        for index, (ask, start) in enumerate(zip(asks, starts, strict=True)):
+            first = index * m + ask.start - start
+            part = slice(first, first + ask.stop - ask.start)
+            answers.append(Answer(numbers[part], hidden[part]))
+        return answers
+
+    def _ask(self, level: int, asks: list[Ask]) -> tuple[np.ndarray, Tensor]:
+        """Logits [R * m] (or [R, V - 1] of values) and hidden vectors [R * m, D] of the children run, see `_span`."""
         tables = self._tables[level]
         starts, m = self._span(tables, asks)
         tokens, where, state = self._gather(tables, [ask.family for ask in asks], starts, m)
@@ -129,13 +146,7 @@ class Answerer:
             logits = tables.decide(hidden, where[1])
         if wanted is not None:
             hidden, logits = (_spread(part, wanted, len(asks) * m) for part in (hidden, logits))
-        numbers = logits.cpu().numpy()
-        answers = []
-        for index, (ask, start) in enumerate(zip(asks, starts, strict=True)):
-            first = index * m + ask.start - start
-            part = slice(first, first + ask.stop - ask.start)
-            answers.append(Answer(numbers[part], hidden[part]))
-        return answers
+        return logits.cpu().numpy(), hidden
 
     @staticmethod
     def _span(tables: Tables, asks: list[Ask]) -> tuple[list[int], int]:

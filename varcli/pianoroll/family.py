@@ -140,13 +140,15 @@ class Family:
 class Ask:
     """A question to the network: logits and hidden vectors of the family's children from `start` up to `stop`.
 
-    Of these, only those at the indices `wanted` need an answer (None: all).
+    Of these, only those at the indices `wanted` need an answer (None: all). Where masked families are filled at once,
+    `wanted` is the order of all, and `counts` says how many are decided in each iteration.
     """
 
     family: Family
     start: int
     stop: int
     wanted: np.ndarray | None = None
+    counts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from varcli.pianoroll.choose import Chooser
 from varcli.pianoroll.conditions import Conditions
 from varcli.pianoroll.family import Answer, Ask, Family, Filled, Sheet, Together, Worker, drain, settled, unknown_canvas
 from varcli.pianoroll.fractal import NEVER, Canvas, FractalModel
-from varcli.pianoroll.mar import fill_masked, masked_state
+from varcli.pianoroll.mar import fill_masked, fill_masked_at_once, masked_state
 from varcli.pianoroll.openings import Openings
 
 _ONE = np.zeros(1, np.int64)
@@ -115,7 +115,7 @@ class Run:
         state = fresh_state(len(ft)) if kind == "ar" else masked_state(len(ft), exists)
         family = Family(level, sheet, fp, ft, exists, state, hidden)
         if level == self._answer.filled_at_once:
-            return fill_at_once(self, family)
+            return (fill_at_once if kind == "ar" else fill_masked_at_once)(self, family)
         family.settle()
         return (fill_in_order if kind == "ar" else fill_masked)(self, family)
 
