@@ -7,12 +7,10 @@ run compiled, with the same tokens, logits and random numbers as look by look.
 Shapes: W cells of a window, C channels of a cell, D width, D' that of the level above, V vocabulary of cell values.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numba import njit
 
 from varcli.nn.stepping import FLAGS, Product, Weights, multiply, product_of, step, weights_of
@@ -81,27 +79,6 @@ def samplers(model: FractalModel, choosers: Sequence[Chooser]) -> list[Sampler] 
     drawn = [chooser for chooser in choosers if isinstance(chooser, Sampler)]
     able = able and all(type(chooser) is Sampler and chooser.draws_plainly for chooser in drawn)
     return drawn if able and len(drawn) == len(choosers) else None
-
-
-class Workers:
-    """As many threads as torch has, for compiled work."""
-
-    def __init__(self) -> None:
-        self._count = torch.get_num_threads()
-        self._others = ThreadPoolExecutor(self._count)
-
-    def __call__(self, work: Callable[[int], None], count: int) -> None:
-        """Do `work` number 0, 1, ... up to `count`, side by side."""
-        numbers = iter(range(count))
-
-        def go_on() -> None:
-            for number in numbers:
-                work(number)
-
-        others = [self._others.submit(go_on) for _ in range(min(self._count, count) - 1)]
-        go_on()
-        for other in others:
-            other.result()
 
 
 def draws_of(choosers: Sequence[Sampler]) -> Draws:

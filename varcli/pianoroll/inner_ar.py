@@ -14,10 +14,11 @@ from varcli.nn.stepping import FLAGS, Product, Weights, add_product, dot, multip
 from varcli.pianoroll.choose import Sampler
 from varcli.pianoroll.family import Ask, Filled
 from varcli.pianoroll.fractal import Canvas, FractalModel
-from varcli.pianoroll.inner import Draws, Place, Sight, Values, Workers, draw_value, draws_of, look, sight_of, values_of
+from varcli.pianoroll.inner import Draws, Place, Sight, Values, draw_value, draws_of, look, sight_of, values_of
 from varcli.pianoroll.level import OWN_SHARE, STATE_EMPTY, STATE_OCCUPIED, STATE_START
 from varcli.pianoroll.looking import Memory, Rules, memory_of, rules_of
 from varcli.pianoroll.tables import Tables
+from varcli.pianoroll.workers import Workers
 
 
 class Cells(NamedTuple):

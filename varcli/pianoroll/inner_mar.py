@@ -15,10 +15,11 @@ from varcli.nn.stepping import FLAGS
 from varcli.pianoroll.choose import Sampler
 from varcli.pianoroll.family import Ask, Filled
 from varcli.pianoroll.fractal import Canvas, FractalModel
-from varcli.pianoroll.inner import Draws, Values, Workers, draw_value, draws_of, values_of
+from varcli.pianoroll.inner import Draws, Values, draw_value, draws_of, values_of
 from varcli.pianoroll.level import STATE_EMPTY, STATE_OCCUPIED
 from varcli.pianoroll.looking import Memory, Rules, memory_of, rules_of
 from varcli.pianoroll.tables import Tables
+from varcli.pianoroll.workers import Workers
 
 Look = Callable[[int, list[Ask]], tuple[np.ndarray, torch.Tensor]]
 
