@@ -107,7 +107,6 @@ class Slots:
 class _PackedBlock:
     def __init__(self, block: Block, dtype: torch.dtype) -> None:
         D = block.norm1.weight.shape[0]
-        self.shape = (D,)
         self.norm1 = (block.norm1.weight.detach(), block.norm1.bias.detach())
         self.norm2 = (block.norm2.weight.detach(), block.norm2.bias.detach())
         weight, bias, out = block.attention.qkv.weight, block.attention.qkv.bias, block.attention.out
@@ -117,16 +116,6 @@ class _PackedBlock:
         self.out = PackedLinear(out.weight, out.bias, dtype=dtype)
         self.up = PackedLinear(block.up.weight, block.up.bias, gelu=True, dtype=dtype)
         self.down = PackedLinear(block.down.weight, block.down.bias, dtype=dtype)
-        self._dtype = dtype
-
-    def enter(self, x_MD: Tensor) -> Tensor:
-        """What attention takes in."""
-        return F.layer_norm(x_MD, self.shape, *self.norm1).to(self._dtype)
-
-    def feed(self, x_MD: Tensor, y_MD: Tensor) -> Tensor:
-        """The rest of the block after attention has said `y`."""
-        x_MD = x_MD + self.out(y_MD)
-        return self.down(self.up(F.layer_norm(x_MD, self.shape, *self.norm2).to(self._dtype))) + x_MD
 
 
 class PackedTransformer:
@@ -136,6 +125,11 @@ class PackedTransformer:
         self.heads, self.width, self.dtype = stack.heads, stack.width, dtype
         self.blocks = [_PackedBlock(block, dtype) for block in stack.blocks if isinstance(block, Block)]
         self.norm = (stack.norm.weight.detach(), stack.norm.bias.detach())
+        self._joining = None
+        if dtype == torch.bfloat16 and self.norm[0].device.type == "cpu":
+            from varcli.nn.joining import Joining  # numba is slow to import
+
+            self._joining = Joining()
 
     def memory(self, rows: int, length: int) -> Tensor:
         """An empty memory of keys and values for `rows` sequences of up to `length` tokens."""
@@ -155,9 +149,10 @@ class PackedTransformer:
         `mask` [R|1, 1, m, K] is added to the scores; `rotary` holds cosines and sines [M, 1, F]; both of this dtype.
         Without slots the new tokens are all there is.
         """
-        for index, block in enumerate(self.blocks):
-            x_MD = self._run(index, block, x_MD, sequences, mask, rotary, slots)
-        return F.layer_norm(x_MD, (self.width,), *self.norm)
+        n_MD = self._enter(x_MD)
+        for index in range(len(self.blocks)):
+            x_MD, n_MD = self._run(index, x_MD, n_MD, sequences, mask, rotary, slots)
+        return F.layer_norm(x_MD + n_MD, (self.width,), *self.norm)
 
     def some(
         self,
@@ -172,10 +167,10 @@ class PackedTransformer:
 
         Nobody asks for the others after the last block, so there they are keys and values alone.
         """
-        *blocks, last = self.blocks
-        for index, block in enumerate(blocks):
-            x_MD = self._run(index, block, x_MD, sequences, mask, rotary, None)
-        n_MD = last.enter(x_MD)
+        n_MD = self._enter(x_MD)
+        for index in range(len(self.blocks) - 1):
+            x_MD, n_MD = self._run(index, x_MD, n_MD, sequences, mask, rotary, None)
+        last = self.blocks[-1]
         q, kv = last.query(n_MD.index_select(0, wanted)), last.key_value(n_MD)
         if rotary is not None:
             self._turn_(kv[:, : self.width], rotary)
@@ -184,25 +179,45 @@ class PackedTransformer:
             m = mask.shape[2]
             mask = mask.expand(sequences, 1, m, m).flatten(0, 2).index_select(0, wanted).view(sequences, 1, -1, m)
         y = self._attend(q, kv.view(sequences, -1, 2 * self.width), mask)
-        return F.layer_norm(last.feed(x_MD.index_select(0, wanted), y), last.shape, *self.norm)
+        x_MD, n_MD = self._feed(len(self.blocks) - 1, x_MD.index_select(0, wanted), y)
+        return F.layer_norm(x_MD + n_MD, (self.width,), *self.norm)
+
+    def _enter(self, x_MD: Tensor) -> Tensor:
+        """What the first attention takes in."""
+        return F.layer_norm(x_MD, (self.width,), *self.blocks[0].norm1).to(self.dtype)
+
+    def _join(self, x_MD: Tensor, y_MD: Tensor, norm: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """The sum of x and y, and its norm for the next product."""
+        if self._joining is not None:
+            return self._joining(x_MD, y_MD, norm)
+        x_MD = x_MD + y_MD
+        return x_MD, F.layer_norm(x_MD, (self.width,), *norm).to(self.dtype)
+
+    def _feed(self, index: int, x_MD: Tensor, y_MD: Tensor) -> tuple[Tensor, Tensor]:
+        """The rest of a block after attention has said `y`: the residual stream, and what the next attention takes in;
+        after the last block, the two parts of what comes out."""
+        block = self.blocks[index]
+        x_MD, n_MD = self._join(x_MD, block.out(y_MD), block.norm2)
+        y_MD = block.down(block.up(n_MD))
+        return (x_MD, y_MD) if index + 1 == len(self.blocks) else self._join(x_MD, y_MD, self.blocks[index + 1].norm1)
 
     def _run(
         self,
         index: int,
-        block: _PackedBlock,
         x_MD: Tensor,
+        n_MD: Tensor,
         sequences: int,
         mask: Tensor | None,
         rotary: Rotary | None,
         slots: Slots | None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         D = self.width
-        qkv = block.qkv(block.enter(x_MD))
+        qkv = self.blocks[index].qkv(n_MD)
         if rotary is not None:
             self._turn_(qkv[:, : 2 * D], rotary)
         q, kv = qkv[:, :D], qkv[:, D:]
         kv = kv.view(sequences, -1, 2 * D) if slots is None else slots.store(index, kv)
-        return block.feed(x_MD, self._attend(q, kv, mask))
+        return self._feed(index, x_MD, self._attend(q, kv, mask))
 
     def _turn_(self, x_MX: Tensor, rotary: Rotary) -> None:
         heads = x_MX.unflatten(1, (-1, self.width // self.heads))

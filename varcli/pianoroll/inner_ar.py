@@ -11,6 +11,7 @@ import torch
 from numba import njit
 
 from varcli.nn.stepping import FLAGS, Product, Weights, add_product, dot, multiply, product_of, step, weights_of
+from varcli.nn.workers import Workers
 from varcli.pianoroll.choose import Sampler
 from varcli.pianoroll.family import Ask, Filled
 from varcli.pianoroll.fractal import Canvas, FractalModel
@@ -18,7 +19,6 @@ from varcli.pianoroll.inner import Draws, Place, Sight, Values, draw_value, draw
 from varcli.pianoroll.level import OWN_SHARE, STATE_EMPTY, STATE_OCCUPIED, STATE_START
 from varcli.pianoroll.looking import Memory, Rules, memory_of, rules_of
 from varcli.pianoroll.tables import Tables
-from varcli.pianoroll.workers import Workers
 
 
 class Cells(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 from numba import njit
 
 from varcli.nn.stepping import FLAGS
+from varcli.nn.workers import Workers
 from varcli.pianoroll.choose import Sampler
 from varcli.pianoroll.family import Ask, Filled
 from varcli.pianoroll.fractal import Canvas, FractalModel
@@ -19,7 +20,6 @@ from varcli.pianoroll.inner import Draws, Values, draw_value, draws_of, values_o
 from varcli.pianoroll.level import STATE_EMPTY, STATE_OCCUPIED
 from varcli.pianoroll.looking import Memory, Rules, memory_of, rules_of
 from varcli.pianoroll.tables import Tables
-from varcli.pianoroll.workers import Workers
 
 Look = Callable[[int, list[Ask]], tuple[np.ndarray, torch.Tensor]]
 

@@ -12,10 +12,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from varcli.nn.workers import Workers
 from varcli.pianoroll.fractal import Canvas, FractalModel
 from varcli.pianoroll.level import GIVEN, UNKNOWN, View
 from varcli.pianoroll.seeing import Seeing
-from varcli.pianoroll.workers import Workers
 
 FLAGS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
