@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from varcli.nn.attention import Transformer
-from varcli.nn.joining import ROWS, Joining
+from varcli.nn.joining import ROWS, Gelu, Joining
 from varcli.nn.packed import PackedTransformer
 
 torch.set_num_threads(1)
@@ -20,6 +20,13 @@ def test_a_sum_and_its_norm_are_those_of_torch(rows) -> None:
     assert normed.dtype == torch.bfloat16
     torch.testing.assert_close(normed, F.layer_norm(x + y, (24,), *norm).bfloat16(), rtol=1e-2, atol=1e-4)
     assert (normed == F.layer_norm(x + y, (24,), *norm).bfloat16()).float().mean() > 0.98
+
+
+def test_gelu_of_every_number_is_that_of_torch() -> None:
+    numbers = torch.arange(1 << 16).to(torch.uint16).view(torch.bfloat16).view(-1, 64)
+    numbers = numbers[numbers.isfinite().all(1)]
+    said = F.gelu(numbers.float(), approximate="tanh").bfloat16()
+    assert torch.equal(Gelu()(numbers.clone()), said)
 
 
 def test_a_transformer_of_bfloat16_says_what_the_module_says_roughly() -> None:

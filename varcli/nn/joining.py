@@ -1,4 +1,4 @@
-"""What stands between two products of bfloat16, compiled: a sum, a norm and the rounding in one go over the rows.
+"""What stands between two products of bfloat16, compiled: a sum, a norm and the rounding in one go; GELU by a table.
 
 One after another, these operations cost as much as the products. Numba is slow to import, so that this file is, too.
 
@@ -7,6 +7,7 @@ Shapes: M rows, D width.
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numba import njit
 from torch import Tensor
 
@@ -35,6 +36,30 @@ class Joining:
 
         self._workers(join, -(-len(x) // ROWS))
         return sums, normed
+
+
+class Gelu:
+    """GELU of bfloat16 in place, as tanh approximates it: there are few such numbers, so all answers are kept."""
+
+    def __init__(self) -> None:
+        numbers = torch.arange(1 << 16).to(torch.uint16).view(torch.bfloat16).float()
+        self._table = F.gelu(numbers, approximate="tanh").bfloat16().view(torch.uint16).numpy()
+        self._workers = Workers()
+
+    def __call__(self, x_MD: Tensor) -> Tensor:
+        """Replace x by its GELU, and return it."""
+        x = x_MD.view(torch.uint16).numpy()
+        self._workers(lambda part: _look_up(x[part * ROWS : (part + 1) * ROWS], self._table), -(-len(x) // ROWS))
+        return x_MD
+
+
+@njit(**FLAGS)
+def _look_up(x: np.ndarray, table: np.ndarray) -> None:
+    """Replace numbers u16 [M, D] by what a table [65536] says of them."""
+    for row in range(len(x)):
+        part = x[row]
+        for i in range(len(part)):
+            part[i] = table[part[i]]
 
 
 @njit(**FLAGS)

@@ -3,19 +3,24 @@
 A few tokens at a time cost what it takes to read the weights and to launch operations. So the weights are laid out
 once, tokens stand in two dimensions, keys and values lie side by side in one memory, and GELU, which costs as much as
 the product before it, is taken within that product. On processors that multiply bfloat16 the products may be of that
-kind; sums, norms and what goes from block to block stay in float32.
+kind; sums, norms and what goes from block to block stay in float32, and what stands between two products is compiled,
+see `joining`.
 
 Shapes: R sequences, m new tokens of each, M = R * m, c of m wanted, K keys, H heads, D width, F = D / H.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.nn.attention import Block, Transformer, rotate
+
+if TYPE_CHECKING:
+    from varcli.nn.joining import Gelu
 
 Rotary = tuple[Tensor, Tensor]
 
@@ -41,6 +46,13 @@ def _fuses() -> bool:
     return bool((made - F.gelu(torch.ones(16), approximate="tanh")).abs().max() < 1e-5)
 
 
+@lru_cache
+def _narrow_gelu() -> "Gelu":
+    from varcli.nn.joining import Gelu  # numba is slow to import
+
+    return Gelu()
+
+
 def pack(linear: nn.Linear) -> "PackedLinear":
     """A linear map of rows [M, D], laid out once."""
     return PackedLinear(linear.weight, linear.bias)
@@ -59,12 +71,15 @@ class PackedLinear:
         narrow = dtype == torch.bfloat16
         if weight.device.type == "cpu" and (narrow or gelu) and _fuses():
             self._fused = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous(), 64)
+        self._look_up = _narrow_gelu() if gelu and narrow and weight.device.type == "cpu" else None
         self._least = 0 if narrow else FUSED_WORK // self._weight.numel()
 
     def __call__(self, x_MD: Tensor) -> Tensor:
         if self._fused is not None and len(x_MD) > self._least:
-            after = ("gelu", [], "tanh") if self._gelu else ("none", [], "")
-            return torch.ops.mkldnn._linear_pointwise(x_MD, self._fused, self._bias, *after)
+            plain = not self._gelu or self._look_up is not None
+            after = ("none", [], "") if plain else ("gelu", [], "tanh")
+            y_MN = torch.ops.mkldnn._linear_pointwise(x_MD, self._fused, self._bias, *after)
+            return y_MN if self._look_up is None else self._look_up(y_MN)
         y_MN = torch.addmm(self._bias, x_MD, self._weight)
         return torch.ops.aten.gelu_(y_MN, approximate="tanh") if self._gelu else y_MN
 

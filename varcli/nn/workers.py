@@ -10,8 +10,7 @@ class Workers:
     """As many threads as torch has, for compiled work."""
 
     def __init__(self) -> None:
-        self._count = torch.get_num_threads()
-        self._others = ThreadPoolExecutor(self._count)
+        self._others = ThreadPoolExecutor()
 
     def __call__(self, work: Callable[[int], None], count: int) -> None:
         """Do `work` number 0, 1, ... up to `count`, side by side."""
@@ -21,7 +20,7 @@ class Workers:
             for number in numbers:
                 work(number)
 
-        others = [self._others.submit(go_on) for _ in range(min(self._count, count) - 1)]
+        others = [self._others.submit(go_on) for _ in range(min(torch.get_num_threads(), count) - 1)]
         go_on()
         for other in others:
             other.result()
