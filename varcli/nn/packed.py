@@ -28,6 +28,9 @@ Rotary = tuple[Tensor, Tensor]
 FUSED_WORK = 1 << 19
 """Products of fewer numbers than this are faster one operation after another, in float32."""
 
+LOOK_UP_WORK = 1 << 15
+"""Numbers of bfloat16 from which on GELU is faster from a table than within the product."""
+
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 about twice as fast as float32, and there is a product that takes it."""
@@ -76,10 +79,10 @@ class PackedLinear:
 
     def __call__(self, x_MD: Tensor) -> Tensor:
         if self._fused is not None and len(x_MD) > self._least:
-            plain = not self._gelu or self._look_up is not None
-            after = ("none", [], "") if plain else ("gelu", [], "tanh")
-            y_MN = torch.ops.mkldnn._linear_pointwise(x_MD, self._fused, self._bias, *after)
-            return y_MN if self._look_up is None else self._look_up(y_MN)
+            if self._look_up is not None and len(x_MD) * len(self._bias) >= LOOK_UP_WORK:
+                return self._look_up(torch.ops.mkldnn._linear_pointwise(x_MD, self._fused, self._bias, "none", [], ""))
+            after = ("gelu", [], "tanh") if self._gelu else ("none", [], "")
+            return torch.ops.mkldnn._linear_pointwise(x_MD, self._fused, self._bias, *after)
         y_MN = torch.addmm(self._bias, x_MD, self._weight)
         return torch.ops.aten.gelu_(y_MN, approximate="tanh") if self._gelu else y_MN
 
