@@ -16,7 +16,7 @@ from support import STEPS, print_table, run, seconds_of, use_threads
 
 import varcli.pianoroll.run as scheduler
 from varcli.pianoroll.answer import Answerer
-from varcli.pianoroll.family import Answer, Ask
+from varcli.pianoroll.family import Answer, Ask, Filled
 from varcli.pianoroll.fractal import FractalModel
 from varcli.pianoroll.generate import generate, warm_up
 from varcli.pianoroll.settings import SampleSettings
@@ -67,7 +67,7 @@ def _timed() -> Iterator[list[tuple[int, int, float]]]:
     looks = []
 
     class Timed(Answerer):
-        def __call__(self, level: int, asks: list[Ask]) -> list[Answer]:
+        def __call__(self, level: int, asks: list[Ask]) -> Sequence[Answer | Filled]:
             began = time.perf_counter()
             answers = super().__call__(level, asks)
             looks.append((level, len(asks), time.perf_counter() - began))

@@ -3,13 +3,15 @@
 A few tokens at a time cost what it takes to read the weights and to launch operations. So the weights are laid out
 once, tokens stand in two dimensions, keys and values lie side by side in one memory, and GELU, which costs as much as
 the product before it, is taken within that product. On processors that multiply bfloat16 the products may be of that
-kind; sums, norms and what goes from block to block stay in float32.
+kind; sums, norms and what goes from block to block stay in float32, and what stands between two products is compiled,
+see `joining`.
 
 Shapes: R sequences, m new tokens of each, M = R * m, c of m wanted, K keys, H heads, D width, F = D / H.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +19,17 @@ from torch import Tensor, nn
 
 from varcli.nn.attention import Block, Transformer, rotate
 
+if TYPE_CHECKING:
+    from varcli.nn.joining import Gelu
+
 Rotary = tuple[Tensor, Tensor]
 
 
 FUSED_WORK = 1 << 19
 """Products of fewer numbers than this are faster one operation after another, in float32."""
+
+LOOK_UP_WORK = 1 << 15
+"""Numbers of bfloat16 from which on GELU is faster from a table than within the product."""
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -39,6 +47,13 @@ def _fuses() -> bool:
     except (AttributeError, RuntimeError, TypeError):
         return False
     return bool((made - F.gelu(torch.ones(16), approximate="tanh")).abs().max() < 1e-5)
+
+
+@lru_cache
+def _narrow_gelu() -> "Gelu":
+    from varcli.nn.joining import Gelu  # numba is slow to import
+
+    return Gelu()
 
 
 def pack(linear: nn.Linear) -> "PackedLinear":
@@ -59,10 +74,13 @@ class PackedLinear:
         narrow = dtype == torch.bfloat16
         if weight.device.type == "cpu" and (narrow or gelu) and _fuses():
             self._fused = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous(), 64)
+        self._look_up = _narrow_gelu() if gelu and narrow and weight.device.type == "cpu" else None
         self._least = 0 if narrow else FUSED_WORK // self._weight.numel()
 
     def __call__(self, x_MD: Tensor) -> Tensor:
         if self._fused is not None and len(x_MD) > self._least:
+            if self._look_up is not None and len(x_MD) * len(self._bias) >= LOOK_UP_WORK:
+                return self._look_up(torch.ops.mkldnn._linear_pointwise(x_MD, self._fused, self._bias, "none", [], ""))
             after = ("gelu", [], "tanh") if self._gelu else ("none", [], "")
             return torch.ops.mkldnn._linear_pointwise(x_MD, self._fused, self._bias, *after)
         y_MN = torch.addmm(self._bias, x_MD, self._weight)
@@ -107,7 +125,6 @@ class Slots:
 class _PackedBlock:
     def __init__(self, block: Block, dtype: torch.dtype) -> None:
         D = block.norm1.weight.shape[0]
-        self.shape = (D,)
         self.norm1 = (block.norm1.weight.detach(), block.norm1.bias.detach())
         self.norm2 = (block.norm2.weight.detach(), block.norm2.bias.detach())
         weight, bias, out = block.attention.qkv.weight, block.attention.qkv.bias, block.attention.out
@@ -117,16 +134,6 @@ class _PackedBlock:
         self.out = PackedLinear(out.weight, out.bias, dtype=dtype)
         self.up = PackedLinear(block.up.weight, block.up.bias, gelu=True, dtype=dtype)
         self.down = PackedLinear(block.down.weight, block.down.bias, dtype=dtype)
-        self._dtype = dtype
-
-    def enter(self, x_MD: Tensor) -> Tensor:
-        """What attention takes in."""
-        return F.layer_norm(x_MD, self.shape, *self.norm1).to(self._dtype)
-
-    def feed(self, x_MD: Tensor, y_MD: Tensor) -> Tensor:
-        """The rest of the block after attention has said `y`."""
-        x_MD = x_MD + self.out(y_MD)
-        return self.down(self.up(F.layer_norm(x_MD, self.shape, *self.norm2).to(self._dtype))) + x_MD
 
 
 class PackedTransformer:
@@ -136,6 +143,11 @@ class PackedTransformer:
         self.heads, self.width, self.dtype = stack.heads, stack.width, dtype
         self.blocks = [_PackedBlock(block, dtype) for block in stack.blocks if isinstance(block, Block)]
         self.norm = (stack.norm.weight.detach(), stack.norm.bias.detach())
+        self._joining = None
+        if dtype == torch.bfloat16 and self.norm[0].device.type == "cpu":
+            from varcli.nn.joining import Joining  # numba is slow to import
+
+            self._joining = Joining()
 
     def memory(self, rows: int, length: int) -> Tensor:
         """An empty memory of keys and values for `rows` sequences of up to `length` tokens."""
@@ -155,9 +167,10 @@ class PackedTransformer:
         `mask` [R|1, 1, m, K] is added to the scores; `rotary` holds cosines and sines [M, 1, F]; both of this dtype.
         Without slots the new tokens are all there is.
         """
-        for index, block in enumerate(self.blocks):
-            x_MD = self._run(index, block, x_MD, sequences, mask, rotary, slots)
-        return F.layer_norm(x_MD, (self.width,), *self.norm)
+        n_MD = self._enter(x_MD)
+        for index in range(len(self.blocks)):
+            x_MD, n_MD = self._run(index, x_MD, n_MD, sequences, mask, rotary, slots)
+        return F.layer_norm(x_MD + n_MD, (self.width,), *self.norm)
 
     def some(
         self,
@@ -172,10 +185,10 @@ class PackedTransformer:
 
         Nobody asks for the others after the last block, so there they are keys and values alone.
         """
-        *blocks, last = self.blocks
-        for index, block in enumerate(blocks):
-            x_MD = self._run(index, block, x_MD, sequences, mask, rotary, None)
-        n_MD = last.enter(x_MD)
+        n_MD = self._enter(x_MD)
+        for index in range(len(self.blocks) - 1):
+            x_MD, n_MD = self._run(index, x_MD, n_MD, sequences, mask, rotary, None)
+        last = self.blocks[-1]
         q, kv = last.query(n_MD.index_select(0, wanted)), last.key_value(n_MD)
         if rotary is not None:
             self._turn_(kv[:, : self.width], rotary)
@@ -184,25 +197,45 @@ class PackedTransformer:
             m = mask.shape[2]
             mask = mask.expand(sequences, 1, m, m).flatten(0, 2).index_select(0, wanted).view(sequences, 1, -1, m)
         y = self._attend(q, kv.view(sequences, -1, 2 * self.width), mask)
-        return F.layer_norm(last.feed(x_MD.index_select(0, wanted), y), last.shape, *self.norm)
+        x_MD, n_MD = self._feed(len(self.blocks) - 1, x_MD.index_select(0, wanted), y)
+        return F.layer_norm(x_MD + n_MD, (self.width,), *self.norm)
+
+    def _enter(self, x_MD: Tensor) -> Tensor:
+        """What the first attention takes in."""
+        return F.layer_norm(x_MD, (self.width,), *self.blocks[0].norm1).to(self.dtype)
+
+    def _join(self, x_MD: Tensor, y_MD: Tensor, norm: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """The sum of x and y, and its norm for the next product."""
+        if self._joining is not None:
+            return self._joining(x_MD, y_MD, norm)
+        x_MD = x_MD + y_MD
+        return x_MD, F.layer_norm(x_MD, (self.width,), *norm).to(self.dtype)
+
+    def _feed(self, index: int, x_MD: Tensor, y_MD: Tensor) -> tuple[Tensor, Tensor]:
+        """The rest of a block after attention has said `y`: the residual stream, and what the next attention takes in;
+        after the last block, the two parts of what comes out."""
+        block = self.blocks[index]
+        x_MD, n_MD = self._join(x_MD, block.out(y_MD), block.norm2)
+        y_MD = block.down(block.up(n_MD))
+        return (x_MD, y_MD) if index + 1 == len(self.blocks) else self._join(x_MD, y_MD, self.blocks[index + 1].norm1)
 
     def _run(
         self,
         index: int,
-        block: _PackedBlock,
         x_MD: Tensor,
+        n_MD: Tensor,
         sequences: int,
         mask: Tensor | None,
         rotary: Rotary | None,
         slots: Slots | None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         D = self.width
-        qkv = block.qkv(block.enter(x_MD))
+        qkv = self.blocks[index].qkv(n_MD)
         if rotary is not None:
             self._turn_(qkv[:, : 2 * D], rotary)
         q, kv = qkv[:, :D], qkv[:, D:]
         kv = kv.view(sequences, -1, 2 * D) if slots is None else slots.store(index, kv)
-        return block.feed(x_MD, self._attend(q, kv, mask))
+        return self._feed(index, x_MD, self._attend(q, kv, mask))
 
     def _turn_(self, x_MX: Tensor, rotary: Rotary) -> None:
         heads = x_MX.unflatten(1, (-1, self.width // self.heads))

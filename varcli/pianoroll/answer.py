@@ -17,7 +17,7 @@ from torch import Tensor
 from varcli.nn.packed import Slots
 from varcli.pianoroll.choose import Chooser
 from varcli.pianoroll.decisions import Parents
-from varcli.pianoroll.family import Answer, Ask, Family, Fixed
+from varcli.pianoroll.family import Answer, Ask, Family, Filled, Fixed
 from varcli.pianoroll.fractal import Canvas, FractalModel
 from varcli.pianoroll.level import LevelModel
 from varcli.pianoroll.tables import Size, Tables
@@ -80,6 +80,7 @@ class Answerer:
             size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], kept, dtype)
             self._tables.append(Tables(model, network, size))
         self._looking, self._bringing = [], []
+        self._inner = None
         if model.device.type == "cpu":
             self._compile()
 
@@ -93,8 +94,40 @@ class Answerer:
             if len(self.model.echoes):
                 self._bringing.append(Bringing(self.model, network.level, self.canvas))
 
-    def __call__(self, level: int, asks: list[Ask]) -> list[Answer]:
+    @property
+    def filled_at_once(self) -> int | None:
+        """The level whose families are not asked about but filled, None if there is none."""
+        return None if self._inner is None else self._inner.level
+
+    def fill_at_once(self, choosers: Sequence[Chooser]) -> None:
+        """Fill families of the last level but one whenever they ask, if model and choosers allow it."""
+        from varcli.pianoroll.inner import samplers  # numba is slow to import
+        from varcli.pianoroll.inner_ar import InnerInOrder
+        from varcli.pianoroll.inner_mar import InnerMasked
+
+        plain = samplers(self.model, choosers)
+        if plain is None:
+            return
+        if self.model.masked:
+            self._inner = InnerMasked(self.model, self.canvas, self._tables[-1], plain, self._ask)
+        else:
+            self._inner = InnerInOrder(self.model, self.canvas, (self._tables[-2], self._tables[-1]), plain)
+
+    def __call__(self, level: int, asks: list[Ask]) -> Sequence[Answer | Filled]:
         """Answer questions about families of one level."""
+        if self._inner is not None and level == self._inner.level:
+            return self._inner(asks)
+        starts, m = self._span(self._tables[level], asks)
+        numbers, hidden = self._ask(level, asks)
+        answers = []
+        for index, (ask, start) in enumerate(zip(asks, starts, strict=True)):
+            first = index * m + ask.start - start
+            part = slice(first, first + ask.stop - ask.start)
+            answers.append(Answer(numbers[part], hidden[part]))
+        return answers
+
+    def _ask(self, level: int, asks: list[Ask]) -> tuple[np.ndarray, Tensor]:
+        """Logits [R * m] (or [R, V - 1] of values) and hidden vectors [R * m, D] of the children run, see `_span`."""
         tables = self._tables[level]
         starts, m = self._span(tables, asks)
         tokens, where, state = self._gather(tables, [ask.family for ask in asks], starts, m)
@@ -116,13 +149,7 @@ class Answerer:
             logits = tables.decide(hidden, where[1])
         if wanted is not None:
             hidden, logits = (_spread(part, wanted, len(asks) * m) for part in (hidden, logits))
-        numbers = logits.cpu().numpy()
-        answers = []
-        for index, (ask, start) in enumerate(zip(asks, starts, strict=True)):
-            first = index * m + ask.start - start
-            part = slice(first, first + ask.stop - ask.start)
-            answers.append(Answer(numbers[part], hidden[part]))
-        return answers
+        return logits.cpu().numpy(), hidden
 
     @staticmethod
     def _span(tables: Tables, asks: list[Ask]) -> tuple[list[int], int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from varcli.events import LevelStarted, PatchDone
-from varcli.pianoroll.family import Answer, Ask, Family, Worker, bounds, emit
+from varcli.pianoroll.family import Answer, Ask, Family, Filled, Worker, bounds, emit
 from varcli.pianoroll.level import STATE_EMPTY, STATE_OCCUPIED
 
 if TYPE_CHECKING:
@@ -53,6 +53,17 @@ def fill_in_order(run: "Run", family: Family) -> Worker:
         candidates = candidates[candidates >= start] if first is None else _candidates(run, family, start)
     for index in range(start, n):
         _empty(run, family, index, shape)
+
+
+def fill_at_once(run: "Run", family: Family) -> Worker:
+    """Have all cells of a block decided and written together, and tell of them one by one."""
+    sheet, level = family.sheet, family.level
+    emit(sheet, LevelStarted(sheet.sample, level, "ar", len(family.exists), 0))
+    answer = yield Ask(family, 0, len(family.p))
+    assert isinstance(answer, Filled)
+    for index in np.flatnonzero(answer.codes).tolist():
+        sheet.show(int(family.p[index]), int(family.t[index]), int(answer.codes[index]))
+        _done(run, family, index)
 
 
 def _candidates(run: "Run", family: Family, start: int) -> np.ndarray:

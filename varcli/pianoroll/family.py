@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from varcli.pianoroll.run import Run
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The code of a cell, on its way to the visible canvas."""
+
+    p: int
+    t: int
+    code: int
+
+
 @dataclass
 class Sheet:
     """One sample being written: row in the batch, live codes and reveal maps u8 [P, T], chooser, event queue.
@@ -36,7 +45,7 @@ class Sheet:
     steps: int
     chooser: Chooser
     openings: Openings | None = None
-    events: list[Event] = field(default_factory=list)
+    events: "list[Event | Cell]" = field(default_factory=list)
 
     def finish(self, level: int, p: int, t: int, shape: tuple[int, int], *, empty: bool) -> None:
         """Note that a node of a masked level is done: it may be seen by its siblings, and is silent if `empty`."""
@@ -46,6 +55,10 @@ class Sheet:
             if empty:
                 codes = self.codes[area]
                 codes[(codes < GIVEN) | (codes == UNKNOWN)] = 0
+
+    def show(self, p: int, t: int, code: int) -> None:
+        """Queue a cell that the network has written: it is shown in its turn among the events."""
+        self.events.append(Cell(p, t, code))
 
     def write(self, p: int, t: int, code: int) -> None:
         """Write one cell."""
@@ -127,13 +140,15 @@ class Family:
 class Ask:
     """A question to the network: logits and hidden vectors of the family's children from `start` up to `stop`.
 
-    Of these, only those at the indices `wanted` need an answer (None: all).
+    Of these, only those at the indices `wanted` need an answer (None: all). Where masked families are filled at once,
+    `wanted` is the order of all, and `counts` says how many are decided in each iteration.
     """
 
     family: Family
     start: int
     stop: int
     wanted: np.ndarray | None = None
+    counts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,13 +160,20 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Filled:
+    """Codes u8 [n] of a family of cells that is decided and written, 0 where silent."""
+
+    codes: np.ndarray
+
+
+@dataclass(frozen=True)
 class Together:
     """Coroutines that may run side by side; the asker goes on when all are done."""
 
     parts: "list[Worker]"
 
 
-Worker = Generator[Ask | Together, Answer | None, None]
+Worker = Generator[Ask | Together, Answer | Filled | None, None]
 
 
 def bounds(run: "Run", family: Family, index: int) -> tuple[int, int, int, int]:
@@ -182,4 +204,8 @@ def drain(sheet: Sheet) -> Iterator[Event]:
     """Hand out queued events."""
     if sheet.events:
         events, sheet.events = sheet.events, []
-        yield from events
+        for event in events:
+            if isinstance(event, Cell):
+                sheet.visible[event.p, event.t] = event.code
+            else:
+                yield event

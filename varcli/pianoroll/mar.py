@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from varcli.events import LevelStarted, PatchDone
-from varcli.pianoroll.family import Answer, Ask, Family, Together, Worker, bounds, emit
+from varcli.pianoroll.family import Answer, Ask, Family, Filled, Together, Worker, bounds, emit
 from varcli.pianoroll.level import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def fill_masked(run: "Run", family: Family) -> Worker:
     """Unmask the children of a family over the iterations of its level and fill the occupied ones."""
     sheet, level, n = family.sheet, family.level, len(family.exists)
     turns = _take_turns(run, family)
-    counts = (even_counts if run.in_order(level) else unmask_counts)(len(turns.order), run.iterations(level))
+    counts = _counts(run, level, len(turns.order))
     emit(sheet, LevelStarted(sheet.sample, level, "mar", n, len(counts)))
     size = run.batch_generate_size if level == 0 else n
     for iteration, count in enumerate(counts, 1):
@@ -51,6 +51,29 @@ def fill_masked(run: "Run", family: Family) -> Worker:
             done = len(turns.closed) + turns.taken
             event = PatchDone(sheet.sample, level, "mar", done, n, iteration, len(counts), batch, boxes, sheet.visible)
             emit(sheet, event)
+
+
+def fill_masked_at_once(run: "Run", family: Family) -> Worker:
+    """Have all cells of a block decided and written together, and tell of them iteration by iteration."""
+    sheet, level, n = family.sheet, family.level, len(family.exists)
+    order, counts = _take_turns(run, family).order, _counts(run, level, n)
+    emit(sheet, LevelStarted(sheet.sample, level, "mar", n, len(counts)))
+    answer = yield Ask(family, 0, len(family.p), order, tuple(counts))
+    assert isinstance(answer, Filled)
+    done = 0
+    for iteration, count in enumerate(counts, 1):
+        chosen = order[done : done + count]
+        hits = chosen[answer.codes[chosen] > 0].tolist()
+        for k in hits:
+            sheet.show(int(family.p[k]), int(family.t[k]), int(answer.codes[k]))
+        boxes, done = tuple(bounds(run, family, k) for k in hits), done + count
+        event = PatchDone(sheet.sample, level, "mar", done, n, iteration, len(counts), 1, boxes, sheet.visible)
+        emit(sheet, event)
+
+
+def _counts(run: "Run", level: int, n: int) -> list[int]:
+    """How many of `n` children each iteration of a level unmasks."""
+    return (even_counts if run.in_order(level) else unmask_counts)(n, run.iterations(level))
 
 
 def _take_turns(run: "Run", family: Family) -> _Turns:
@@ -78,7 +101,7 @@ def _parts(run: "Run", family: Family, chosen: np.ndarray) -> list[np.ndarray]:
 
 def _decide(
     run: "Run", family: Family, turns: _Turns, chosen: np.ndarray, answer: Answer
-) -> Generator[Ask | Together, Answer | None, list[int]]:
+) -> Generator[Ask | Together, Answer | Filled | None, list[int]]:
     """Decide the next children and fill the occupied ones; returns these."""
     sheet, level = family.sheet, family.level
     turns.taken += len(chosen)

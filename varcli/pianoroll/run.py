@@ -13,13 +13,13 @@ from torch import Tensor
 
 from varcli.events import Event
 from varcli.pianoroll.answer import Answerer, lookahead, reach
-from varcli.pianoroll.ar import fill_in_order, fresh_state
+from varcli.pianoroll.ar import fill_at_once, fill_in_order, fresh_state
 from varcli.pianoroll.cells import fill_binary, fill_value
 from varcli.pianoroll.choose import Chooser
 from varcli.pianoroll.conditions import Conditions
-from varcli.pianoroll.family import Answer, Ask, Family, Sheet, Together, Worker, drain, settled, unknown_canvas
+from varcli.pianoroll.family import Answer, Ask, Family, Filled, Sheet, Together, Worker, drain, settled, unknown_canvas
 from varcli.pianoroll.fractal import NEVER, Canvas, FractalModel
-from varcli.pianoroll.mar import fill_masked, masked_state
+from varcli.pianoroll.mar import fill_masked, fill_masked_at_once, masked_state
 from varcli.pianoroll.openings import Openings
 
 _ONE = np.zeros(1, np.int64)
@@ -71,6 +71,8 @@ class Run:
         with torch.inference_mode():
             most = reach(model, choosers, self.ahead, self.assumes_silence)
             self._answer = Answerer(model, self.canvas, steps, ahead=most, cached=cached, dtype=dtype)
+            if conditions is None:
+                self._answer.fill_at_once(choosers)
 
     def _sheet(self, row: int, sample: int, chooser: Chooser) -> Sheet:
         P, T = self.tree.pitches, self.steps
@@ -116,13 +118,15 @@ class Run:
         kind = self.model.level_models[level].kind
         state = fresh_state(len(ft)) if kind == "ar" else masked_state(len(ft), exists)
         family = Family(level, sheet, fp, ft, exists, state, hidden)
+        if level == self._answer.filled_at_once:
+            return (fill_at_once if kind == "ar" else fill_masked_at_once)(self, family)
         family.settle()
         return (fill_in_order if kind == "ar" or self.one_by_one else fill_masked)(self, family)
 
     @torch.inference_mode()
     def events(self) -> Iterator[Event]:
         """Write all samples; yields what happened, in order of time."""
-        ready: list[tuple[Waiting, Answer | None]] = []
+        ready: list[tuple[Waiting, Answer | Filled | None]] = []
         waiting: list[Waiting] = []
         for sheet in self.sheets:
             ready.append((Waiting(self.fill(0, sheet, 0, 0, None), None), None))
@@ -149,7 +153,7 @@ class Run:
             counts[task.ask.family.level] = counts.get(task.ask.family.level, 0) + 1
         return max(counts, key=lambda level: (counts[level] * (1 + level), level))
 
-    def _advance(self, task: Waiting, answer: Answer | None, waiting: list[Waiting]) -> None:
+    def _advance(self, task: Waiting, answer: Answer | Filled | None, waiting: list[Waiting]) -> None:
         """Let a coroutine go on until it, or what it started, waits for the network."""
         while True:
             try:

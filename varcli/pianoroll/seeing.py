@@ -22,8 +22,8 @@ LEAST_WORK = 50_000
 class Seeing:
     """The first linear map of a level, for windows without gradients.
 
-    Its weights are `rows` [W * C, D] for the channels `heard` [256, C], a product for those `known` (None: that is no
-    channel), and a bias.
+    Its weights are `rows` [W * C, D] for the channels `heard` [256, C], `known_rows` [W, D] for cells that are known
+    and a product with them, `known` ([0, D] and None: that is no channel), and a bias.
     """
 
     def __init__(self, level: LevelModel, dtype: torch.dtype = torch.float32) -> None:
@@ -35,8 +35,8 @@ class Seeing:
         self.heard = level.channels[:, ~silence].contiguous()
         self.rows = weight_WCD[:, ~silence].flatten(0, 1).contiguous()
         self.bias = level.see.bias.detach()
-        known = weight_WCD[:, silence].flatten(0, 1).t()
-        self.known = PackedLinear(known, self.bias, dtype=dtype) if silence.any() else None
+        self.known_rows = weight_WCD[:, silence].flatten(0, 1) if silence.any() else weight_WCD.flatten(0, 1)[:0]
+        self.known = PackedLinear(self.known_rows.t(), self.bias, dtype=dtype) if silence.any() else None
         self._channel = torch.arange(self.heard.shape[1], device=self.rows.device)
 
     def __call__(self, codes_MW: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Tables:
     order [n + ahead - 1]: children of a family, the last repeated so that a look ahead may reach beyond it.
     place [rows * columns, D] says where nodes stand, a column being a step of the bar, or one of level 0.
     mask f32 [n, n] is added to scores of attention (None: all may look at all); it is `unlimited` if it only hides what
-    comes later. rotary tables are [n, 1, F].
+    comes later. rotary tables are [n, 1, F]. `before` is the cell of a value's window before its own, if in sight.
     """
 
     def __init__(self, model: FractalModel, network: LevelModel, size: Size) -> None:
@@ -54,7 +54,7 @@ class Tables:
         ).detach()
         self._value_weight = self.row_weight.t().contiguous()
         before = np.flatnonzero((network.offsets.cpu().numpy() == (0, -1)).all(1))
-        self._before = int(before[0]) if network.is_value and len(before) else None
+        self.before = int(before[0]) if network.is_value and len(before) else None
         if network.level:
             self._inherit, self._share = pack(network.inherit), pack(network.share)
             self._spread, self._own = network.spread.weight.detach().t().contiguous(), network.place.weight.detach()
@@ -107,7 +107,7 @@ class Tables:
     def decide_value(self, hidden_MD: Tensor, row_M: Tensor, codes_MW: Tensor, step_M: Tensor) -> Tensor:
         """Logits [M, V - 1] of values; none is held where it cannot be, as `forbid_held` has it."""
         logits = torch.addmm(self.row_bias.index_select(0, row_M), hidden_MD, self._value_weight)
-        if self._before is not None:
-            silent = (codes_MW[:, self._before] & (GIVEN - 1) == 0) | (step_M == 0)
+        if self.before is not None:
+            silent = (codes_MW[:, self.before] & (GIVEN - 1) == 0) | (step_M == 0)
             logits[:, 0].masked_fill_(silent, float("-inf"))
         return logits
