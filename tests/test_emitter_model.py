@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from varcli.emitters import predict as prediction
 from varcli.emitters.attention import AdaLNSelfAttn, neighbourhood_attention
 from varcli.emitters.loss import Truth, VAREmitterLoss
-from varcli.emitters.model import TrueVAREmitterPredictor, typical_knowledge
+from varcli.emitters.model import StridedConv, TrueVAREmitterPredictor, typical_knowledge
 from varcli.emitters.predict import Conditions, PhotonLaw
 from varcli.emitters.quantizer import EmitterVectorQuantizer, Phi, bicubic
 from varcli.errors import UsageError
@@ -267,3 +267,18 @@ def test_what_is_known_matters() -> None:
     known = typical_knowledge(2)
     wider = type(known)(2 * known.sigma_B, *(getattr(known, n) for n in list(vars(known))[1:]))
     assert not torch.allclose(model(frames(), known)[0].log_count, model(frames(), wider)[0].log_count)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "kernel", "stride"), [(8, 16, 8, 4), (16, 32, 4, 4), (16, 32, 8, 4)])
+@pytest.mark.parametrize("side", [40, 128])
+def test_strided_convolutions_are_right_under_autocast(
+    inputs: int, outputs: int, kernel: int, stride: int, side: int
+) -> None:
+    torch.manual_seed(0)
+    conv = StridedConv(inputs, outputs, kernel, stride, 2)
+    image = torch.randn(2, inputs, side, side)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        low = conv(image.bfloat16())
+    assert low.dtype == torch.bfloat16
+    expected = F.conv2d(image.bfloat16().float(), conv.weight, conv.bias, stride, 2)
+    assert float((low.float() - expected).norm() / expected.norm()) < 0.01
