@@ -155,7 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples")
     parser.add_argument("--steps", type=int, default=STEPS, help="length of a roll and of a window")
     parser.add_argument("--batch-size", type=int, default=10, help="rolls written together")
-    parser.add_argument("--order", choices=("random", "inner", "scan", "time"), help="of masked levels; the checkpoint's own")
+    parser.add_argument(
+        "--order", choices=("random", "inner", "scan", "time"), help="of masked levels; the checkpoint's own"
+    )
     parser.add_argument("--num-iter-list", type=int, nargs="+", help="iterations per level; the checkpoint's own")
     parser.add_argument("--temperature", help="one number, or one per level; the checkpoint's own by default")
     parser.add_argument("--top-p", help="one number, or one per level; the checkpoint's own by default")
