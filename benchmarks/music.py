@@ -101,6 +101,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     model, _ = load_model(options.checkpoint)
     if options.order:
         sample = model.config.sample.model_copy(update={"order": options.order})
+        if options.order == "time":  # one child after another, unless iterations are asked for here
+            sample = sample.model_copy(update={"num_iter_list": None})
         model.config = model.config.model_copy(update={"sample": sample})
     if options.report:
         ensure_output_dir(options.report.parent)
