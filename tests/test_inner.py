@@ -39,7 +39,7 @@ SHAPES = [
 ]
 
 
-def compare(model: FractalModel, batch: int, temperature: float, monkeypatch, **options: Any) -> None:
+def assert_alike(model: FractalModel, batch: int, temperature: float, monkeypatch, **options: Any) -> None:
     with torch.inference_mode():
         for level in model.level_models[:-1]:
             level.head.bias.add_(2.0 if model.masked else 0.5)
@@ -58,7 +58,7 @@ def compare(model: FractalModel, batch: int, temperature: float, monkeypatch, **
 def test_blocks_filled_in_order_hold_what_is_decided_look_by_look(
     shapes, pitches, options, batch, temperature, monkeypatch
 ) -> None:
-    compare(tiny("ar", shapes, pitches, notes=True, **options), batch, temperature, monkeypatch)
+    assert_alike(tiny("ar", shapes, pitches, notes=True, **options), batch, temperature, monkeypatch)
 
 
 @pytest.mark.parametrize(("shapes", "pitches", "options"), SHAPES)
@@ -69,7 +69,7 @@ def test_blocks_unmasked_at_once_hold_what_is_decided_look_by_look(
 ) -> None:
     model = tiny("mar", shapes, pitches, notes=True, **options)
     iterations = [3, 2, 4, 1][-len(model.level_models) :]
-    compare(model, batch, 0.9, monkeypatch, iterations=iterations, order=order)
+    assert_alike(model, batch, 0.9, monkeypatch, iterations=iterations, order=order)
 
 
 def test_only_plain_sampling_of_levels_in_order_is_done_at_once() -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numba import njit
 from torch import Tensor
 
-from varcli.nn.stepping import FLAGS
+from varcli.nn.stepping import FLAGS, moments
 from varcli.nn.workers import Workers
 
 ROWS = 128
@@ -67,18 +67,11 @@ def _join(
     x: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray, sums: np.ndarray, normed: np.ndarray
 ) -> None:
     """Write x f32 plus y (bf16 as u16) to `sums` f32, and the layer norm of that to `normed` (bf16 as u16), [M, D]."""
-    D = np.float32(x.shape[1])
     for row in range(len(x)):
         from_x, from_y, to, said = x[row], y[row], sums[row], normed[row]
-        mean = np.float32(0)
         for i in range(len(to)):
             to[i] = from_x[i] + np.uint32(np.uint32(from_y[i]) << np.uint32(16)).view(np.float32)
-            mean += to[i]
-        mean /= D
-        square = np.float32(0)
-        for i in range(len(to)):
-            square += (to[i] - mean) * (to[i] - mean)
-        scale = np.float32(1) / np.sqrt(square / D + np.float32(1e-5))
+        mean, scale = moments(to)
         for i in range(len(to)):
             bits = np.float32((to[i] - mean) * scale * weight[i] + bias[i]).view(np.uint32)
             # To the nearest, ties to even.

@@ -86,7 +86,7 @@ def _numbers(tensor: Tensor, dtype: torch.dtype = torch.float32) -> np.ndarray:
 
 
 def _widen(number):
-    """A f32, or one kept as the upper half of its bits, as a f32."""
+    """A f32, or one kept as the upper half of its bits, as a f32; in compiled code alone, see below."""
     raise NotImplementedError
 
 
@@ -131,8 +131,8 @@ def dot(x: np.ndarray, y: np.ndarray) -> np.float32:
 
 
 @njit(**FLAGS)
-def _normalise(x: np.ndarray, norm: np.ndarray, y: np.ndarray) -> None:
-    """Write the layer norm of x [D], with weight and bias [2, D], to y."""
+def moments(x: np.ndarray) -> tuple[np.float32, np.float32]:
+    """Mean of x f32 [D], and the factor by which a layer norm scales what is left."""
     D = np.float32(len(x))
     mean = np.float32(0)
     for i in range(len(x)):
@@ -141,7 +141,13 @@ def _normalise(x: np.ndarray, norm: np.ndarray, y: np.ndarray) -> None:
     square = np.float32(0)
     for i in range(len(x)):
         square += (x[i] - mean) * (x[i] - mean)
-    scale = np.float32(1) / np.sqrt(square / D + np.float32(1e-5))
+    return mean, np.float32(1) / np.sqrt(square / D + np.float32(1e-5))
+
+
+@njit(**FLAGS)
+def _normalise(x: np.ndarray, norm: np.ndarray, y: np.ndarray) -> None:
+    """Write the layer norm of x [D], with weight and bias [2, D], to y."""
+    mean, scale = moments(x)
     for i in range(len(x)):
         y[i] = (x[i] - mean) * scale * norm[0, i] + norm[1, i]
 

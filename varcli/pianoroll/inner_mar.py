@@ -14,7 +14,7 @@ from numba import njit
 from varcli.nn.stepping import FLAGS
 from varcli.nn.workers import Workers
 from varcli.pianoroll.choose import Sampler
-from varcli.pianoroll.family import Ask, Filled
+from varcli.pianoroll.family import Ask, Family, Filled
 from varcli.pianoroll.fractal import Canvas, FractalModel
 from varcli.pianoroll.inner import Draws, Values, draw_value, draws_of, values_of
 from varcli.pianoroll.level import STATE_EMPTY, STATE_OCCUPIED
@@ -67,7 +67,18 @@ class InnerMasked:
             )
         return [Filled(codes) for codes in found]
 
-    def _decide(self, open_yet, chosen, last, places, first, families, logits, hidden, found) -> None:
+    def _decide(
+        self,
+        open_yet: list[int],
+        chosen: list[np.ndarray],
+        last: list[bool],
+        places: np.ndarray,
+        first: np.ndarray,
+        families: list[Family],
+        logits: np.ndarray,
+        hidden: np.ndarray,
+        found: np.ndarray,
+    ) -> None:
         memory, rules, values, draws = self._memory, self._rules, self._values, self._draws
 
         def decide(at: int) -> None:
