@@ -175,8 +175,8 @@ def run(
         work = workspace(WINDOW_PIXELS)
         rows = []
         for k in chunk:
-            root = math.sqrt(shape.ellipticity)
-            optics = Optics(float(sigma_F[k]) * root, float(sigma_F[k]) / root, shape.tail, shape.tail_scale)
+            sigma = float(sigma_F[k])
+            optics = Optics(sigma * shape.ellipticity, sigma / shape.ellipticity, shape.tail, shape.tail_scale)
             data = np.asarray(frames_e[k], np.float32)
             usable = np.isfinite(data) if known is None else np.isfinite(data) & known
             found = refine_frame(
