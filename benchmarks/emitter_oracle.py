@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 from emitter_sets import CAMERAS, SIZE_PX, Law, Truth, spots
 
-from varcli.emitters.metrics import Scores, score
+from varcli.emitters.evaluation.metrics import Scores, score
 from varcli.emitters.table import EmitterTable
 
 _STEP_PX = 1e-3

@@ -20,7 +20,7 @@ import numpy as np
 from emitter_oracle import score_set
 from emitter_sets import CAMERAS, LAWS, Law, make_set
 
-from varcli.emitters.metrics import Scores
+from varcli.emitters.evaluation.metrics import Scores
 from varcli.emitters.table import EmitterTable
 
 _SIGMA_OFF = 0.1  # what the width that a user tells may be wrong by

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.interpolate import RectBivariateSpline
 from scipy.special import erf, j0
 
-from varcli.emitters.camera import Camera
+from varcli.emitters.camera.camera import Camera
 
 SIZE_PX = 40
 _OVERSAMPLED, _STEP_PX = 5, 0.2  # samples per pixel and axis, and table, of PSFs that have no closed form

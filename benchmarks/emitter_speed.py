@@ -23,8 +23,8 @@ from emitter_sets import LAWS, SIZE_PX, Law, make_set
 from emitters import write_set
 from support import print_table, run
 
-from varcli.emitters.acquisition import simulate_stack
-from varcli.emitters.acquisition_config import MoleculesConfig, StackConfig
+from varcli.emitters.simulation.acquisition import simulate_stack
+from varcli.emitters.simulation.config import MoleculesConfig, StackConfig
 
 _SEED = 1
 _FOLDER = Path(__file__).parent

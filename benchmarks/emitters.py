@@ -26,7 +26,7 @@ from support import print_table, run
 from typer.testing import CliRunner
 
 from varcli.cli.app import app
-from varcli.emitters.metrics import Scores
+from varcli.emitters.evaluation.metrics import Scores
 from varcli.emitters.table import EmitterTable
 from varcli.emitters.tables import read_table
 from varcli.errors import VarError

@@ -18,13 +18,13 @@ import support
 import torch
 
 from varcli import registry
-from varcli.pianoroll.choose import Scorer
-from varcli.pianoroll.conditions import Conditions
-from varcli.pianoroll.corpus import Corpus, read_corpus_of
-from varcli.pianoroll.fractal import Draw, FractalModel, Limits
-from varcli.pianoroll.metrics import windows
-from varcli.pianoroll.roll import Vocabulary, crop
-from varcli.pianoroll.run import Run
+from varcli.pianoroll.corpus.corpus import Corpus, read_corpus_of
+from varcli.pianoroll.evaluation.windows import windows
+from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.policy import Scorer
+from varcli.pianoroll.score.roll import Vocabulary, crop
 
 WINDOW, BEFORE, LENGTH = 256, 96, 64
 

@@ -18,25 +18,25 @@ from typing import Any
 import numpy as np
 from support import STEPS, print_table, run
 
-from varcli.cli.music_table import comparison_lines
+from varcli.cli.music.music_table import comparison_lines
 from varcli.cli.options import parse_per_level
 from varcli.cli.output import emit
 from varcli.cli.progress import Display
 from varcli.errors import UsageError
 from varcli.events import SampleDone
 from varcli.files import ensure_output_dir, write_bytes
-from varcli.pianoroll.comparison import MusicComparison, Options, compare_music
 from varcli.pianoroll.config import ModelConfig
-from varcli.pianoroll.corpus import Corpus, Piece, read_corpus_of
-from varcli.pianoroll.figures import figures_of
-from varcli.pianoroll.fractal import FractalModel
-from varcli.pianoroll.generate import generate
-from varcli.pianoroll.metrics import Window, WindowStatistics, bar_windows, window_statistics
-from varcli.pianoroll.music_metrics import Metre
-from varcli.pianoroll.picture import png_bytes
-from varcli.pianoroll.report import draw_report
-from varcli.pianoroll.roll import Vocabulary
-from varcli.pianoroll.settings import SampleSettings, check_settings
+from varcli.pianoroll.corpus.corpus import Corpus, Piece, read_corpus_of
+from varcli.pianoroll.evaluation.comparison import MusicComparison, Options, compare_music
+from varcli.pianoroll.evaluation.music_metrics import Metre
+from varcli.pianoroll.evaluation.summary import figures_of
+from varcli.pianoroll.evaluation.windows import Window, WindowStatistics, bar_windows, window_statistics
+from varcli.pianoroll.figures.picture import png_bytes
+from varcli.pianoroll.figures.report import draw_report
+from varcli.pianoroll.generation.generate import generate
+from varcli.pianoroll.generation.settings import SampleSettings, check_settings
+from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.score.roll import Vocabulary
 from varcli.registry import load_model
 
 

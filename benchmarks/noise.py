@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from varcli.pianoroll.arrays import Split
 from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, PianorollConfig
-from varcli.pianoroll.corpus import Corpus, Piece
-from varcli.pianoroll.fractal import Draw, FractalModel, build
-from varcli.pianoroll.likelihood import LikelihoodReport, score
-from varcli.pianoroll.roll import Vocabulary
-from varcli.pianoroll.training import PianorollTask
-from varcli.train.config import TrainConfig
+from varcli.pianoroll.corpus.arrays import Split
+from varcli.pianoroll.corpus.corpus import Corpus, Piece
+from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
+from varcli.pianoroll.model.fractal import Draw, FractalModel, build
+from varcli.pianoroll.score.roll import Vocabulary
+from varcli.pianoroll.training.task import PianorollTask
+from varcli.schema import TrainConfig
 from varcli.train.loop import learning_rate
 
 KEYS, SHARE, PIECE_STEPS = 88, 0.05, 512

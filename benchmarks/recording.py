@@ -13,9 +13,9 @@ from support import STEPS, print_table, run, seconds_of, use_threads
 
 from varcli.animation import FrameRecorder
 from varcli.events import Event
-from varcli.pianoroll.fractal import FractalModel
-from varcli.pianoroll.generate import generate, vocabulary_of, warm_up
-from varcli.pianoroll.settings import SampleSettings
+from varcli.pianoroll.generation.generate import generate, vocabulary_of, warm_up
+from varcli.pianoroll.generation.settings import SampleSettings
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.registry import load_model
 
 

@@ -16,7 +16,7 @@ from statistics import median
 import numpy as np
 from support import print_table, run
 
-from varcli.emitters.render import Renderer, Rendering
+from varcli.emitters.figures.render import Renderer, Rendering
 from varcli.emitters.table import EmitterTable
 
 _FILAMENTS = 400

@@ -14,12 +14,12 @@ from statistics import median
 
 from support import STEPS, print_table, run, seconds_of, use_threads
 
-import varcli.pianoroll.run as scheduler
-from varcli.pianoroll.answer import Answerer
-from varcli.pianoroll.family import Answer, Ask, Filled
-from varcli.pianoroll.fractal import FractalModel
-from varcli.pianoroll.generate import generate, warm_up
-from varcli.pianoroll.settings import SampleSettings
+import varcli.pianoroll.generation.scheduler as scheduler
+from varcli.pianoroll.generation.generate import generate, warm_up
+from varcli.pianoroll.generation.settings import SampleSettings
+from varcli.pianoroll.inference.engine import Answerer
+from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.sampling.siblings import Answer, Ask, Filled
 from varcli.registry import load_model
 
 BATCH = 16

@@ -6,7 +6,7 @@ import numpy as np
 
 from varcli.animation import FrameRecorder, Recording
 from varcli.events import Event, PatchDone, SampleDone, SampleStarted
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
+from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, notes_to_cells
 
 VOCABULARY = Vocabulary()
 

@@ -8,8 +8,8 @@ import numpy as np
 import tifffile
 from scipy import ndimage
 
-from varcli.emitters.decode import Candidates
-from varcli.emitters.predict import Conditions, Prediction
+from varcli.emitters.network.detect import Candidates
+from varcli.emitters.network.predict import Conditions, Prediction
 
 SCALES = (10, 20, 40, 80)
 SIGMA_PX, BASELINE, E_PER_ADU = 1.3, 100.0, 0.5

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from varcli.events import SampleDone
-from varcli.pianoroll.choose import Scorer
 from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, PianorollConfig
-from varcli.pianoroll.ensemble import Ensemble
-from varcli.pianoroll.fractal import Canvas, Draw, FractalModel, Parents, build
-from varcli.pianoroll.generate import SampleSettings, generate
-from varcli.pianoroll.level import STATE_MASKED, LevelModel
-from varcli.pianoroll.run import Run
-from varcli.train.config import TrainConfig
+from varcli.pianoroll.generation.generate import SampleSettings, generate
+from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.model.ensemble import Ensemble
+from varcli.pianoroll.model.fractal import Canvas, Draw, FractalModel, Parents, build
+from varcli.pianoroll.model.level import STATE_MASKED, LevelModel
+from varcli.pianoroll.sampling.policy import Scorer
+from varcli.schema import TrainConfig
 
 torch.set_num_threads(1)
 

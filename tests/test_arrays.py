@@ -9,8 +9,8 @@ import pytest
 import scipy.io
 
 from varcli.errors import UsageError, VarError
-from varcli.pianoroll.corpus import Corpus, Piece, read_corpus
-from varcli.pianoroll.roll import Vocabulary
+from varcli.pianoroll.corpus.corpus import Corpus, Piece, read_corpus
+from varcli.pianoroll.score.roll import Vocabulary
 
 BINARY = Vocabulary(binary=True)
 

@@ -10,8 +10,8 @@ from cli_support import assert_refused, run, run_json, save_corpus, save_midi, s
 from PIL import Image
 
 from varcli.config import config_from_json
-from varcli.pianoroll.fractal import build
-from varcli.pianoroll.surprise import draw_surprise
+from varcli.pianoroll.figures.surprise import draw_surprise
+from varcli.pianoroll.model.fractal import build
 
 KEYS = {
     "checkpoint",

@@ -10,7 +10,7 @@ from cli_support import assert_refused, run, run_json, save_midi, save_tiny, tin
 
 from varcli import registry
 from varcli.checkpoint import save_state
-from varcli.pianoroll.fractal import build
+from varcli.pianoroll.model.fractal import build
 
 
 def test_without_a_path_it_lists_what_is_registered() -> None:

@@ -16,10 +16,10 @@ from PIL import Image
 
 from varcli import registry
 from varcli.events import SampleDone, SampleStarted
-from varcli.pianoroll import generate
-from varcli.pianoroll.fractal import build
-from varcli.pianoroll.midi import read_midi
-from varcli.pianoroll.roll import Roll, Vocabulary
+from varcli.pianoroll.generation import generate
+from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.score.midi import read_midi
+from varcli.pianoroll.score.roll import Roll, Vocabulary
 
 
 @pytest.fixture(scope="module")

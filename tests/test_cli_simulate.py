@@ -8,8 +8,8 @@ import tifffile
 from cli_support import assert_refused, run, run_json
 
 from varcli.config import load_simulation
-from varcli.emitters.camera_file import load_camera
-from varcli.emitters.stack import Stack
+from varcli.emitters.camera.file import load_camera
+from varcli.emitters.stack.stack import Stack
 from varcli.emitters.tables import read_table
 from varcli.registry import SIMULATIONS, names
 

@@ -12,8 +12,8 @@ from emitter_support import SAID, Maxima, column, save_stack, spots
 
 from varcli import registry
 from varcli.checkpoint import save_checkpoint
-from varcli.emitters import partial
 from varcli.emitters.config import EmittersConfig
+from varcli.emitters.pipeline import resume as partial
 from varcli.emitters.tables import FORMATS
 
 
@@ -220,7 +220,7 @@ def test_another_stack_under_the_same_name_is_another_call(
 def test_what_was_written_when_it_was_stopped_is_its_own(
     call: Call, stack: Path, maxima: Maxima, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from varcli.cli import super_resolve
+    from varcli.cli.microscopy import super_resolve
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -277,7 +277,7 @@ def test_its_own_tables_are_taken_in_every_format(call: Call, stack: Path, maxim
 def test_stopped_in_what_follows_it_goes_on(
     call: Call, stack: Path, maxima: Maxima, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from varcli.cli import super_resolve
+    from varcli.cli.microscopy import super_resolve
 
     run_json(*call.args(stack, *AFTER, "--output-dir", tmp_path / "whole"))
 
@@ -299,7 +299,7 @@ def test_stopped_in_what_follows_it_goes_on(
 def test_an_unfinished_run_goes_on_with_other_steps_and_overwrites_nothing(
     call: Call, stack: Path, maxima: Maxima, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from varcli.cli import super_resolve
+    from varcli.cli.microscopy import super_resolve
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

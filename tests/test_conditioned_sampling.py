@@ -14,11 +14,11 @@ from test_conditions import CONDITIONED, draw_conditions
 
 from varcli.errors import UsageError
 from varcli.events import PatchDone
-from varcli.pianoroll.choose import Sampler
-from varcli.pianoroll.conditions import Conditions
-from varcli.pianoroll.fractal import FractalModel
-from varcli.pianoroll.generate import SampleSettings, generate
-from varcli.pianoroll.run import Run
+from varcli.pianoroll.generation.generate import SampleSettings, generate
+from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.policy import Sampler
 
 KINDS = [("ar", "ar", "ar"), ("mar", "mar", "mar"), ("ar", "mar", "ar"), ("mar", "ar", "mar")]
 STEPS = 10

@@ -11,9 +11,9 @@ import torch
 from fractal_support import all_canvases, codes_of, follow, follow_with, price, some_canvas, tiny
 
 from varcli.errors import UsageError
-from varcli.pianoroll.choose import Scorer
-from varcli.pianoroll.conditions import Conditions
-from varcli.pianoroll.fractal import FractalModel, Limits
+from varcli.pianoroll.model.fractal import FractalModel, Limits
+from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.policy import Scorer
 
 CONDITIONED = {"conditioning": True}
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from fractal_support import all_canvases, codes_of, follow, price, samples, some_canvas, tiny
 
-from varcli.pianoroll.bringing import Bringing
-from varcli.pianoroll.echo import Sides, find, find_in
-from varcli.pianoroll.fractal import Canvas, Draw, Limits
-from varcli.pianoroll.level import GIVEN
+from varcli.pianoroll.inference.copy_kernel import Bringing
+from varcli.pianoroll.model.copy_attention import Sides, find, find_in
+from varcli.pianoroll.model.fractal import Canvas, Draw, Limits
+from varcli.pianoroll.model.level import GIVEN
 
 ECHO = {"echo": {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}}
 MLP = {"network": "mlp"}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from varcli.emitters.covariance import LagCovariance, autocorrelation
-from varcli.emitters.estimate import DEFAULT_SIGMA_PX, estimate_background, estimate_camera, estimate_psf
-from varcli.emitters.windows import LOCAL, fit_shared, linearise
+from varcli.emitters.psf.covariance import LagCovariance, autocorrelation
+from varcli.emitters.psf.estimate import DEFAULT_SIGMA_PX, estimate_background, estimate_camera, estimate_psf
+from varcli.emitters.psf.spot_fit import LOCAL, fit_shared, linearise
 
 
 def profile(centre_N: np.ndarray, size: int, sigma_px: float) -> np.ndarray:

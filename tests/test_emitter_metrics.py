@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from varcli.emitters import matching
-from varcli.emitters.matching import match_emitters
-from varcli.emitters.metrics import Scores, score
+from varcli.emitters.evaluation import matching
+from varcli.emitters.evaluation.matching import match_emitters
+from varcli.emitters.evaluation.metrics import Scores, score
 from varcli.emitters.table import EmitterTable
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from varcli.emitters import predict as prediction
-from varcli.emitters.attention import AdaLNSelfAttn, neighbourhood_attention
-from varcli.emitters.loss import Truth, VAREmitterLoss
-from varcli.emitters.model import StridedConv, TrueVAREmitterPredictor, typical_knowledge
-from varcli.emitters.predict import Conditions, PhotonLaw
-from varcli.emitters.quantizer import EmitterVectorQuantizer, Phi, bicubic
+from varcli.emitters.network import predict as prediction
+from varcli.emitters.network.blocks import AdaLNSelfAttn, neighbourhood_attention
+from varcli.emitters.network.loss import Truth, VAREmitterLoss
+from varcli.emitters.network.model import StridedConv, TrueVAREmitterPredictor, typical_knowledge
+from varcli.emitters.network.predict import Conditions, PhotonLaw
+from varcli.emitters.network.quantizer import EmitterVectorQuantizer, Phi, bicubic
 from varcli.errors import UsageError
 
 SMALL: dict[str, Any] = {

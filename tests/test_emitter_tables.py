@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from varcli.emitters.camera import Camera
+from varcli.emitters.camera.camera import Camera
 from varcli.emitters.table import EmitterTable
 from varcli.emitters.tables import FORMATS, Field, TableWriter, file_names, is_table, read_table, write_table
 from varcli.errors import UsageError, VarError

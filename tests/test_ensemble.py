@@ -6,13 +6,13 @@ import torch
 from fractal_support import all_canvases, config_of, price, some_canvas, tiny_config
 
 from varcli.errors import UsageError
-from varcli.pianoroll.corpus import Corpus, Piece
-from varcli.pianoroll.ensemble import Ensemble, build
-from varcli.pianoroll.fractal import Draw
-from varcli.pianoroll.generate import generate
-from varcli.pianoroll.roll import Vocabulary
-from varcli.pianoroll.settings import SampleSettings
-from varcli.pianoroll.training import PianorollTask
+from varcli.pianoroll.corpus.corpus import Corpus, Piece
+from varcli.pianoroll.generation.generate import generate
+from varcli.pianoroll.generation.settings import SampleSettings
+from varcli.pianoroll.model.ensemble import Ensemble, build
+from varcli.pianoroll.model.fractal import Draw
+from varcli.pianoroll.score.roll import Vocabulary
+from varcli.pianoroll.training.task import PianorollTask
 
 
 def wild(shapes: str, pitches: int, **options) -> Ensemble:

@@ -11,9 +11,9 @@ import torch
 from fractal_support import RemoteRun, all_canvases, codes_of, follow, follow_with, price, some_canvas, tiny
 
 from varcli.config import load_config
-from varcli.pianoroll.choose import Scorer, at_least_one
-from varcli.pianoroll.fractal import Draw, FractalModel, build
-from varcli.pianoroll.level import level_parameters
+from varcli.pianoroll.model.fractal import Draw, FractalModel, build
+from varcli.pianoroll.model.level import level_parameters
+from varcli.pianoroll.sampling.policy import Scorer, at_least_one
 from varcli.registry import entries
 
 ORDERS = ("column_major", "row_major")

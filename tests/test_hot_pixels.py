@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from varcli.emitters.hot import filled, hot_pixels
+from varcli.emitters.camera.hot_pixels import filled, hot_pixels
 
 
 def stack(seed: int = 0, frames: int = 30) -> np.ndarray:

@@ -16,7 +16,7 @@ HEAVY = {"torch", "numpy", "scipy", "pydantic", "PIL", "imageio", "safetensors",
 
 # From the bottom up; a module may import its own row and those below it.
 ROWS = (
-    ("varcli.errors", "varcli.events", "varcli.files", "varcli.colours", "varcli.train.config", "varcli.__init__"),
+    ("varcli.errors", "varcli.events", "varcli.files", "varcli.colours", "varcli.schema", "varcli.__init__"),
     ("varcli.nn",),
     ("varcli.pianoroll", "varcli.emitters", "varcli.animation"),
     ("varcli.checkpoint", "varcli.config", "varcli.registry", "varcli.describe"),

@@ -8,11 +8,11 @@ import torch
 from fractal_support import tiny
 
 from varcli.events import PatchDone
-from varcli.pianoroll.answer import Answerer
-from varcli.pianoroll.choose import Sampler, Scorer
-from varcli.pianoroll.fractal import FractalModel
-from varcli.pianoroll.inner import samplers
-from varcli.pianoroll.run import Run
+from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.inference.engine import Answerer
+from varcli.pianoroll.inference.fused.cells import samplers
+from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.sampling.policy import Sampler, Scorer
 
 torch.set_num_threads(1)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from varcli.nn.attention import Transformer
-from varcli.nn.joining import ROWS, Gelu, Joining
-from varcli.nn.packed import PackedTransformer
+from varcli.pianoroll.inference.fused_norm import ROWS, Gelu, Joining
+from varcli.pianoroll.inference.packed_transformer import PackedTransformer
+from varcli.pianoroll.model.transformer import Transformer
 
 torch.set_num_threads(1)
 

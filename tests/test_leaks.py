@@ -11,8 +11,8 @@ import pytest
 import torch
 from fractal_support import Looks, Node, looks, some_canvas, tiny
 
-from varcli.pianoroll.fractal import Canvas, FractalModel
-from varcli.pianoroll.level import UNKNOWN
+from varcli.pianoroll.model.fractal import Canvas, FractalModel
+from varcli.pianoroll.model.level import UNKNOWN
 
 ORDERS = ("column_major", "row_major")
 STEPS = 10

@@ -10,10 +10,10 @@ from fractal_support import price, some_canvas, tiny, tiny_config
 
 from varcli.errors import UsageError, VarError
 from varcli.events import PieceScored
-from varcli.pianoroll import likelihood
-from varcli.pianoroll.corpus import Piece
-from varcli.pianoroll.fractal import Draw, FractalModel, build
-from varcli.pianoroll.likelihood import LikelihoodReport, score
+from varcli.pianoroll.corpus.corpus import Piece
+from varcli.pianoroll.evaluation import likelihood
+from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
+from varcli.pianoroll.model.fractal import Draw, FractalModel, build
 
 
 def piece(cells: np.ndarray, name: str = "a") -> Piece:

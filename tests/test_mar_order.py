@@ -9,10 +9,10 @@ from fractal_support import samples, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from varcli.pianoroll.choose import Sampler
 from varcli.pianoroll.config import SampleConfig
-from varcli.pianoroll.mar import even_counts
-from varcli.pianoroll.run import Run
+from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.sampling.masked import even_counts
+from varcli.pianoroll.sampling.policy import Sampler
 
 SHAPES = "4x4>2x2>1x1"
 

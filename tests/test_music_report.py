@@ -6,9 +6,9 @@ from music_support import WINDOW, binary, compare, melody, piece, pieces
 from PIL import Image
 
 from varcli.colours import RGB, make_theme
-from varcli.pianoroll.comparison import MusicComparison
-from varcli.pianoroll.report import GENERATED, REFERENCE, draw_report
-from varcli.pianoroll.roll import Vocabulary
+from varcli.pianoroll.evaluation.comparison import MusicComparison
+from varcli.pianoroll.figures.report import GENERATED, REFERENCE, draw_report
+from varcli.pianoroll.score.roll import Vocabulary
 
 REAL = pieces(8, 100)
 

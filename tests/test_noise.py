@@ -7,12 +7,12 @@ import pytest
 import torch
 from fractal_support import tiny_config
 
-from varcli.pianoroll.corpus import Corpus, Piece
-from varcli.pianoroll.fractal import Draw, FractalModel, build
-from varcli.pianoroll.likelihood import LikelihoodReport, score
-from varcli.pianoroll.roll import Vocabulary
-from varcli.pianoroll.training import PianorollTask
-from varcli.train.config import TrainConfig
+from varcli.pianoroll.corpus.corpus import Corpus, Piece
+from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
+from varcli.pianoroll.model.fractal import Draw, FractalModel, build
+from varcli.pianoroll.score.roll import Vocabulary
+from varcli.pianoroll.training.task import PianorollTask
+from varcli.schema import TrainConfig
 from varcli.train.loop import learning_rate
 
 KEYS, SHARE = 88, 0.05

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 from scipy.stats import gaussian_kde
 
-from varcli.pianoroll.overlap import (
+from varcli.pianoroll.evaluation.overlap import (
     Profile,
     bandwidth,
     histogram_profile,

@@ -7,12 +7,12 @@ import pytest
 import torch
 from fractal_support import some_canvas, tiny
 
-from varcli.nn.attention import Transformer, rotary_tables
-from varcli.nn.packed import PackedTransformer, Rotary, Slots
-from varcli.pianoroll.fractal import FractalModel, forbid_held
-from varcli.pianoroll.level import GIVEN, UNKNOWN
-from varcli.pianoroll.seeing import Seeing
-from varcli.pianoroll.tables import Size, Tables
+from varcli.pianoroll.inference.level_weights import Size, Tables
+from varcli.pianoroll.inference.packed_transformer import PackedTransformer, Rotary, Slots
+from varcli.pianoroll.inference.window_embedding import Seeing
+from varcli.pianoroll.model.fractal import FractalModel, forbid_held
+from varcli.pianoroll.model.level import GIVEN, UNKNOWN
+from varcli.pianoroll.model.transformer import Transformer, rotary_tables
 
 torch.set_num_threads(1)
 B, L, D, H = 3, 7, 16, 2
@@ -114,7 +114,7 @@ def windows(model: FractalModel, level: int, share: float) -> torch.Tensor:
 @pytest.mark.parametrize("conditioning", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.6])
 def test_what_is_seen_is_the_same_from_the_sounding_cells_alone(kind, conditioning, share, monkeypatch) -> None:
-    monkeypatch.setattr("varcli.pianoroll.seeing.LEAST_WORK", 0)
+    monkeypatch.setattr("varcli.pianoroll.inference.window_embedding.LEAST_WORK", 0)
     model = tiny(kind, "4x4>1x1", 8, notes=True, velocity_bins=3, model={"conditioning": conditioning})
     for level in model.level_models:
         codes = windows(model, level.level, share)

@@ -8,13 +8,13 @@ from PIL import Image
 from post_support import drifting, filaments
 
 from varcli.colours import load_font
-from varcli.emitters.post import plots
+from varcli.emitters.figures import plots
+from varcli.emitters.figures.page import TableSummary, draw_page, page_image
+from varcli.emitters.figures.plots import BLUE, ORANGE, Canvas, tick_text, ticks, wrapped
+from varcli.emitters.figures.render import Renderer
+from varcli.emitters.figures.views import draw_views
 from varcli.emitters.post.drift import estimate_drift
-from varcli.emitters.post.page import TableSummary, draw_page, page_image
-from varcli.emitters.post.plots import BLUE, ORANGE, Canvas, tick_text, ticks, wrapped
 from varcli.emitters.post.quality import Quality, measure
-from varcli.emitters.post.views import draw_views
-from varcli.emitters.render import Renderer
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from post_support import blinks
 
-from varcli.emitters.post.precision import nena
+from varcli.emitters.post.nena import nena
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError, VarError
 

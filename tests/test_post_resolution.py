@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from post_support import filaments
 
-from varcli.emitters.post.resolution import THRESHOLD, frc
+from varcli.emitters.post.frc import THRESHOLD, frc
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError, VarError
 

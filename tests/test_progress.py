@@ -25,7 +25,7 @@ from varcli.events import (
     TrainStep,
     Validated,
 )
-from varcli.pianoroll.roll import Roll, Vocabulary
+from varcli.pianoroll.score.roll import Roll, Vocabulary
 
 CANVAS = np.zeros((128, 16), np.uint8)
 ROLL = Roll(CANVAS, Vocabulary())

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.midi import read_midi, write_midi
-from varcli.pianoroll.prompt import (
+from varcli.pianoroll.sampling.prompt import (
     Region,
     bars_of,
     continuation,
@@ -23,8 +22,9 @@ from varcli.pianoroll.prompt import (
     read_voice,
     top_voice,
 )
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
-from varcli.pianoroll.scales import ALIASES, SCALES, parse_pitch_range, parse_scale
+from varcli.pianoroll.score.midi import read_midi, write_midi
+from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, notes_to_cells
+from varcli.pianoroll.score.scales import ALIASES, SCALES, parse_pitch_range, parse_scale
 
 CONFIG = PianorollConfig()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from varcli.emitters.psf import (
+from varcli.emitters.psf.profiles import (
     AIRY_PHASES,
     AIRY_SCALES,
     airy_mixture,

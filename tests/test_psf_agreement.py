@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from varcli.emitters.acquisition import Rows, render
-from varcli.emitters.acquisition_config import SpotConfig
-from varcli.emitters.estimate import estimate_psf
-from varcli.emitters.refine import Candidates, Noise, Shape, fit
+from varcli.emitters.fit.fit import Candidates, Noise, Shape, fit
+from varcli.emitters.psf.estimate import estimate_psf
+from varcli.emitters.simulation.acquisition import Rows, render
+from varcli.emitters.simulation.config import SpotConfig
 
 SIGMA, ELLIPTICITY, TAIL, TAIL_SCALE = 1.4, 1.2, 0.2, 2.5
 BACKGROUND = 5.0

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from varcli.animation import FrameRecorder
 from varcli.events import PatchDone, SampleDone, SampleStarted
-from varcli.pianoroll.painter import marked_intensity
-from varcli.pianoroll.roll import Roll
+from varcli.pianoroll.figures.painter import marked_intensity
+from varcli.pianoroll.score.roll import Roll
 
 CELLS = tune(64)
 

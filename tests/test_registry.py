@@ -12,8 +12,8 @@ from varcli.cli.options import config_of
 from varcli.config import load_config
 from varcli.errors import UsageError, VarError
 from varcli.events import SampleDone
-from varcli.pianoroll.fractal import build
-from varcli.pianoroll.generate import SampleSettings, generate
+from varcli.pianoroll.generation.generate import SampleSettings, generate
+from varcli.pianoroll.model.fractal import build
 
 
 def test_entries_are_whole() -> None:

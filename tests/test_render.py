@@ -9,8 +9,8 @@ import tifffile
 from PIL import Image
 from scipy.special import ndtr
 
-from varcli.emitters import render
-from varcli.emitters.render import Renderer, draw_scale_bar, length_text, scale_bar_nm
+from varcli.emitters.figures import render
+from varcli.emitters.figures.render import Renderer, draw_scale_bar, length_text, scale_bar_nm
 from varcli.emitters.table import EmitterTable
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from fractal_support import all_canvases, codes_of, follow, follow_with, price, samples, tiny
 
-from varcli.pianoroll.choose import Sampler, Scorer
-from varcli.pianoroll.fractal import Draw, FractalModel
-from varcli.pianoroll.generate import warm_up
-from varcli.pianoroll.run import Run
+from varcli.pianoroll.generation.generate import warm_up
+from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.model.fractal import Draw, FractalModel
+from varcli.pianoroll.sampling.policy import Sampler, Scorer
 
 
 def frequencies(model: FractalModel, steps: int, count: int, batch: int, **options: Any) -> np.ndarray:
@@ -113,7 +113,7 @@ def test_a_sample_does_not_depend_on_how_many_follow_it(kind, monkeypatch) -> No
         return Run(model, choosers, *rest, **options)
 
     # Rows of a smaller batch may be rounded in another way, so the last one is filled up.
-    monkeypatch.setattr("varcli.pianoroll.generate.Run", counted)
+    monkeypatch.setattr("varcli.pianoroll.generation.generate.Run", counted)
     model = tiny(kind, "4x4>2x2>1x1", 8, notes=True, velocity_bins=3)
     common = {"batch_size": 2, "target_width": 10, "seed": 3}
     one, three, five = (samples(model, num_samples=n, **common) for n in (1, 3, 5))

@@ -10,10 +10,10 @@ from fractal_support import samples, tiny, tiny_config
 
 from varcli.errors import UsageError
 from varcli.events import LevelStarted, PatchDone, SampleDone, SampleStarted
-from varcli.pianoroll.fractal import build
-from varcli.pianoroll.generate import SampleSettings, generate, vocabulary_of
-from varcli.pianoroll.mar import unmask_counts
-from varcli.pianoroll.roll import Vocabulary
+from varcli.pianoroll.generation.generate import SampleSettings, generate, vocabulary_of
+from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.sampling.masked import unmask_counts
+from varcli.pianoroll.score.roll import Vocabulary
 
 
 def test_ar_events_tell_of_every_patch_and_the_canvas_only_grows() -> None:

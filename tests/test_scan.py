@@ -8,15 +8,15 @@ import torch
 from fractal_support import RemoteRun, all_canvases, codes_of, follow_with, some_canvas, tiny
 
 from varcli.events import PatchDone
-from varcli.pianoroll.choose import Sampler, Scorer
-from varcli.pianoroll.conditions import Conditions
 from varcli.pianoroll.config import SampleConfig
-from varcli.pianoroll.corpus import Piece
-from varcli.pianoroll.fractal import Draw, FractalModel, Limits
-from varcli.pianoroll.generate import generate
-from varcli.pianoroll.likelihood import LikelihoodReport, score
-from varcli.pianoroll.run import Run
-from varcli.pianoroll.settings import SampleSettings, check_settings
+from varcli.pianoroll.corpus.corpus import Piece
+from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
+from varcli.pianoroll.generation.generate import generate
+from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.generation.settings import SampleSettings, check_settings
+from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.policy import Sampler, Scorer
 
 ECHO = {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}
 MODEL = {"echo": ECHO, "tonality": True, "conditioning": True}

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from varcli.emitters.acquisition import background, drift_nm, simulate_stack
-from varcli.emitters.acquisition_config import BackgroundConfig, MoleculesConfig, SpotConfig, StackConfig
-from varcli.emitters.blinking import blinks, brightness
-from varcli.emitters.camera_file import camera_of
+from varcli.emitters.camera.file import camera_of
 from varcli.emitters.config import SimulationConfig
-from varcli.emitters.simulate import Batch, simulate_batch
+from varcli.emitters.simulation.acquisition import background, drift_nm, simulate_stack
+from varcli.emitters.simulation.blinking import blinks, brightness
+from varcli.emitters.simulation.config import BackgroundConfig, MoleculesConfig, SpotConfig, StackConfig
+from varcli.emitters.simulation.training_frames import Batch, simulate_batch
 from varcli.emitters.table import EmitterTable, concatenate
 
 EMCCD = {"pixel_size_nm": 100.0, "baseline_adu": 200.0, "e_per_adu": 20.0, "em_gain": 200.0, "read_noise_e": 60.0}

@@ -8,7 +8,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from varcli.emitters.stack import Stack, StackHealth, TruncatedStack
+from varcli.emitters.stack.stack import Stack, StackHealth, TruncatedStack
 from varcli.errors import UsageError, VarError
 
 GREY = {"photometric": "minisblack"}

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from varcli.nn.attention import Block, Transformer
-from varcli.nn.stepping import multiply, product_of, step, weights_of
+from varcli.pianoroll.inference.fused.transformer_step import multiply, product_of, step, weights_of
+from varcli.pianoroll.model.transformer import Block, Transformer
 
 torch.set_num_threads(1)
 L, D = 7, 16

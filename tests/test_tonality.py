@@ -9,8 +9,8 @@ from fractal_support import all_canvases, codes_of, follow, price, some_canvas, 
 
 from varcli.config import load_config
 from varcli.errors import UsageError
-from varcli.pianoroll.fractal import Canvas
-from varcli.pianoroll.tonality import FEATURES, PITCH_CLASSES, heard, rotations
+from varcli.pianoroll.model.fractal import Canvas
+from varcli.pianoroll.model.pitch_classes import FEATURES, PITCH_CLASSES, heard, rotations
 
 TONAL: dict[str, Any] = {"model": {"tonality": True}}
 

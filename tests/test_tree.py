@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from varcli.pianoroll.config import LevelConfig
-from varcli.pianoroll.tree import LAG_REACH, Tree
+from varcli.pianoroll.model.tree import LAG_REACH, Tree
 
 ORDERS = ("column_major", "row_major")
 TREES = (

@@ -16,14 +16,14 @@ from varcli.errors import UsageError, VarError
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-    from varcli.emitters.acquisition_config import StackConfig
+    from varcli.emitters.simulation.config import StackConfig
     from varcli.pianoroll.config import PianorollConfig
 
 TASKS = {
     "pianoroll": "varcli.pianoroll.config:PianorollConfig",
     "emitters": "varcli.emitters.config:EmittersConfig",
 }
-SIMULATION = {"simulation": "varcli.emitters.acquisition_config:StackConfig"}
+SIMULATION = {"simulation": "varcli.emitters.simulation.config:StackConfig"}
 _MOST_PROBLEMS = 8
 
 

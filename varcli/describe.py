@@ -121,7 +121,7 @@ def describe_midi(path: Path) -> dict[str, Any]:
 
     import mido
 
-    from varcli.pianoroll.midi import read_midi
+    from varcli.pianoroll.score.midi import read_midi
 
     piece = read_midi(path)
     roll, loss = piece.roll, piece.loss

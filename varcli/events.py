@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from varcli.emitters.probe import Microscope
-    from varcli.pianoroll.roll import Roll
+    from varcli.emitters.pipeline.survey import Microscope
+    from varcli.pianoroll.score.roll import Roll
 
 
 @dataclass(frozen=True, slots=True)

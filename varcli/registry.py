@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from varcli.checkpoint import Header
 
 _PACKAGE = Path(__file__).parent
-BUILDERS = {"pianoroll": "varcli.pianoroll.ensemble:build", "emitters": "varcli.emitters.training:build_model"}
+BUILDERS = {"pianoroll": "varcli.pianoroll.model.ensemble:build", "emitters": "varcli.emitters.training:build_model"}
 
 
 @dataclass(frozen=True)

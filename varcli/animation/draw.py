@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 from varcli.animation.frames import Bounds, Recording
 from varcli.colours import Font, Theme, load_font, make_theme
 from varcli.errors import UsageError
-from varcli.pianoroll.painter import RollPainter, lay_out, onsets_of
-from varcli.pianoroll.picture import draw_kept_legend, kept_legend_px
+from varcli.pianoroll.figures.painter import RollPainter, lay_out, onsets_of
+from varcli.pianoroll.figures.picture import draw_kept_legend, kept_legend_px
 
 MARGIN_PX = 14
 BAR_PX = 6

@@ -9,8 +9,8 @@ import numpy as np
 
 from varcli.animation.frames import INIT_LEVEL, Bounds, FramesMeta, Recording
 from varcli.events import Event, PatchDone, SampleDone, SampleStarted
-from varcli.pianoroll.painter import marked_intensity
-from varcli.pianoroll.roll import Roll, Vocabulary
+from varcli.pianoroll.figures.painter import marked_intensity
+from varcli.pianoroll.score.roll import Roll, Vocabulary
 
 
 @dataclass

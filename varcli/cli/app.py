@@ -9,7 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from varcli import __version__
-from varcli.cli import evaluate, gif, inspect, post, sample, simulate, super_resolve, train
+from varcli.cli import evaluate, inspect, train
+from varcli.cli.microscopy import post, simulate, super_resolve
+from varcli.cli.music import gif, sample
 from varcli.cli.output import reported_errors
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from varcli.cli.constraints import Constraints, MaxPolyphonyOption, PitchRangeOption, ScaleOption
-from varcli.cli.evaluate_emitters import emitters
-from varcli.cli.evaluate_music import music
+from varcli.cli.microscopy.evaluate_emitters import emitters
+from varcli.cli.music.constraints import Constraints, MaxPolyphonyOption, PitchRangeOption, ScaleOption
+from varcli.cli.music.evaluate_music import music
 from varcli.cli.options import (
     Device,
     DeviceOption,
@@ -27,8 +27,8 @@ from varcli.errors import UsageError, VarError
 
 if TYPE_CHECKING:
     from varcli.pianoroll.config import PianorollConfig
-    from varcli.pianoroll.corpus import Corpus, Piece
-    from varcli.pianoroll.likelihood import LikelihoodReport, PieceLikelihood
+    from varcli.pianoroll.corpus.corpus import Corpus, Piece
+    from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, PieceLikelihood
 
 app = typer.Typer(no_args_is_help=True, help="Measure a model, or what it made.")
 app.command("music")(music)
@@ -107,7 +107,7 @@ def likelihood(
 
         ensure_output_dir(surprise_map)
     model, _ = registry.load_model(checkpoint, pick_device(device))
-    from varcli.pianoroll.likelihood import LikelihoodReport, score
+    from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 
     with Display() as display:
         corpus = _read(display, data, config)
@@ -159,7 +159,7 @@ def _possible(
 
 def _read(display: Display, data: Path, config: "PianorollConfig") -> "Corpus":
     """Read the data onto the grid and vocabulary that the model knows."""
-    from varcli.pianoroll.corpus import Corpus, read_corpus_of
+    from varcli.pianoroll.corpus.corpus import Corpus, read_corpus_of
 
     *_, corpus = display.follow(read_corpus_of(config, data))
     assert isinstance(corpus, Corpus)
@@ -179,8 +179,8 @@ def _maps(folder: Path | None, pieces: "Iterable[Piece]", overwrite: bool) -> li
 
 def _draw(path: Path, piece: "Piece", scored: "PieceLikelihood", config: "PianorollConfig") -> None:
     from varcli.files import write_bytes
-    from varcli.pianoroll.picture import png_bytes
-    from varcli.pianoroll.surprise import draw_surprise
+    from varcli.pianoroll.figures.picture import png_bytes
+    from varcli.pianoroll.figures.surprise import draw_surprise
 
     image = draw_surprise(
         scored.cells_nats,

@@ -7,18 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from varcli.emitters.attention import AdaLNSelfAttn
-    from varcli.emitters.loss import VAREmitterLoss
-    from varcli.emitters.model import TrueVAREmitterPredictor
-    from varcli.emitters.quantizer import EmitterVectorQuantizer
+    from varcli.emitters.network.blocks import AdaLNSelfAttn
+    from varcli.emitters.network.loss import VAREmitterLoss
+    from varcli.emitters.network.model import TrueVAREmitterPredictor
+    from varcli.emitters.network.quantizer import EmitterVectorQuantizer
 
 __all__ = ["AdaLNSelfAttn", "EmitterVectorQuantizer", "TrueVAREmitterPredictor", "VAREmitterLoss"]
 
 _HOMES = {
-    "AdaLNSelfAttn": "attention",
-    "EmitterVectorQuantizer": "quantizer",
-    "TrueVAREmitterPredictor": "model",
-    "VAREmitterLoss": "loss",
+    "AdaLNSelfAttn": "network.blocks",
+    "EmitterVectorQuantizer": "network.quantizer",
+    "TrueVAREmitterPredictor": "network.model",
+    "VAREmitterLoss": "network.loss",
 }
 
 

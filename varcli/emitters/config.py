@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from varcli.emitters.model_config import EmitterModelConfig
-from varcli.train.config import TrainConfig
+from varcli.schema import TrainConfig
 
 
 class Section(BaseModel):

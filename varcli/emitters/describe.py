@@ -17,7 +17,7 @@ def describe_stack(path: Path) -> dict[str, Any]:
     Raises VarError where it is no stack of grey frames or holds what no camera counts; a truncated one is described as
     far as it goes.
     """
-    from varcli.emitters.stack import Stack, StackHealth
+    from varcli.emitters.stack.stack import Stack, StackHealth
 
     stack = Stack.open([path])
     health = StackHealth.of(stack)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from varcli.emitters.config import EmittersConfig
-from varcli.emitters.inputs import Knowledge
-from varcli.emitters.loss import LossParts, Truth, VAREmitterLoss
-from varcli.emitters.model import TrueVAREmitterPredictor, build
-from varcli.emitters.simulate import Batch, simulate_batch
+from varcli.emitters.network.inputs import Knowledge
+from varcli.emitters.network.loss import LossParts, Truth, VAREmitterLoss
+from varcli.emitters.network.model import TrueVAREmitterPredictor, build
+from varcli.emitters.simulation.training_frames import Batch, simulate_batch
 
 _VALIDATION = 10**9
 _FORCED = 31
@@ -92,8 +92,8 @@ class EmitterTask:
 
     def draw_sample(self, weights: Mapping[str, Tensor], folder: Path, step: int) -> Path:
         """Draw one simulated frame at every scale with the emitters found in it, in `folder`/samples."""
-        from varcli.emitters.maps import Progress, save_progress
-        from varcli.emitters.predict import Conditions
+        from varcli.emitters.figures.maps import Progress, save_progress
+        from varcli.emitters.network.predict import Conditions
         from varcli.files import ensure_output_dir
 
         model = build(self.config.model).eval()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from varcli.train.config import TrainConfig
+from varcli.schema import TrainConfig
 
 ScanOrder = Literal["row_major", "column_major"]
 PerLevel = float | tuple[float, ...]

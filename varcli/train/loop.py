@@ -24,7 +24,7 @@ from varcli.config import dump_toml
 from varcli.errors import UsageError, VarError
 from varcli.events import CheckpointSaved, Event, FilesRead, TrainStep, Validated
 from varcli.files import write_text
-from varcli.train.config import TrainConfig
+from varcli.schema import TrainConfig
 from varcli.train.tasks import Config, Task, open_task, plan
 
 __all__ = ["learning_rate", "plan", "train"]

@@ -11,8 +11,8 @@ from varcli.emitters.training import EmitterTask
 from varcli.emitters.training import plan as plan_emitters
 from varcli.events import FilesRead
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.training import PianorollTask
-from varcli.pianoroll.training import plan as plan_pianoroll
+from varcli.pianoroll.training.task import PianorollTask
+from varcli.pianoroll.training.task import plan as plan_pianoroll
 
 Config = PianorollConfig | EmittersConfig
 

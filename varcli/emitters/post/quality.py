@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from varcli.emitters.post.checks import check_frames, check_positions
-from varcli.emitters.post.precision import Nena, nena
-from varcli.emitters.post.resolution import Frc, frc
+from varcli.emitters.post.frc import Frc, frc
+from varcli.emitters.post.nena import Nena, nena
 from varcli.emitters.table import EmitterTable
 from varcli.emitters.tables.base import plain, spread_xy_nm
 from varcli.errors import VarError

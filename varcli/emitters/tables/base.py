@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from varcli.emitters.camera import Camera
+from varcli.emitters.camera.camera import Camera
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
 

@@ -1,0 +1,88 @@
+"""Options of rendered images, which `var post` and `var super-resolve` share, and how they are read."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from varcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from varcli.emitters.figures.render import Rendering
+
+
+class Style(StrEnum):
+    """How an emitter is drawn."""
+
+    gaussian = "gaussian"
+    histogram = "histogram"
+
+
+class Depth(StrEnum):
+    """Numbers of the TIFF."""
+
+    float = "float"
+    sixteen = "16"
+
+
+class Colormap(StrEnum):
+    """Colours of the PNG, from dark to bright."""
+
+    inferno = "inferno"
+    magma = "magma"
+    hot = "hot"
+    viridis = "viridis"
+    ice = "ice"
+    gray = "gray"
+
+
+RenderOption = Annotated[str, typer.Option("--render", metavar="NM|none", help="Pixel of the rendered image.")]
+StyleOption = Annotated[
+    Style | None,
+    typer.Option(
+        "--render-style", help="Gaussians of the uncertainties, by default where there are any, or counts per pixel."
+    ),
+]
+DepthOption = Annotated[
+    Depth | None,
+    typer.Option("--render-depth", help="Of the TIFF: emitters per pixel, or 16 bits up to the brightest pixel."),
+]
+ColormapOption = Annotated[
+    Colormap | None, typer.Option("--colormap", help="Colours of the rendered PNG; by default inferno.")
+]
+
+
+def read_rendering(
+    render: str, style: Style | None, depth: Depth | None, colormap: Colormap | None, *, report: bool = False
+) -> "Rendering":
+    """How to draw; its pixel is None for "none".
+
+    Raises UsageError for what is no size, and for options of an image that is not asked for; a `report` has an image.
+    """
+    from varcli.emitters.figures.render import Rendering
+
+    pixel_nm = _pixel_nm(render)
+    if pixel_nm is None:
+        drawn = {"--render-depth": depth} | ({} if report else {"--render-style": style, "--colormap": colormap})
+        for option, given in drawn.items():
+            if given is not None:
+                raise UsageError(f"{option} belongs to a rendered image", "for example --render 10")
+    return Rendering(
+        pixel_nm,
+        None if style is None else style.value,
+        sixteen_bit=depth is Depth.sixteen,
+        colormap=(colormap or Colormap.inferno).value,
+    )
+
+
+def _pixel_nm(text: str) -> float | None:
+    """A pixel in nm, or None for "none"; raises UsageError."""
+    if text == "none":
+        return None
+    try:
+        pixel_nm = float(text)
+    except ValueError:
+        pixel_nm = 0.0
+    if not 0 < pixel_nm < 1e6:
+        raise UsageError(f"--render {text!r}: not a pixel size in nm", "for example --render 10, or none")
+    return pixel_nm

@@ -1,0 +1,1 @@
+"""The camera: ADU to photoelectrons; what is given, read from files, and measured."""

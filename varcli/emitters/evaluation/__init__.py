@@ -1,0 +1,1 @@
+"""Found emitters against the truth."""

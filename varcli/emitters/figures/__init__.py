@@ -1,0 +1,1 @@
+"""Maps, rendered images and pages."""

@@ -1,0 +1,245 @@
+"""Refinement of emitters against the image: joint maximum likelihood, how many there are, and their Cramér-Rao bounds.
+
+Everything is in photoelectrons and camera pixels from the corner of the frame. Frames are independent of one another,
+so results do not depend on how many threads share them.
+
+Legend: n frames, Y X camera pixels, E emitters.
+"""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from varcli.emitters.fit.block import MAX_BLOCK, Law, Optics, Plan, workspace
+from varcli.emitters.fit.frame import COLUMNS, refine_frame
+
+WINDOW_PIXELS = 4096
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variance of a pixel with mean m: excess * m + read_variance, a number or a map [Y, X], in electrons²."""
+
+    excess: float
+    read_variance: float | np.ndarray
+
+
+@dataclass(frozen=True)
+class PhotonPrior:
+    """What the stack says of the natural logarithm of an emitter's electrons: its mean and standard deviation."""
+
+    log_mean: float
+    log_sd: float
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a spot is besides its width: sigma_x / sigma_y = ellipticity², and a share `tail` that is wider."""
+
+    ellipticity: float = 1.0
+    tail: float = 0.0
+    tail_scale: float = 2.0
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Limits of the search.
+
+    `sweeps` of the joint fit before the search, `rounds` of moves at most, `final_sweeps` after it. `margin` is the log
+    evidence that one more emitter must win near others, `lone_margin` where none is near; moves that a quick look puts
+    below `screen` are not tried. `model_error` is the share of the signal by which the spot's shape may be wrong while
+    counts are judged, `outliers` the share of emitters outside the law of photons, `density` emitters per px² (None: as
+    many as candidates), `block` the most emitters fitted at once (2 to 8), `threads` share the frames.
+    """
+
+    sweeps: int = 2
+    rounds: int = 8
+    final_sweeps: int = 3
+    margin: float = -1.0
+    lone_margin: float = 4.0
+    screen: float = -4.0
+    model_error: float = 0.03
+    outliers: float = 0.03
+    density: float | None = None
+    block: int = 7
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Where emitters may be: columns [E]; `frame` is an index into the frames that are given with them."""
+
+    frame: np.ndarray
+    x_px: np.ndarray
+    y_px: np.ndarray
+    electrons: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Emitters after the fit, columns [E], ordered by frame.
+
+    `sd_*` are standard deviations given what was believed, raised by a measured share among neighbours, `crlb_*` the
+    same without any belief. `log_odds` is how much
+    better the log evidence is with the emitter than without it, `chi2` the mean squared residual around it in units of
+    its variance, `neighbour` the distance to the nearest other in sigmas (99: none near), `origin` the row of the
+    candidate that it began as, or -1.
+    """
+
+    frame: np.ndarray
+    x_px: np.ndarray
+    y_px: np.ndarray
+    electrons: np.ndarray
+    background: np.ndarray
+    sd_x_px: np.ndarray
+    sd_y_px: np.ndarray
+    sd_electrons: np.ndarray
+    sd_background: np.ndarray
+    crlb_x_px: np.ndarray
+    crlb_y_px: np.ndarray
+    crlb_electrons: np.ndarray
+    log_odds: np.ndarray
+    chi2: np.ndarray
+    neighbour: np.ndarray
+    origin: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def rows(self, chosen: np.ndarray) -> "Fitted":
+        """The rows of a boolean mask or of indices, in that order."""
+        return Fitted(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+
+Sigma = float | np.ndarray
+
+
+def fit(
+    frames_e: np.ndarray,
+    candidates: Candidates,
+    noise: Noise,
+    sigma_px: Sigma,
+    prior: PhotonPrior | None = None,
+    settings: RefineSettings | None = None,
+    shape: Shape | None = None,
+    known: np.ndarray | None = None,
+) -> Fitted:
+    """Fit the candidates of frames [n, Y, X] jointly, as many as they are; `sigma_px` is a number or one per frame.
+
+    Without a prior every emitter is fitted by the likelihood alone; with one, emitters that overlap are drawn to it.
+    Pixels that are not finite, or not in `known` [Y, X] (booleans), count for nothing.
+    """
+    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, known, select=False)
+
+
+def refine(
+    frames_e: np.ndarray,
+    candidates: Candidates,
+    noise: Noise,
+    sigma_px: Sigma,
+    prior: PhotonPrior | None = None,
+    settings: RefineSettings | None = None,
+    shape: Shape | None = None,
+    known: np.ndarray | None = None,
+) -> Fitted:
+    """Like `fit`, and find by the evidence of the image which emitters are missing, doubled, merged or not there."""
+    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, known, select=True)
+
+
+def run(
+    frames_e: np.ndarray,
+    candidates: Candidates,
+    noise: Noise,
+    sigma_px: Sigma,
+    prior: PhotonPrior | None,
+    settings: RefineSettings | None,
+    shape: Shape | None,
+    known: np.ndarray | None,
+    select: bool,
+) -> Fitted:
+    """Both ways of `fit` and `refine`: frames shared among threads, rows put together in the order of frames."""
+    settings, shape = settings or RefineSettings(), shape or Shape()
+    count, height, width = frames_e.shape
+    sigma_F = np.broadcast_to(np.asarray(sigma_px, np.float64), (count,))
+    shift = np.broadcast_to(np.asarray(noise.read_variance / noise.excess, np.float64), (height, width)).copy()
+    law, plan = law_of(candidates, prior, settings, count * height * width), plan_of(settings)
+    order = np.argsort(candidates.frame, kind="stable")
+    first = np.searchsorted(candidates.frame[order], np.arange(count + 1))
+    padded = np.append(order, -1)
+    values = np.stack([candidates.x_px, candidates.y_px, candidates.electrons], 1).astype(np.float64)[order]
+
+    def work_on(chunk: range) -> list[np.ndarray]:
+        work = workspace(WINDOW_PIXELS)
+        rows = []
+        for k in chunk:
+            sigma = float(sigma_F[k])
+            optics = Optics(sigma * shape.ellipticity, sigma / shape.ellipticity, shape.tail, shape.tail_scale)
+            data = np.asarray(frames_e[k], np.float32)
+            usable = np.isfinite(data) if known is None else np.isfinite(data) & known
+            found = refine_frame(
+                np.where(usable, data, np.float32(0)),
+                usable.astype(np.float32),
+                shift,
+                float(noise.excess),
+                values[first[k] : first[k + 1]],
+                optics,
+                law,
+                prior is not None,
+                select,
+                plan,
+                work,
+            )
+            origin = found[:, -1].astype(np.int64)
+            found[:, -1] = np.where(origin >= 0, padded[first[k] + origin], -1)
+            rows.append(np.concatenate([np.full((len(found), 1), float(k)), found], 1))
+        return rows
+
+    with ThreadPoolExecutor(settings.threads) as pool:
+        rows = [row for part in pool.map(work_on, chunks(count, settings.threads)) for row in part]
+    table = np.concatenate(rows) if rows else np.zeros((0, COLUMNS + 1))
+    columns: dict[str, np.ndarray] = {}
+    for field, column in zip(fields(Fitted), table.T, strict=True):
+        columns[field.name] = column.astype(np.int64 if field.name in ("frame", "origin") else np.float64)
+    return Fitted(**columns)
+
+
+def chunks(count: int, threads: int) -> Iterator[range]:
+    """Ranges of a few frames: work for one thread at a time, with some for every thread."""
+    size = max(1, min(8, count // (4 * threads)))
+    for start in range(0, count, size):
+        yield range(start, min(count, start + size))
+
+
+def law_of(candidates: Candidates, prior: PhotonPrior | None, settings: RefineSettings, pixels: int) -> Law:
+    """The law of electrons and the density of emitters that counts are judged by."""
+    usable = candidates.electrons[candidates.electrons > 0]
+    mean = prior.log_mean if prior else (float(np.median(np.log(usable))) if len(usable) else math.log(1000.0))
+    sd = max(prior.log_sd, 0.1) if prior else 1.0
+    density = settings.density if settings.density is not None else len(candidates.frame) / max(pixels, 1)
+    return Law(mean, sd, settings.outliers, 2 * sd + 0.6, math.log(max(density, 2e-6)))
+
+
+def plan_of(settings: RefineSettings) -> Plan:
+    """The numbers of the settings in the form that compiled functions take."""
+    assert 2 <= settings.block < MAX_BLOCK
+    names = ("sweeps", "rounds", "final_sweeps", "margin", "lone_margin", "screen", "model_error", "block")
+    return Plan(**{name: Plan.__annotations__[name](getattr(settings, name)) for name in names})
+
+
+def photon_prior(fitted: Fitted) -> PhotonPrior | None:
+    """The law of electrons that a first pass shows, from emitters that stand alone; None where fewer than 30 do."""
+    precise = fitted.sd_electrons < 0.35 * fitted.electrons
+    for apart in (4.0, 3.0, 2.0):
+        chosen = precise & (fitted.neighbour > apart)
+        if chosen.sum() >= 200:
+            break
+    if chosen.sum() < 30:
+        return None
+    value = np.log(fitted.electrons[chosen])
+    noise = fitted.sd_electrons[chosen] / fitted.electrons[chosen]
+    low, middle, high = np.percentile(value, [16, 50, 84])
+    spread = max(middle - low, 1e-3) if high - middle > 1.5 * (middle - low) else 0.5 * (high - low)
+    return PhotonPrior(float(middle), float(math.sqrt(max(spread**2 - float(np.median(noise)) ** 2, 0.1**2))))

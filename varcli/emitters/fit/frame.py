@@ -1,0 +1,165 @@
+"""One frame from candidates to fitted emitters, compiled: sweeps, rounds of moves, a last fit, and the bounds.
+
+Legend: Y X camera pixels, K emitters.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from varcli.emitters.fit.block import FLAGS, MAX_BLOCK, Image, evaluate, factorise, log_law, normal_equations, solve
+from varcli.emitters.fit.moves import LOG_TAU, births, merges, splits
+from varcli.emitters.fit.scene import (
+    ground_information,
+    neighbours,
+    open_block,
+    open_scene,
+    set_belief,
+    settle_ground,
+    sweep,
+)
+
+COLUMNS = 15
+CROWDED_EXCESS = 0.14  # errors among neighbours beyond the quadratic bound, measured: there, a count may be wrong
+
+
+@njit(**FLAGS)
+def doubt(image, known, model_error):
+    """Weights of pixels: less where a small error of the spot's shape would outweigh the noise."""
+    height, width = known.shape
+    for row in range(height):
+        for column in range(width):
+            signal = image.mean[row, column] - image.ground[row, column]
+            variance = image.excess * max(image.mean[row, column] + image.shift[row, column], 1e-2)
+            image.weight[row, column] = known[row, column] * variance / (variance + (model_error * signal) ** 2)
+
+
+@njit(**FLAGS)
+def refine_frame(data, known, shift, excess, candidates, optics, law, believe, select, plan, work):
+    """Emitters of one frame as rows of `COLUMNS` numbers: those of `Fitted` after its frame, in that order."""
+    height, width = data.shape
+    image = Image(data, known.copy(), shift, excess, np.empty((height, width)), np.empty((height, width)))
+    places = 3 * len(candidates) + 64 + height * width // 8 if select else len(candidates)
+    scene = open_scene(image, optics, candidates, places, work)
+    if len(candidates) == 0 and not select:
+        return np.empty((0, COLUMNS))
+    scene.belief[:] = 1.0
+    use = 1.0 if believe else 0.0
+    for _ in range(plan.sweeps):
+        settle_ground(image, scene, optics, work)
+        sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work)
+    settle_ground(image, scene, optics, work)
+    if select:
+        search(image, known, scene, optics, law, use, plan, work)
+    image.weight[:] = known
+    set_belief(scene, optics, plan)
+    for _ in range(plan.final_sweeps):
+        sweep(image, scene, optics, law, use, 2.5, plan, plan.final_steps, work)
+        settle_ground(image, scene, optics, work)
+    sweep(image, scene, optics, law, use, 2.5, plan, plan.final_steps, work)
+    return report(image, scene, optics, law, use, select, plan, work)
+
+
+@njit(**FLAGS)
+def search(image, known, scene, optics, law, use, plan, work):
+    """Rounds of moves until none is taken; after the first only near what the one before changed.
+
+    So the work grows with what there is to change, and frames side by side do not cost each other rounds.
+    """
+    for step in range(plan.rounds):
+        scene.round[0] = step + 1
+        doubt(image, known, plan.model_error)
+        taken = splits(image, scene, optics, law, plan, work)
+        taken += births(image, scene, optics, law, plan, work)
+        taken += merges(image, scene, optics, law, plan, work)
+        if taken == 0:
+            break
+        settle_ground(image, scene, optics, work)
+        sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work, step + 1)
+
+
+@njit(**FLAGS)
+def report(image, scene, optics, law, use, select, plan, work):
+    """Rows of all emitters (with `select` of those inside the frame), with their uncertainties and features."""
+    height, width = image.data.shape
+    total = 0
+    out = np.empty((scene.count[0], COLUMNS))
+    members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
+    trial = np.zeros((MAX_BLOCK, 4))
+    unit, column = np.zeros(3 * MAX_BLOCK + 1), np.zeros(3 * MAX_BLOCK + 1)
+    covariance = np.zeros((4, 4))
+    for k in range(scene.count[0]):
+        x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
+        if not scene.alive[k] or (select and not (0 <= x < width and 0 <= y < height)):
+            continue
+        count = neighbours(scene, optics, x, y, 3.5, plan.bound_block, members, distance)
+        for m in range(count):
+            trial[m] = scene.emitters[members[m]]
+        window = open_block(image, scene, optics, members, count, trial, count, work)
+        pixels = (window[1] - window[0]) * (window[3] - window[2])
+        information = ground_information(image, x, y)
+        evaluate(image, optics, law, 0.0, window, trial, count, 0.0, information, work)
+        normal_equations(optics, law, 0.0, trial, count, 0.0, information, pixels, work)
+        size = 3 * count + 1
+        row = out[total]
+        for bound in range(2):
+            for m in range(count):
+                sign = -1.0 if bound else 1.0
+                work.fisher[3 * m, 3 * m] += (sign - 1) * 0.5 / optics.sigma_x**2
+                work.fisher[3 * m + 1, 3 * m + 1] += (sign - 1) * 0.5 / optics.sigma_y**2
+                if use > 0:
+                    curve = log_law(math.log(trial[m, 2]), law)[2]
+                    work.fisher[3 * m + 2, 3 * m + 2] += sign * curve * scene.belief[members[m]]
+            factorise(work.fisher, size, 0.0, work.factor)
+            for i in range(4):
+                at = i if i < 3 else size - 1
+                unit[:size] = 0
+                unit[at] = 1
+                solve(work.factor, size, unit, column)
+                for j in range(3):
+                    covariance[i, j] = column[j]
+                covariance[i, 3] = column[size - 1]
+            if bound == 0:
+                gap = distance[1] if count > 1 else 99.0
+                excess = 1 + CROWDED_EXCESS * min(max(4.5 - gap, 0.0), 1.0)
+                row[4], row[5] = excess * math.sqrt(covariance[0, 0]), excess * math.sqrt(covariance[1, 1])
+                row[6] = excess * electrons * math.sqrt(covariance[2, 2])
+                row[7] = excess * math.sqrt(covariance[3, 3])
+                row[11] = odds(covariance, electrons, law)
+            else:
+                row[8], row[9] = math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1])
+                row[10] = electrons * math.sqrt(covariance[2, 2])
+        row[0], row[1], row[2] = x, y, electrons
+        inside_y, inside_x = int(min(max(y, 0), height - 1)), int(min(max(x, 0), width - 1))
+        row[3] = image.ground[inside_y, inside_x]
+        row[12] = misfit(image, optics, x, y)
+        row[13] = gap
+        row[14] = scene.origin[k]
+        total += 1
+    return out[:total].copy()
+
+
+@njit(**FLAGS)
+def odds(covariance, electrons, law):
+    """Log evidence of an emitter by Wald's approximation, from the covariance of its x, y and log electrons."""
+    a, b, c = covariance[0, 0], covariance[1, 1], covariance[2, 2]
+    d, e, f = covariance[0, 1], covariance[0, 2], covariance[1, 2]
+    volume = a * (b * c - f * f) - d * (d * c - e * f) + e * (d * f - e * b)
+    prior = law.density + log_law(math.log(electrons), law)[0]
+    return 0.5 / c + prior + 1.5 * LOG_TAU + 0.5 * math.log(max(volume, 1e-30))
+
+
+@njit(**FLAGS)
+def misfit(image, optics, x, y):
+    """Mean squared residual in units of its variance within 2 sigmas of a place."""
+    height, width = image.data.shape
+    half = math.ceil(2 * max(optics.sigma_x, optics.sigma_y))
+    total, count = 0.0, 0.0
+    for row in range(max(0, math.floor(y) - half), min(height, math.floor(y) + half + 1)):
+        for column in range(max(0, math.floor(x) - half), min(width, math.floor(x) + half + 1)):
+            if image.weight[row, column] > 0:
+                level = max(image.mean[row, column] + image.shift[row, column], 1e-2)
+                total += (image.data[row, column] - image.mean[row, column]) ** 2 / (image.excess * level)
+                count += 1
+    return total / max(count, 1.0)

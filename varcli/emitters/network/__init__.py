@@ -1,0 +1,1 @@
+"""The next-scale predictor, from a frame to candidates."""

@@ -1,0 +1,100 @@
+"""What a scale is and says: its grid over a frame, lists of its cells, and its output.
+
+Legend: B frames, Y X cells of a scale, L cells of a list.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from varcli.emitters.network.heads import Leaves
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of one scale over a frame."""
+
+    rows: int
+    columns: int
+    cells_per_px: float
+
+    def cell_of(self, emitter_L3: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and column of the cell that each emitter [L, 3: x px, y px, e] lies in."""
+        row = (emitter_L3[:, 1] * self.cells_per_px).long().clamp(0, self.rows - 1)
+        column = (emitter_L3[:, 0] * self.cells_per_px).long().clamp(0, self.columns - 1)
+        return row, column
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A list of L cells of one scale: whose frame each belongs to, and its row and column."""
+
+    frame_L: Tensor
+    row_L: Tensor
+    column_L: Tensor
+
+    def children(self) -> "Cells":
+        """The 4 L children, those of a cell side by side: upper left, upper right, lower left, lower right."""
+        row = (2 * self.row_L[:, None] + torch.tensor([0, 0, 1, 1], device=self.row_L.device)).flatten()
+        column = (2 * self.column_L[:, None] + torch.tensor([0, 1, 0, 1], device=self.row_L.device)).flatten()
+        return Cells(self.frame_L.repeat_interleave(4), row, column)
+
+    def padded(self, count: int) -> "Cells":
+        """The same with `count` more cells, the upper left one of the first frame each."""
+        return Cells(*(F.pad(part, (0, count)) for part in (self.frame_L, self.row_L, self.column_L)))
+
+    def first(self, count: int) -> "Cells":
+        """The first `count` cells."""
+        return Cells(self.frame_L[:count], self.row_L[:count], self.column_L[:count])
+
+    def chosen(self, mask_L: Tensor) -> "Cells":
+        """The cells of a boolean mask."""
+        return Cells(self.frame_L[mask_L], self.row_L[mask_L], self.column_L[mask_L])
+
+
+@dataclass(frozen=True)
+class ScaleOutput:
+    """What one scale says, for a grid of `shape` (B, Y, X) or the `cells` of it that were refined.
+
+    `log_count` is the log of the expected number of emitters, a map [B, Y, X] or a list [L]; `log_share` what was added
+    to the parent's to get there (or None at the first scale); `offset` [..., 2] the mean position of an emitter, in
+    cells from the centre (x, y). The last scale has `leaves`.
+    """
+
+    scale: int
+    shape: tuple[int, int, int]
+    log_count: Tensor
+    offset: Tensor
+    log_share: Tensor | None = None
+    cells: Cells | None = None
+    leaves: Leaves | None = None
+    codebook_loss: Tensor | None = None
+
+    def first(self, count: int) -> "ScaleOutput":
+        """The same of the first `count` cells of a list."""
+        assert self.cells is not None and self.log_share is not None
+        leaves = self.leaves
+        return replace(
+            self,
+            log_count=self.log_count[:count],
+            offset=self.offset[:count],
+            log_share=self.log_share[:count],
+            cells=self.cells.first(count),
+            leaves=None if leaves is None else Leaves(*(getattr(leaves, f.name)[:count] for f in fields(Leaves))),
+        )
+
+    @property
+    def counts_BYX(self) -> Tensor:
+        """Expected emitters per cell, zero where nothing was refined."""
+        if self.cells is None:
+            return self.log_count.exp()
+        full = self.log_count.new_zeros(self.shape)
+        full[self.cells.frame_L, self.cells.row_L, self.cells.column_L] = self.log_count.exp()
+        return full
+
+    @property
+    def probability_BYX(self) -> Tensor:
+        """Probability that a cell holds an emitter, if their number has Poisson's law."""
+        return 1 - torch.exp(-self.counts_BYX)

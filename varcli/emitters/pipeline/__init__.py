@@ -1,0 +1,1 @@
+"""From a stack to a table: survey, chunks of frames, resuming, provenance."""

@@ -1,0 +1,192 @@
+"""What becomes of the network's candidates: fitted jointly by maximum likelihood, or taken as they are.
+
+Legend: E emitters, n frames, Y X camera pixels.
+"""
+
+import math
+import os
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
+
+import numpy as np
+
+from varcli.emitters.fit import fit as refine
+from varcli.emitters.fit.fit import Noise
+from varcli.emitters.network.detect import Candidates
+from varcli.emitters.network.predict import PhotonLaw
+
+_LEAST_EMITTERS = 20  # that a photon law rests on
+_SURE = 0.8
+_SPREAD = (0.02, 0.8)  # of log electrons, that models are told
+_MOST_THREADS = 16
+_BLOCK, _AROUND, _LOW = 4, 2, 0.2  # of the local background: pixels, blocks to each side, quantile
+
+
+@dataclass(frozen=True)
+class Psf:
+    """A Gaussian of `sigma_px` (times and over `ellipticity` along x and y), of whose light the share `tail` lies
+    `tail_scale` times wider."""
+
+    sigma_px: float
+    ellipticity: float = 1.0
+    tail: float = 0.0
+    tail_scale: float = 2.0
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What a first look at the stack says of emitters: their brightness (None: nothing), and how many there are."""
+
+    photons: PhotonLaw | None = None
+    density_per_px2: float | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Emitters [E] in some frames: px from the corner, photoelectrons, their standard deviations, the Cramér-Rao bound
+    of a coordinate, and the probability; `sd_background` is None where nothing was fitted."""
+
+    frame: np.ndarray
+    x_px: np.ndarray
+    y_px: np.ndarray
+    electrons: np.ndarray
+    background: np.ndarray
+    sd_x_px: np.ndarray
+    sd_y_px: np.ndarray
+    sd_electrons: np.ndarray
+    sd_background: np.ndarray | None
+    crlb_px: np.ndarray
+    probability: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def rows(self, chosen: np.ndarray) -> "Found":
+        """The rows of a boolean mask or of indices, in that order."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: column[chosen] for name, column in columns.items() if column is not None})
+
+
+class Polish(Protocol):
+    """A way from candidates to emitters; frames [n, Y, X] in photoelectrons, NaN where a pixel says nothing."""
+
+    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs) -> Found:
+        """The emitters, in any order."""
+        ...
+
+    def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
+        """What the candidates of a few frames say of all emitters."""
+        ...
+
+
+def polish_of(name: str, threads: int | None = None) -> Polish:
+    """The polish called "mle" or "none", which shares frames among `threads` (None: as many as there are)."""
+    if name == "none":
+        return Unpolished()
+    assert name == "mle"
+    return MaximumLikelihood(threads or min(_MOST_THREADS, os.cpu_count() or 1))
+
+
+class Unpolished:
+    """Candidates as the network gave them."""
+
+    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs) -> Found:
+        """Background is that around them, the bound that of an emitter alone."""
+        background = _background_at(frames_e, candidates)
+        return Found(
+            candidates.frame,
+            candidates.x_px,
+            candidates.y_px,
+            candidates.electrons,
+            background,
+            candidates.sd_x_px,
+            candidates.sd_y_px,
+            candidates.electrons * candidates.sd_log_electrons,
+            None,
+            lone_bound_px(candidates.electrons, background, noise, psf.sigma_px),
+            candidates.probability,
+        )
+
+    def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
+        """From the candidates that are sure."""
+        sure = candidates.electrons[candidates.probability >= _SURE]
+        law = None
+        if len(sure) >= _LEAST_EMITTERS:
+            log = np.log(np.maximum(sure, 1e-3))
+            middle = float(np.median(log))
+            # Of a normal law; it includes what the network errs by, as it did in training.
+            spread = 1.4826 * float(np.median(np.abs(log - middle)))
+            law = PhotonLaw(math.exp(middle), float(np.clip(spread, *_SPREAD)))
+        return Beliefs(law, len(candidates) / frames_e.size)
+
+
+class MaximumLikelihood:
+    """All emitters of a frame fitted jointly, and their number judged by the evidence of the image."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs) -> Found:
+        """The emitters that the image supports."""
+        fitted = self._fitted(frames_e, candidates, noise, psf, beliefs)
+        return Found(
+            fitted.frame,
+            fitted.x_px,
+            fitted.y_px,
+            fitted.electrons,
+            fitted.background,
+            fitted.sd_x_px,
+            fitted.sd_y_px,
+            fitted.sd_electrons,
+            fitted.sd_background,
+            np.sqrt((fitted.crlb_x_px**2 + fitted.crlb_y_px**2) / 2),
+            # Posterior odds of the emitter against the same image without it.
+            1 / (1 + np.exp(-np.clip(fitted.log_odds, -30, 30))),
+        )
+
+    def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
+        """From a first fit, of the emitters in it that stand alone."""
+        fitted = self._fitted(frames_e, candidates, noise, psf, Beliefs())
+        prior = refine.photon_prior(fitted)
+        law = None if prior is None else PhotonLaw(math.exp(prior.log_mean), float(np.clip(prior.log_sd, *_SPREAD)))
+        return Beliefs(law, len(fitted) / frames_e.size)
+
+    def _fitted(
+        self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs
+    ) -> refine.Fitted:
+        law = beliefs.photons
+        return refine.refine(
+            frames_e,
+            refine.Candidates(candidates.frame, candidates.x_px, candidates.y_px, candidates.electrons),
+            noise,
+            psf.sigma_px,
+            None if law is None else refine.PhotonPrior(math.log(law.electrons), law.log_sd),
+            refine.RefineSettings(density=beliefs.density_per_px2, threads=self.threads),
+            refine.Shape(psf.ellipticity, psf.tail, psf.tail_scale),
+        )
+
+
+def lone_bound_px(electrons: np.ndarray, background: np.ndarray, noise: Noise, sigma_px: float) -> np.ndarray:
+    """Least standard deviation [E] of a coordinate of an emitter that stands alone (Rieger & Stallinga 2014)."""
+    wide = sigma_px**2 + 1 / 12
+    steady = np.maximum(background, 0) + float(np.mean(noise.read_variance)) / noise.excess
+    counts = np.maximum(electrons, 1e-3)
+    tau = 2 * math.pi * wide * steady / counts
+    return np.sqrt(noise.excess * wide / counts * (1 + 4 * tau + np.sqrt(2 * tau / (1 + 4 * tau))))
+
+
+def _background_at(frames_e: np.ndarray, candidates: Candidates) -> np.ndarray:
+    """Local background [E] in e per pixel: a low quantile of the means of 4x4 pixels, over 20 pixels around."""
+    n, Y, X = frames_e.shape
+    block = min(_BLOCK, Y, X)
+    rows, columns = Y // block, X // block
+    whole = frames_e[:, : rows * block, : columns * block].reshape(n, rows, block, columns, block)
+    means = whole.mean((2, 4))
+    step = np.arange(-_AROUND, _AROUND + 1)
+    row = np.clip((candidates.y_px // block).astype(np.int64)[:, None] + step, 0, rows - 1)
+    column = np.clip((candidates.x_px // block).astype(np.int64)[:, None] + step, 0, columns - 1)
+    around = means[candidates.frame[:, None, None], row[:, :, None], column[:, None, :]].reshape(
+        len(candidates), step.size**2
+    )
+    low = round(_LOW * (around.shape[1] - 1))
+    return np.partition(around, low, axis=1)[:, low].astype(np.float64)

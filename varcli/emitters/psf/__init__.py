@@ -1,0 +1,1 @@
+"""The point spread function: what it is, and its measurement on a stack."""

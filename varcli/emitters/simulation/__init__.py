@@ -1,0 +1,1 @@
+"""Simulated camera stacks and training frames."""

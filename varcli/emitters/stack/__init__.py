@@ -1,0 +1,1 @@
+"""Camera stacks, read and written page by page."""

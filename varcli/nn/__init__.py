@@ -1,1 +1,0 @@
-"""Building blocks shared by every model family."""

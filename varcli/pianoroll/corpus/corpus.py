@@ -1,0 +1,182 @@
+"""A corpus: pieces on the grid, from a folder or zip of MIDI (parsed once, then cached), a `.mat` or an `.npz`."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from varcli.errors import UsageError, VarError
+from varcli.events import FilesRead
+from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.corpus.arrays import Split, read_mat, read_npz
+from varcli.pianoroll.corpus.cache import load_parsed, save_parsed
+from varcli.pianoroll.corpus.parse import Parsed, Settings, Unread, parse_all
+from varcli.pianoroll.corpus.sources import is_midi, open_sources
+from varcli.pianoroll.score.midi import LossReport
+from varcli.pianoroll.score.roll import Vocabulary
+
+_SPLIT_OF_LAST_DIGIT: dict[int, Split] = {0: "test", 1: "valid"}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece: cells u8 [P, T] without padding, steps (i32) where bars start, none if unknown.
+
+    `off_grid` is the mean distance of its onsets from the grid in steps.
+    """
+
+    name: str
+    cells: np.ndarray
+    downbeats: np.ndarray
+    off_grid: float
+    split: Split
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Pieces in the order of their names, and (name, reason) of the files that were left out.
+
+    `losses` says what the grid cost each piece of MIDI; `digest` is the sha256 of names and content.
+    """
+
+    pieces: tuple[Piece, ...]
+    skipped: tuple[tuple[str, str], ...]
+    vocabulary: Vocabulary
+    steps_per_beat: int
+    digest: str
+    losses: tuple[LossReport, ...] = ()
+
+    def split(self, name: Split) -> list[Piece]:
+        """The pieces of one split."""
+        return [piece for piece in self.pieces if piece.split == name]
+
+
+def read_corpus(
+    path: Path,
+    *,
+    steps_per_beat: int = 4,
+    vocabulary: Vocabulary | None = None,
+    drums: bool = False,
+    max_off_grid: float | None = None,
+    cache_dir: Path | None = None,
+    workers: int | None = None,
+) -> Iterator[FilesRead | Corpus]:
+    """Read a corpus, with an event per file; the last item is the Corpus.
+
+    MIDI is parsed on `workers` processes (None: one per core) into `cache_dir` (None: the user's cache folder) and
+    split by song number. Files that cannot be read, and those whose onsets lie more than `max_off_grid` steps off the
+    grid on average, are left out and listed in `Corpus.skipped`.
+    Raises UsageError for a missing path, or a vocabulary that the file cannot serve; VarError for unreadable content.
+    """
+    vocabulary = vocabulary or Vocabulary()
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder", "give a folder or zip of MIDI, a .mat or an .npz")
+    suffix = path.suffix.lower()
+    if suffix in {".mat", ".npz"} and path.is_file():
+        yield from _read_arrays(path, suffix, steps_per_beat, vocabulary)
+    elif path.is_file() and is_midi(path.name):
+        raise UsageError(f"{path}: a single MIDI file, not a corpus", "give the folder that it lies in")
+    else:
+        settings = Settings(steps_per_beat, vocabulary, drums)
+        yield from _read_midi_files(path, settings, max_off_grid, cache_dir or default_cache_dir(), workers)
+
+
+def read_corpus_of(config: PianorollConfig, path: Path) -> Iterator[FilesRead | Corpus]:
+    """Read a corpus onto the grid and vocabulary of a config, with an event per file; see read_corpus."""
+    model, data = config.model, config.data
+    return read_corpus(
+        path,
+        steps_per_beat=model.steps_per_beat,
+        vocabulary=Vocabulary.of(model),
+        drums=data.drums,
+        max_off_grid=data.max_off_grid,
+    )
+
+
+def check_rows(config: PianorollConfig, pieces: Iterable[Piece]) -> None:
+    """Raise UsageError for a piece whose canvas has other rows than the model's: none is cut or moved in silence."""
+    for piece in pieces:
+        if len(piece.cells) != config.model.pitches:
+            raise UsageError(
+                f"{piece.name} has {len(piece.cells)} pitches, the model {config.model.pitches}",
+                "MIDI, .mat and .npz are read as 128 pitches; set model.pitches=128",
+            )
+
+
+def default_cache_dir() -> Path:
+    """The user's cache folder for parsed corpora: $XDG_CACHE_HOME/varcli, or ~/.cache/varcli."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "varcli"
+
+
+def split_of(name: str) -> Split:
+    """The split a file belongs to, once and for all: test if the last integer in its stem ends in 0, valid if in 1.
+
+    A hash of the stem takes the integer's place where there is none.
+    """
+    stem = PurePosixPath(name).stem
+    digits = re.findall(r"\d+", stem)
+    number = int(digits[-1]) if digits else int(hashlib.sha256(stem.encode()).hexdigest(), 16)
+    return _SPLIT_OF_LAST_DIGIT.get(number % 10, "train")
+
+
+def _read_arrays(path: Path, suffix: str, steps_per_beat: int, vocabulary: Vocabulary) -> Iterator[FilesRead | Corpus]:
+    if not vocabulary.binary:
+        raise UsageError(
+            f"{path} holds binary pieces, which say which keys are on but neither onsets nor velocities",
+            "use a model with vocabulary 'binary', or MIDI files",
+        )
+    no_bars = np.zeros(0, np.int32)
+    read = read_mat if suffix == ".mat" else read_npz
+    pieces = tuple(Piece(name, cells, no_bars, 0.0, split) for name, split, cells in read(path))
+    yield FilesRead(1, 1, path.name)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    yield Corpus(pieces, (), vocabulary, steps_per_beat, digest)
+
+
+def _read_midi_files(
+    path: Path, settings: Settings, max_off_grid: float | None, cache_dir: Path, workers: int | None
+) -> Iterator[FilesRead | Corpus]:
+    with open_sources(path) as sources:
+        digest = sources.digest()
+        key = json.dumps({"content": digest, **asdict(settings)}, sort_keys=True)
+        cache = cache_dir / f"corpus-{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+        results = load_parsed(cache)
+        total = len(sources.names)
+        if results is None:
+            results = []
+            for result in parse_all(sources, settings, workers):
+                results.append(result)
+                yield FilesRead(len(results), total, result.name)
+            save_parsed(cache, results)
+        else:
+            yield FilesRead(total, total, sources.names[-1])
+    yield _corpus(path, results, settings, max_off_grid, digest)
+
+
+def _corpus(
+    path: Path, results: Iterable[Parsed | Unread], settings: Settings, max_off_grid: float | None, digest: str
+) -> Corpus:
+    kept: list[Parsed] = []
+    skipped: list[tuple[str, str]] = []
+    for result in results:
+        if isinstance(result, Unread):
+            skipped.append((result.name, result.reason))
+        elif max_off_grid is not None and result.loss.off_grid > max_off_grid:
+            reason = (
+                f"onsets lie {result.loss.off_grid:.2f} of a step off the grid on average, more than {max_off_grid:g}"
+            )
+            skipped.append((result.name, reason))
+        else:
+            kept.append(result)
+    if not kept:
+        name, reason = skipped[0]
+        raise VarError(f"{path}: none of {len(skipped)} MIDI files can be used; {name}: {reason}")
+    pieces = [Piece(r.name, r.cells, r.downbeats, r.loss.off_grid, split_of(r.name)) for r in kept]
+    losses = tuple(r.loss for r in kept)
+    return Corpus(tuple(pieces), tuple(skipped), settings.vocabulary, settings.steps_per_beat, digest, losses)

@@ -1,0 +1,1 @@
+"""Likelihoods, and generated music against real music."""

@@ -1,0 +1,195 @@
+"""Likelihood of pieces: exact for AR models and in the order of time, averaged over random orders for masked ones.
+
+Shapes: P pitches, T steps.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from varcli.errors import UsageError, VarError
+from varcli.events import PieceScored
+from varcli.pianoroll.corpus.corpus import Piece, check_rows
+from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.model.ensemble import Ensemble
+from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.model.tree import Tree
+from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.policy import Scorer
+
+PARENTS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class PieceLikelihood:
+    """One piece: frames, NLL in nats, that of its first frame (None where frames are not visited one by one), and where
+    the nats fall, f32 [P, T] (a coarse decision is spread evenly over the cells it covers)."""
+
+    name: str
+    frames: int
+    nats: float
+    first_frame_nats: float | None
+    cells_nats: np.ndarray
+
+
+@dataclass(frozen=True)
+class LikelihoodReport:
+    """NLL of a set of pieces, in nats per frame over all frames and over all but each piece's first.
+
+    `bits_per_level` is per frame. `exact` is false where a masked level has children in random order: the figure is
+    then the NLL averaged over orders, an upper bound on that of the mixture over orders, estimated from draws.
+    """
+
+    nats_per_frame: float
+    nats_per_frame_from_2: float | None
+    frames: int
+    bits_per_level: dict[str, float]
+    exact: bool
+    pieces: tuple[PieceLikelihood, ...]
+
+
+def score(
+    model: FractalModel | Ensemble,
+    pieces: Sequence[Piece],
+    *,
+    passes: int = 1,
+    seed: int = 0,
+    conditions: Callable[[int], Conditions] | None = None,
+    in_order: bool = False,
+) -> Iterator[PieceScored | LikelihoodReport]:
+    """Score pieces one by one; the last item is the report.
+
+    `conditions` say what may sound in a piece of so many steps: the likelihood is then that among such pieces. With a
+    limit on polyphony the pieces are followed decision by decision, as in sampling, which takes longer.
+    Masked models are scored `passes` times with other draws of what is known, from `seed`; or `in_order`, that of time,
+    which is exact. Padding is never scored. Raises UsageError when there is nothing to score or the model has no such
+    order, VarError when a piece holds a code the model gives no probability.
+    """
+    if not pieces:
+        raise UsageError("there are no pieces to score", "choose another --split or other data")
+    check_rows(model.config, pieces)
+    if in_order and model.masked and not all(part.scannable for part in model.parts):
+        raise UsageError(
+            "masked levels with attention have no likelihood in the order of time", "leave out --order time"
+        )
+    exact = in_order or not model.masked
+    by_frame = exact and _visits_frames_in_order(model)
+    scored: list[PieceLikelihood] = []
+    levels = np.zeros(len(model.levels))
+    nats, frames = 0.0, 0
+    for done, piece in enumerate(pieces, 1):
+        limits = None if conditions is None else conditions(piece.cells.shape[1])
+        breach = None if limits is None else limits.breach(piece.cells)
+        if breach is not None:
+            raise VarError(f"{piece.name} cannot be under these limits: {breach}", "loosen them, or leave it out")
+        draws = [Draw(torch.Generator(), scan=model.masked)] if exact else _draws(piece.name, passes, seed)
+        likelihood, per_level = _score_piece(model, piece, draws, by_frame, limits)
+        scored.append(likelihood)
+        levels += per_level
+        nats, frames = nats + likelihood.nats, frames + likelihood.frames
+        yield PieceScored(done, len(pieces), nats / frames)
+    first = [piece.first_frame_nats for piece in scored if piece.first_frame_nats is not None]
+    rest = frames - len(pieces)
+    bits = {f"L{index}": float(value / frames / math.log(2)) for index, value in enumerate(levels)}
+    from_2 = (nats - sum(first)) / rest if by_frame and rest else None
+    yield LikelihoodReport(nats / frames, from_2, frames, bits, exact, tuple(scored))
+
+
+def _visits_frames_in_order(model: FractalModel | Ensemble) -> bool:
+    """Whether every decision belongs to one frame, and frames follow one another: first patches one step wide."""
+    (_, w), tree = model.tree.shapes[0], model.tree
+    return w == 1 and tree.scan_order == "column_major"
+
+
+def _draws(name: str, passes: int, seed: int) -> list[Draw]:
+    """What is known of a piece in each pass: a share of it that is uniform over pieces and spread evenly over passes.
+
+    It hangs on the piece's name, so that a piece costs the same alone and in company.
+    """
+    base = int(hashlib.sha256(f"{seed} {name}".encode()).hexdigest()[:12], 16)
+    offset = base / 16**12
+    return [
+        Draw(torch.Generator().manual_seed(base + index), known_share=(offset + index / passes) % 1)
+        for index in range(passes)
+    ]
+
+
+@torch.inference_mode()
+def _score_piece(
+    model: FractalModel | Ensemble, piece: Piece, draws: Sequence[Draw], by_frame: bool, limits: Conditions | None
+) -> tuple[PieceLikelihood, np.ndarray]:
+    """Price one piece; returns it and its nats per level."""
+    model.eval()
+    T = piece.cells.shape[1]
+    per_level = np.zeros(len(model.levels))
+    cells = np.zeros(piece.cells.shape, np.float64)
+    for number, draw in enumerate(draws):
+        moving = limits is not None and limits.max_polyphony is not None
+        priced = _followed(model, piece, draw, number, limits) if moving else _walked(model, piece, draw, limits)
+        for level, nats, pitch, step in priced:
+            nats = nats / len(draws)
+            per_level[level] += nats.sum()
+            _spread(cells, nats, pitch, step, model.tree.shapes[min(level, model.tree.depth - 1)])
+    total = float(per_level.sum())
+    if not math.isfinite(total):
+        raise VarError(
+            f"{piece.name} holds something the model gives no probability", "is a held note without an onset?"
+        )
+    first = float(cells[:, 0].sum()) if by_frame else None
+    return PieceLikelihood(piece.name, T, total, first, cells.astype(np.float32)), per_level
+
+
+_Priced = Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]
+"""Level, then nats, pitch and step [M] of its decisions."""
+
+
+def _walked(model: FractalModel | Ensemble, piece: Piece, draw: Draw, limits: Conditions | None) -> _Priced:
+    """Price all decisions of a level at once."""
+    codes = torch.from_numpy(np.ascontiguousarray(piece.cells))[None].to(model.device)
+    allowed = None if limits is None else Limits(allowed=torch.from_numpy(limits.allowed)[None].to(model.device))
+    for decisions in model.walk(codes, draw, limits=allowed, chunk=PARENTS_AT_ONCE):
+        nats = (decisions.nats.double() * decisions.weight.double()).cpu().numpy()
+        yield decisions.level, nats, decisions.pitch.cpu().numpy(), decisions.step.cpu().numpy()
+
+
+class _Ledger(Scorer):
+    """Follows a piece and keeps what each decision costs."""
+
+    def __init__(self, tree: Tree, codes: np.ndarray, seed: int) -> None:
+        super().__init__(tree, codes, seed)
+        self.entries: list[tuple[int, int, int, float]] = []
+
+    def spend(self, level: int, p: int, t: int, nats: float) -> None:
+        self.entries.append((level, p, t, nats))
+
+
+def _followed(
+    model: FractalModel | Ensemble, piece: Piece, draw: Draw, number: int, limits: Conditions | None
+) -> _Priced:
+    """Price one decision after another: in random order `number` where levels are masked, or in that of time."""
+    if not isinstance(model, FractalModel):
+        raise UsageError("a limit on polyphony needs a single model, not an ensemble", "leave out --max-polyphony")
+    ledger = _Ledger(model.tree, piece.cells, number)
+    order = "time" if draw.scan and model.masked else "random"
+    run = Run(model, [ledger], [0], piece.cells.shape[1], batch_generate_size=1, order=order, conditions=limits)
+    for _ in run.events():
+        pass
+    level, pitch, step, nats = (np.array(column) for column in zip(*ledger.entries, strict=True))
+    for index in range(len(model.levels)):
+        at = level == index
+        yield index, nats[at], pitch[at], step[at]
+
+
+def _spread(cells: np.ndarray, nats: np.ndarray, pitch: np.ndarray, step: np.ndarray, shape: tuple[int, int]) -> None:
+    """Add each decision's nats to the cells [P, T] it covers, evenly over those that lie on the canvas."""
+    h, w = shape
+    steps = cells.shape[1]
+    share = nats / (h * np.minimum(w, steps - step))
+    for dp in range(h):
+        for dt in range(w):
+            inside = step + dt < steps
+            np.add.at(cells, (pitch[inside] + dp, step[inside] + dt), share[inside])

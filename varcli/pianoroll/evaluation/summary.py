@@ -1,0 +1,94 @@
+"""A comparison of music as plain numbers, for JSON documents and tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from varcli.pianoroll.evaluation.comparison import Compared, MusicComparison
+from varcli.pianoroll.evaluation.music_metrics import HISTOGRAMS
+from varcli.pianoroll.evaluation.shared_runs import Shared
+from varcli.pianoroll.evaluation.windows import Window
+
+
+def figures_of(comparison: MusicComparison) -> dict[str, Any]:
+    """The figures of a comparison under the names that `var evaluate music --json` documents; NaN is undefined."""
+    sides = {"generated": comparison.generated, "reference": comparison.reference}
+    lowest = comparison.lowest
+    return {
+        "windows": {name: len(side) for name, side in sides.items()},
+        "pieces": {name: len({id(window.piece) for window in side}) for name, side in sides.items()},
+        "silent": comparison.silent,
+        "mean_overlap": comparison.mean.value,
+        "mean_overlap_interval": [comparison.mean.low, comparison.mean.high],
+        "mean_overlap_real": comparison.real,
+        "lowest_overlap": lowest.overlap.value if lowest else None,
+        "lowest_metric": lowest.metric.name if lowest else None,
+        "mean_overlap_all": comparison.mean_all.value,
+        "mean_overlap_all_real": comparison.real_all,
+        "real_windows": comparison.real_windows,
+        "metrics": {one.metric.name: _figures_of_metric(one) for one in comparison.metrics},
+        "copies": {
+            copies.voices.value: {
+                "generated": _most_shared(copies.generated, comparison.generated, comparison),
+                "held_out": _most_shared(copies.held_out, comparison.held_out, comparison),
+                "held_out_of_as_many": copies.as_many,
+            }
+            for copies in comparison.copies
+        }
+        or None,
+    }
+
+
+def _figures_of_metric(one: Compared) -> dict[str, Any]:
+    figures = {
+        "label": one.metric.label,
+        "unit": one.metric.unit,
+        "core": one.metric.core,
+        "overlap": one.overlap.value,
+        "interval": [one.overlap.low, one.overlap.high],
+        "real": one.real,
+    }
+    if one.metric in HISTOGRAMS:
+        generated, reference = (shares.tolist() for shares in one.profile.shares)
+        return figures | {
+            "classes": one.profile.at.astype(int).tolist(),
+            "generated": generated,
+            "reference": reference,
+        }
+    return figures | {"generated": _spread(one.generated), "reference": _spread(one.reference)}
+
+
+def _spread(values: np.ndarray) -> dict[str, Any]:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return {"mean": None, "spread": None, "median": None, "windows": 0}
+    return {
+        "mean": float(known.mean()),
+        "spread": float(known.std()),
+        "median": float(np.median(known)),
+        "windows": len(known),
+    }
+
+
+def _most_shared(
+    side: Sequence[Shared], windows: Sequence[Window], comparison: MusicComparison
+) -> dict[str, Any] | None:
+    """The longest run that any window of a side shares with a training piece; None if the side has no window."""
+    if not side:
+        return None
+    index = max(range(len(side)), key=lambda at: (side[at].longest.steps, side[at].longest.notes))
+    run, window = side[index].longest, windows[index]
+    found = comparison.training[run.found].name if run.steps else None
+    return {
+        "windows": len(side),
+        "steps": run.steps,
+        "notes": run.notes,
+        "piece": window.piece.name if run.steps else None,
+        "step": window.start + run.step if run.steps else None,
+        "found_in": found,
+        "found_step": run.found_step if run.steps else None,
+        "transposition": run.transposition if run.steps else None,
+        "most_notes": max(one.richest.notes for one in side),
+        "median_steps": float(np.median([one.longest.steps for one in side])),
+    }

@@ -1,0 +1,1 @@
+"""Rolls, heat maps and pages as pictures."""

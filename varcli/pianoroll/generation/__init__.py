@@ -1,0 +1,1 @@
+"""Sampling: settings, the scheduler of a batch, and the events it yields."""

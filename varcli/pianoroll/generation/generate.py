@@ -1,0 +1,82 @@
+"""Sampling: batches of samples, and the rolls they end in."""
+
+from collections.abc import Iterator
+
+import torch
+
+from varcli.events import Event, SampleDone, SampleStarted
+from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.generation.settings import SampleSettings, check_settings
+from varcli.pianoroll.inference.packed_transformer import multiplies_bfloat16
+from varcli.pianoroll.model.ensemble import Ensemble
+from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.sampling.policy import Sampler
+from varcli.pianoroll.score.roll import Roll, Vocabulary
+
+
+def vocabulary_of(model: FractalModel) -> Vocabulary:
+    """The vocabulary of a model's canvases."""
+    options = model.config.model
+    return Vocabulary(binary=True) if options.vocabulary == "binary" else Vocabulary(options.velocity_bins)
+
+
+def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterator[Event]:
+    """Sample rolls, batch by batch; yields SampleStarted, LevelStarted, PatchDone and SampleDone.
+
+    The last batch is filled up with samples nobody asked for, so that sample 3 is the same however many follow it.
+    Raises UsageError at once for a setting that the model cannot honour.
+    """
+    iterations = check_settings(model.config, settings)
+    assert isinstance(model, FractalModel)  # settings refuse an ensemble
+    return _batches(model.eval(), settings, iterations)
+
+
+def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[int, ...] | None) -> Iterator[Event]:
+    defaults = model.config.sample
+    temperature = defaults.temperature if settings.temperature is None else settings.temperature
+    top_p = defaults.top_p if settings.top_p is None else settings.top_p
+    for first in range(0, settings.num_samples, settings.batch_size):
+        samples = range(first, first + settings.batch_size)
+        choosers = [
+            Sampler(model.tree, settings.target_width, (settings.seed, sample), temperature, top_p)
+            for sample in samples
+        ]
+        run = Run(
+            model,
+            choosers,
+            samples,
+            settings.target_width,
+            iterations=iterations,
+            batch_generate_size=defaults.batch_generate_size,
+            order=defaults.order,
+            conditions=settings.conditions,
+            dtype=torch.bfloat16 if multiplies_bfloat16(model.device) else torch.float32,
+        )
+        asked = [sheet for sheet in run.sheets if sheet.sample < settings.num_samples]
+        for sheet in asked:
+            yield SampleStarted(sheet.sample, settings.num_samples, sheet.visible)
+        wanted = {sheet.sample for sheet in asked}
+        yield from (event for event in run.events() if getattr(event, "sample", None) in wanted)
+        for sheet in asked:
+            yield SampleDone(sheet.sample, settings.num_samples, _roll(model, settings, sheet.visible, sheet.sample))
+
+
+def _roll(model: FractalModel, settings: SampleSettings, cells, sample: int) -> Roll:
+    options, conditions = model.config.model, settings.conditions
+    return Roll(
+        cells=cells,
+        vocabulary=vocabulary_of(model),
+        steps_per_beat=options.steps_per_beat,
+        steps_per_bar=settings.steps_per_bar or options.steps_per_bar,
+        downbeats=settings.downbeats,
+        kept=conditions.given if conditions is not None and conditions.given.any() else None,
+        tempo_bpm=settings.tempo_bpm,
+        title=f"{model.config.name}, seed {settings.seed}, sample {sample}",
+    )
+
+
+def warm_up(model: FractalModel) -> None:
+    """Run one tiny sample, so that lazy initialisation is not counted in a timing."""
+    with torch.inference_mode():
+        for _ in generate(model, SampleSettings(target_width=model.tree.shapes[0][1])):
+            pass

@@ -1,0 +1,117 @@
+"""How to sample, and whether a model can: importable without torch, so that a mistake is told before anything loads."""
+
+from dataclasses import dataclass
+from math import inf
+
+from varcli.errors import UsageError
+from varcli.pianoroll.config import PerLevel, PianorollConfig, at_levels
+from varcli.pianoroll.sampling.conditions import Conditions
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How to sample; None takes what the checkpoint's own config says.
+
+    `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
+    `temperature` and `top_p` are one number, or one per level, coarse to fine, a cell's value last.
+    `conditions` say what is kept and what may sound, on canvases of `target_width` steps; `steps_per_bar` and
+    `downbeats` are those of the rolls that come out.
+    """
+
+    num_samples: int = 1
+    batch_size: int = 1
+    target_width: int = 256
+    num_iter_list: tuple[int, ...] | None = None
+    scan_order: str | None = None
+    temperature: PerLevel | None = None
+    top_p: PerLevel | None = None
+    tempo_bpm: float = 120.0
+    seed: int = 0
+    conditions: Conditions | None = None
+    steps_per_bar: int | None = None
+    downbeats: tuple[int, ...] | None = None
+
+
+def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[int, ...] | None:
+    """Iterations per level that these settings mean (None if children are decided one by one); raises UsageError."""
+    if config.model.members > 1:
+        raise UsageError(
+            f"{config.name} averages {config.model.members} models: it scores music, but does not sample",
+            "use `var evaluate likelihood`, or another --checkpoint",
+        )
+    for name, value, least in (
+        ("--num-samples", settings.num_samples, 1),
+        ("--batch-size", settings.batch_size, 1),
+        ("--target-width", settings.target_width, 1),
+        ("--seed", settings.seed, 0),
+    ):
+        if value < least:
+            raise UsageError(f"{name} is {value}", f"give at least {least}")
+    _check_per_level(config, settings.temperature, "--temperature", inf)
+    _check_per_level(config, settings.top_p, "--top-p", 1.0)
+    _check_scan_order(config, settings.scan_order)
+    if settings.conditions is not None:
+        shape, wanted = settings.conditions.given.shape, (config.model.pitches, settings.target_width)
+        if shape != wanted:
+            raise ValueError(f"conditions are for {shape} cells, not {wanted}")
+        if settings.conditions.given.any():
+            check_conditioning(config)
+    return _iterations(config, settings.num_iter_list)
+
+
+def check_conditioning(config: PianorollConfig) -> None:
+    """Raise UsageError for a model that was not trained with cells known beforehand."""
+    if not config.model.conditioning:
+        raise UsageError(
+            f"{config.name} was not trained to take a prompt into account",
+            "choose another --checkpoint, or train one with model.conditioning=true",
+        )
+
+
+def _check_per_level(config: PianorollConfig, wanted: PerLevel | None, option: str, most: float) -> None:
+    if wanted is None:
+        return
+    levels = len(config.model.levels)
+    values = at_levels(wanted, levels)
+    bad = [value for value in values if not 0 < value <= most or value == inf]
+    if bad:
+        bound = "above 0" if most == inf else f"above 0 and at most {most:g}"
+        raise UsageError(f"{option} {bad[0]:g}: must be {bound}", f"for example {option} 0.9")
+    if len(values) != levels:
+        raise UsageError(
+            f"{option} has {len(values)} numbers; the model has {levels} levels",
+            "give one number for all levels, or one per level, coarse to fine",
+        )
+
+
+def _check_scan_order(config: PianorollConfig, wanted: str | None) -> None:
+    trained = config.model.scan_order
+    if wanted is None:
+        return
+    if all(level.kind == "mar" for level in config.model.levels):
+        raise UsageError("--scan-order means nothing to a masked model", "leave it out")
+    if wanted != trained:
+        raise UsageError(
+            f"the model was trained for scan order {trained}, not {wanted}", f"say {trained} or leave it out"
+        )
+
+
+def _iterations(config: PianorollConfig, wanted: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    levels = config.model.levels
+    if all(level.kind == "ar" for level in levels):
+        if wanted is not None:
+            raise UsageError(
+                "--num-iter-list is for masked (MAR) models; every level of this one is AR", "leave it out"
+            )
+        return None
+    if config.sample.order == "time" and not (wanted or config.sample.num_iter_list):
+        return None
+    iterations = wanted or config.sample.num_iter_list or (12,) + (4,) * (len(levels) - 1)
+    if len(iterations) != len(levels):
+        raise UsageError(
+            f"--num-iter-list has {len(iterations)} numbers; the model has {len(levels)} levels",
+            "give one number of iterations per level, coarse to fine",
+        )
+    if min(iterations) < 1:
+        raise UsageError(f"--num-iter-list holds {min(iterations)}", "give iterations of at least 1")
+    return iterations

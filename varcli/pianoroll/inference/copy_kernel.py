@@ -1,0 +1,188 @@
+"""What pointers bring to nodes while music is written: the same as an `Echo`, compiled, since a look has few nodes.
+
+Shapes: N nodes, B canvases, C columns of level 0, K candidates, M cells of a window, H hidden units of the judge, D
+width.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from varcli.pianoroll.inference.window_kernel import (
+    FLAGS,
+    Memory,
+    Rules,
+    Window,
+    look_around,
+    memory_of,
+    rules_of,
+    window_of,
+)
+from varcli.pianoroll.model.copy_attention import ROW, TRAITS, Echo
+from varcli.pianoroll.model.fractal import Canvas, FractalModel
+from varcli.pianoroll.model.level import GIVEN, UNKNOWN
+
+UNSEEN, SILENT, SOUNDING = range(3)
+
+
+class _View(NamedTuple):
+    """The window of a level's echo, and its judge; channels f32 [256, C].
+
+    `later` [M] are the steps of its cells from a node, `centre` [M] says which lie in it. `logs` [n] is log1p(n) / 2.
+    """
+
+    window: Window
+    later: np.ndarray
+    centre: np.ndarray
+    channels: np.ndarray
+    traits: np.ndarray
+    counts: np.ndarray
+    bias: np.ndarray
+    last: np.ndarray
+    last_bias: float
+    logs: np.ndarray
+
+
+class Bringing:
+    """Embeds what the candidates of a canvas bring to the nodes of one level, without gradients, on the CPU."""
+
+    def __init__(self, model: FractalModel, level: int, canvas: Canvas) -> None:
+        echo = model.echoes[level]
+        assert isinstance(echo, Echo)
+        self._canvas = canvas
+        self._weight = torch.cat([echo.show.weight, echo.tell.weight], 1).detach().t().contiguous()
+        self._memory, self._view, self._rules = memory_of(canvas), _view(echo, canvas), rules_of(model, canvas)
+
+    def __call__(self, where: Tensor) -> Tensor:
+        """What is brought to nodes [N, D]; `where` i64 [6, N] are the facts of `Fixed`."""
+        candidates = self._canvas.candidates
+        assert candidates is not None
+        shift, traits, below = (
+            x.flatten(0, 1).contiguous().numpy() for x in (candidates.shift, candidates.traits, candidates.below)
+        )
+        brought = torch.empty(where.shape[1], len(self._weight))
+        _bring(where.contiguous().numpy(), self._memory, shift, traits, below, self._view, self._rules, brought.numpy())
+        return brought @ self._weight
+
+
+def _view(echo: Echo, canvas: Canvas) -> _View:
+    hidden, _, last = echo.judge
+    assert isinstance(hidden, torch.nn.Linear) and isinstance(last, torch.nn.Linear)
+    M = len(echo.offsets)
+    centre = np.zeros(M, bool)
+    centre[echo.centre] = True
+    weight_FH = hidden.weight.detach().t().contiguous().numpy()
+    return _View(
+        window=window_of(echo, canvas),
+        later=echo.offsets[:, 1].contiguous().numpy(),
+        centre=centre,
+        channels=echo.channels.numpy(),
+        traits=weight_FH[:TRAITS],
+        counts=weight_FH[TRAITS:],
+        bias=hidden.bias.detach().numpy(),
+        last=last.weight.detach().view(-1).numpy(),
+        last_bias=float(last.bias),
+        logs=(torch.arange(max(M, UNKNOWN) + 1).float().log1p() / 2).numpy(),
+    )
+
+
+@njit(**FLAGS)
+def _bring(
+    where: np.ndarray,
+    memory: Memory,
+    shift: np.ndarray,
+    traits: np.ndarray,
+    below: np.ndarray,
+    view: _View,
+    rules: Rules,
+    out: np.ndarray,
+) -> None:
+    """Write into out f32 [N, M * C + 3 K] what is shown and told to nodes `where` i64 [6, N]."""
+    K, M, C = shift.shape[1], len(view.later), view.channels.shape[1]
+    own, there, score = np.empty(M, np.uint8), np.empty((K, M), np.uint8), np.empty(K, np.float32)
+    hidden = np.empty(len(view.bias), np.float32)
+    out[:] = 0
+    for node in range(where.shape[1]):
+        first, step, position, pitch = where[0, node], where[2, node], where[3, node], where[4, node]
+        column = where[5, node] * rules.columns + step // rules.column
+        row = pitch // rules.settled * rules.settled // ROW
+        look_around(first, position, memory, view.window, rules, own)
+        told = out[node, M * C :]
+        most = np.float32(0)
+        for k in range(K):
+            if shift[column, k] == 0:
+                continue
+            _look_there(first, step % rules.column, shift[column, k], memory, view, rules, there[k])
+            counts = _compare(own, there[k])
+            hidden[:] = view.bias
+            for trait in range(traits.shape[2]):
+                hidden += traits[column, k, trait] * view.traits[trait]
+            for i in range(3):
+                hidden += view.logs[counts[i]] * view.counts[i]
+                hidden += view.logs[below[column, k, row, i]] * view.counts[3 + i]
+            score[k] = np.float32(view.last_bias)
+            for i in range(len(hidden)):
+                score[k] += view.last[i] * hidden[i] / (np.float32(1) + np.exp(-hidden[i]))
+            most = max(most, score[k])
+        total = np.exp(-most)  # pointing nowhere has a score of zero
+        for k in range(K):
+            if shift[column, k] != 0:
+                total += np.exp(score[k] - most)
+        for k in range(K):
+            if shift[column, k] == 0:
+                continue
+            weight = np.exp(score[k] - most) / total
+            _show(weight, there[k], view, out[node])
+            told[k] = weight
+            for m in range(M):
+                if view.centre[m] and _sense(there[k, m]) == SOUNDING:
+                    told[K + k], told[2 * K + k] = 1, 4 * weight
+
+
+@njit(**FLAGS)
+def _sense(code: int) -> int:
+    return UNSEEN if code == UNKNOWN else SOUNDING if code & (GIVEN - 1) else SILENT
+
+
+@njit(**FLAGS)
+def _look_there(
+    first: int,
+    inside: int,
+    shift: int,
+    memory: Memory,
+    view: _View,
+    rules: Rules,
+    seen: np.ndarray,
+) -> None:
+    """Codes u8 [M] around the place pointed to, of nodes that stand `inside` a column, as `Echo`."""
+    codes, reveal = memory
+    for m in range(len(seen)):
+        at = first + shift + view.window.offsets[m]
+        veiled = view.later[m] >= -inside - shift if rules.in_order else reveal[at] != 0
+        seen[m] = UNKNOWN if veiled and not (rules.conditioning and codes[at] >= GIVEN) else codes[at]
+
+
+@njit(**FLAGS)
+def _compare(own: np.ndarray, there: np.ndarray) -> tuple[int, int, int]:
+    """How many cells sound in both, in one's own alone, and there alone, among those known in both."""
+    both, here_only, there_only = 0, 0, 0
+    for m in range(len(own)):
+        here, far = _sense(own[m]), _sense(there[m])
+        both += here == SOUNDING and far == SOUNDING
+        here_only += here == SOUNDING and far == SILENT
+        there_only += here == SILENT and far == SOUNDING
+    return both, here_only, there_only
+
+
+@njit(**FLAGS)
+def _show(weight: float, there: np.ndarray, view: _View, out: np.ndarray) -> None:
+    """Add the channels of cells, weighted, to out [M * C]."""
+    C = view.channels.shape[1]
+    for m in range(len(there)):
+        if there[m] == UNKNOWN:
+            continue
+        for channel in range(C):
+            out[m * C + channel] += weight * view.channels[there[m], channel]

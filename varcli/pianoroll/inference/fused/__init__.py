@@ -1,0 +1,1 @@
+"""Blocks of cells and their values, filled at once by compiled code."""

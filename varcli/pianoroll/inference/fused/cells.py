@@ -1,0 +1,193 @@
+"""The cells of a block, filled at once: what `inner_ar` and `inner_mar` share, above all the values of cells.
+
+The two finest levels have most of the tokens and the least to do for each of them: asked one look at a time, what
+surrounds a look costs more than the look. Where both are transformers, and nothing but samplers decides, whole families
+run compiled, with the same tokens, logits and random numbers as look by look.
+
+Shapes: W cells of a window, C channels of a cell, D width, D' that of the level above, V vocabulary of cell values.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from varcli.pianoroll.inference.fused.transformer_step import (
+    FLAGS,
+    Product,
+    Weights,
+    multiply,
+    product_of,
+    step,
+    weights_of,
+)
+from varcli.pianoroll.inference.level_weights import Tables
+from varcli.pianoroll.inference.window_kernel import Memory, Rules, Window, look_around, window_of
+from varcli.pianoroll.model.fractal import Canvas, FractalModel
+from varcli.pianoroll.model.level import GIVEN, STATE_START, UNKNOWN
+from varcli.pianoroll.sampling.policy import Chooser, Sampler
+
+
+class Sight(NamedTuple):
+    """A window and what its cells say: channels `heard` [256, C] by `rows` [W * C, D], `known` [W, D] for cells that
+    are known ([0, D] if that is no channel), and a bias [D]."""
+
+    window: Window
+    heard: np.ndarray
+    rows: np.ndarray
+    known: np.ndarray
+    bias: np.ndarray
+
+
+class Place(NamedTuple):
+    """What the place of a node says, [rows * columns, D]; a row has so many pitches, and a bar so many columns."""
+
+    table: np.ndarray
+    columns: int
+
+
+class Values(NamedTuple):
+    """The level of values. `before` is the cell of the window before the node, -1 if it is not in sight; `head`
+    [D, V - 1] and `row_bias` [rows, V - 1] give the logits."""
+
+    sight: Sight
+    place: Place
+    inherit: Product
+    weights: Weights
+    head: np.ndarray
+    row_bias: np.ndarray
+    before: int
+
+
+class Draws(NamedTuple):
+    """Uniform numbers f64 [sheets, P, width] of cells and of their values, and the two temperatures."""
+
+    cells: np.ndarray
+    values: np.ndarray
+    temperature: float
+    value_temperature: float
+
+
+def samplers(model: FractalModel, choosers: Sequence[Chooser]) -> list[Sampler] | None:
+    """The choosers, if they leave it to others to draw and the two finest levels of the model can be run here."""
+    options, levels = model.config.model, model.level_models
+    plain = not (options.tonality or options.voices or len(model.echoes))
+    kind = "mar" if model.masked else "ar"
+    able = (
+        model.device.type == "cpu"
+        and plain
+        and levels[-1].is_value
+        and model.tree.depth > 1
+        and model.tree.shapes[-1] == (1, 1)
+        and all(level.kind == kind and not level.stateless for level in levels[-2:])
+        and all(level.width % 8 == 0 for level in levels[-3:])
+    )
+    # Those of a kind of its own may want to be asked.
+    drawn = [chooser for chooser in choosers if isinstance(chooser, Sampler)]
+    able = able and all(type(chooser) is Sampler and chooser.draws_plainly for chooser in drawn)
+    return drawn if able and len(drawn) == len(choosers) else None
+
+
+def draws_of(choosers: Sequence[Sampler]) -> Draws:
+    """What the samplers of a batch draw with."""
+    cells, values = zip(*(chooser.draws() for chooser in choosers), strict=True)
+    return Draws(np.stack(cells), np.stack(values), *choosers[0].temperatures[-2:])
+
+
+def sight_of(tables: Tables, canvas: Canvas) -> Sight:
+    """What nodes of a level see of a canvas."""
+    seeing, network = tables.seeing, tables.network
+    window = window_of(network, canvas)
+    return Sight(
+        window, seeing.heard.numpy(), seeing.rows.numpy(), seeing.known_rows.contiguous().numpy(), seeing.bias.numpy()
+    )
+
+
+def values_of(tables: Tables, canvas: Canvas) -> Values:
+    """The level of values, laid out."""
+    network = tables.network
+    assert network.transformer is not None and tables.stack is not None
+    # A cell has one value: what it inherits in common and what is its own are one linear map.
+    spread, share = network.spread.weight, network.share
+    inherit = network.inherit.weight + spread @ share.weight
+    bias = network.inherit.bias + spread @ share.bias + network.place.weight[0] + network.state.weight[STATE_START]
+    return Values(
+        sight=sight_of(tables, canvas),
+        place=Place(tables.place.numpy(), tables.columns),
+        inherit=product_of(inherit, bias),
+        weights=weights_of(network.transformer, tables.stack.dtype),
+        head=tables.row_weight.t().contiguous().numpy(),
+        row_bias=tables.row_bias.numpy(),
+        before=-1 if tables.before is None else tables.before,
+    )
+
+
+@njit(**FLAGS)
+def look(
+    first: int, position: int, memory: Memory, sight: Sight, rules: Rules, seen: np.ndarray, x: np.ndarray
+) -> None:
+    """Write the codes that a node sees [W], and add to its token x [D] what they say."""
+    if rules.past_only:
+        for cell in range(len(seen)):
+            seen[cell] = memory.codes[first + sight.window.offsets[cell]]
+    else:
+        look_around(first, position, memory, sight.window, rules, seen)
+    C, has_known = sight.heard.shape[1], len(sight.known) > 0
+    add(x, np.float32(1), sight.bias)
+    for cell in range(len(seen)):
+        code = seen[cell]
+        if code == UNKNOWN:
+            continue
+        if has_known:
+            add(x, np.float32(1), sight.known[cell])
+        if code != 0:
+            for channel in range(C):
+                share = sight.heard[code, channel]
+                if share != 0:
+                    add(x, share, sight.rows[cell * C + channel])
+
+
+@njit(**FLAGS)
+def add(x: np.ndarray, share: np.float32, row: np.ndarray) -> None:
+    """Add a share of a row [D] to x [D]."""
+    for i in range(len(x)):
+        x[i] += share * row[i]
+
+
+@njit(**FLAGS)
+def draw_value(
+    parent: np.ndarray,
+    first: int,
+    position: int,
+    p: int,
+    t: int,
+    memory: Memory,
+    rules: Rules,
+    values: Values,
+    uniform: np.ndarray,
+    temperature: float,
+) -> int:
+    """The code of an occupied cell with the vector `parent` [D'], drawn by inversion at its `uniform` [P, width]."""
+    D, outputs = len(values.inherit.bias), values.head.shape[1]
+    x, logits = np.empty(D, np.float32), np.empty(outputs, np.float32)
+    multiply(values.inherit.weight, values.inherit.bias, parent, x)
+    add(x, np.float32(1), values.place.table[p * values.place.columns + t % values.place.columns])
+    seen = np.empty(len(values.sight.window.offsets), np.uint8)
+    look(first, position, memory, values.sight, rules, seen, x)
+    step(x, 0, np.empty((len(values.weights.qkv), 1, 2 * D), np.float32), values.weights)
+    multiply(values.head, values.row_bias[p], x, logits)
+    # Nothing is held where the cell before is known to be silent or does not exist.
+    held = 0
+    if values.before >= 0 and (seen[values.before] & (GIVEN - 1) == 0 or t == 0):
+        held = 1
+    mass, most, total = np.zeros(outputs), logits[held:].max(), 0.0
+    for code in range(held, outputs):
+        mass[code] = np.exp(np.float64(logits[code] - most) / temperature)
+        total += mass[code]
+    below = 0.0
+    for code in range(outputs):
+        below += mass[code] / total
+        if below > uniform[p, t]:
+            return code + 1
+    return outputs

@@ -1,0 +1,209 @@
+"""What nodes see of the canvas while music is written: the same as `FractalModel.look_at` and `Seeing`, compiled.
+
+A look has few nodes, so that launching operations would cost more than what they do.
+
+Shapes: N nodes, W cells of a window, C channels of a cell but "known", D width.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from varcli.pianoroll.inference.window_embedding import Seeing
+from varcli.pianoroll.model.fractal import Canvas, FractalModel
+from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View
+from varcli.threads import Workers
+
+FLAGS = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+
+NODES = 128
+"""Nodes that one thread looks for at a time."""
+STRETCH = np.uint64(16)
+"""Cells that are looked at side by side."""
+
+
+class Window(NamedTuple):
+    """A view: offsets i32 [W] in the flat memory, `follows` and `differs` [positions, W].
+
+    `runs` i64 [runs, 3] are stretches of cells that lie side by side: first cell, first offset, how many.
+    """
+
+    offsets: np.ndarray
+    follows: np.ndarray
+    differs: np.ndarray
+    runs: np.ndarray
+
+
+class Rules(NamedTuple):
+    """How a model settles what is known: is_ar [levels], steps of a column and columns of a canvas, pitches that are
+    settled together; `in_order` if level 0 knows the columns before its own; `past_only` if nothing but the past can be
+    written so far, and so nothing needs to be hidden."""
+
+    is_ar: np.ndarray
+    masked: bool
+    conditioning: bool
+    in_order: bool
+    past_only: bool
+    column: int
+    columns: int
+    settled: int
+
+
+class Memory(NamedTuple):
+    """Codes u8 of all canvases, flat, and the masked levels that show them (the codes again if no level is masked)."""
+
+    codes: np.ndarray
+    reveal: np.ndarray
+
+
+def window_of(view: View, canvas: Canvas) -> Window:
+    """The window of a view on the memory of a canvas."""
+    offsets = canvas.flat_offsets(view).numpy()
+    first = np.flatnonzero(np.diff(offsets, prepend=offsets[0] - 2) != 1)
+    runs = np.stack([first, offsets[first], np.diff(first, append=len(offsets))], 1).astype(np.int64)
+    return Window(offsets, view.follows.numpy(), view.differs.numpy(), runs)
+
+
+def rules_of(model: FractalModel, canvas: Canvas, *, past_only: bool = False) -> Rules:
+    """The rules of a model for its canvas."""
+    h, w = model.tree.shapes[0]
+    return Rules(
+        is_ar=model.is_ar.numpy(),
+        masked=canvas.reveal is not None,
+        conditioning=model.config.model.conditioning,
+        in_order=canvas.in_order,
+        past_only=past_only,
+        column=w,
+        columns=canvas.columns,
+        settled=1 if w == 1 and model.level_models[0].kind == "ar" else h,
+    )
+
+
+def memory_of(canvas: Canvas) -> Memory:
+    """The live memory of a canvas."""
+    codes = canvas.codes.view(-1).numpy()
+    return Memory(codes, codes if canvas.reveal is None else canvas.reveal.view(-1).numpy())
+
+
+class Looking:
+    """Looks at a canvas for the nodes of one level and embeds what they see, without gradients, on the CPU."""
+
+    def __init__(self, model: FractalModel, view: View, canvas: Canvas, seeing: Seeing, *, past_only: bool) -> None:
+        self._seeing, self._memory = seeing, memory_of(canvas)
+        self._window, self._rules = window_of(view, canvas), rules_of(model, canvas, past_only=past_only)
+        self._workers = Workers()
+        self._heard, self._rows = seeing.heard.numpy(), seeing.rows.numpy()
+
+    def __call__(self, where: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes u8 [N, W] (UNKNOWN where hidden) and tokens [N, D]; `where` i64 [facts, N] are those of `Fixed`."""
+        N = where.shape[1]
+        codes = torch.empty(N, len(self._window.offsets), dtype=torch.uint8)
+        sounding = (
+            self._seeing.bias.repeat(N, 1) if self._seeing.known is None else torch.zeros(N, len(self._seeing.bias))
+        )
+        place, seen, out = where.contiguous().numpy(), codes.numpy(), sounding.numpy()
+
+        def see(part: int) -> None:
+            nodes = slice(part * NODES, (part + 1) * NODES)
+            _see(
+                place,
+                part * NODES,
+                self._memory,
+                self._window,
+                self._rules,
+                self._heard,
+                self._rows,
+                seen[nodes],
+                out[nodes],
+            )
+
+        self._workers(see, -(-N // NODES))
+        return codes, self._seeing.add_known(sounding, codes)
+
+
+@njit(**FLAGS)
+def look_around(first: int, position: int, memory: Memory, window: Window, rules: Rules, seen: np.ndarray) -> None:
+    """Write codes u8 [W] that a node sees around it, as `FractalModel.look_at`."""
+    codes, reveal = memory
+    for cell in range(len(seen)):
+        at = first + window.offsets[cell]
+        parted = window.differs[position, cell]
+        shown_by_mask = rules.masked and not rules.is_ar[parted]
+        veiled = reveal[at] > parted if shown_by_mask else window.follows[position, cell]
+        seen[cell] = UNKNOWN if veiled and not (rules.conditioning and codes[at] >= GIVEN) else codes[at]
+
+
+@njit(**FLAGS)
+def _see(
+    where: np.ndarray,
+    begin: int,
+    memory: Memory,
+    window: Window,
+    rules: Rules,
+    heard: np.ndarray,
+    rows: np.ndarray,
+    seen: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Write the codes seen, and add what they say in channels `heard` [256, C] by `rows` [W * C, D] to out [N, D].
+
+    The nodes stand in `where` from `begin` on.
+    """
+    C, W = heard.shape[1], seen.shape[1]
+    # Cells that sound, eight of them to a word, since in most words none does.
+    sounding = np.zeros(-(-W // 8) * 8, np.uint8)
+    words = sounding.view(np.uint64)
+    plainly = rules.past_only or (rules.masked and not rules.conditioning and not rules.is_ar.any())
+    for node in range(len(seen)):
+        first, position = where[0, begin + node], where[3, begin + node]
+        if plainly:
+            _look_along_runs(first, position, memory, window, rules.past_only, seen[node])
+        else:
+            look_around(first, position, memory, window, rules, seen[node])
+        for cell in range(W):
+            sounding[cell] = 0 if seen[node, cell] == UNKNOWN else seen[node, cell]
+        token = out[node]
+        for word in range(len(words)):
+            if words[word] == 0:
+                continue
+            for cell in range(8 * word, min(8 * word + 8, W)):
+                code = sounding[cell]
+                if code == 0:
+                    continue
+                for channel in range(C):
+                    share = heard[code, channel]
+                    if share != 0:
+                        row = rows[cell * C + channel]
+                        for i in range(len(token)):
+                            token[i] += share * row[i]
+
+
+@njit(**FLAGS)
+def _look_along_runs(
+    first: int, position: int, memory: Memory, window: Window, past_only: bool, seen: np.ndarray
+) -> None:
+    """The same as `look_around` where nothing is hidden (`past_only`), or all that no mask shows."""
+    codes, reveal = memory
+    differs = window.differs[position]
+    for run in range(len(window.runs)):
+        # Numbers without a sign need no check for places counted from the end.
+        cell, length = np.uint64(window.runs[run, 0]), np.uint64(window.runs[run, 2])
+        at = np.uint64(first + window.runs[run, 1])
+        if past_only:
+            for i in range(length):
+                seen[cell + i] = codes[at + i]
+            continue
+        if length < STRETCH:
+            for i in range(length):
+                seen[cell + i] = UNKNOWN if reveal[at + i] > differs[cell + i] else codes[at + i]
+            continue
+        # Stretches of a fixed length become vector instructions; the last overlaps the one before.
+        for start in range(np.uint64(0), length, STRETCH):
+            start = min(start, length - STRETCH)
+            for i in range(STRETCH):
+                k, j = cell + start + i, at + start + i
+                seen[k] = UNKNOWN if reveal[j] > differs[k] else codes[j]

@@ -1,0 +1,1 @@
+"""The hierarchical model: tree, canvas, levels, and the walk that prices a canvas."""

@@ -1,0 +1,339 @@
+"""Copying: pointers to earlier stretches of the same piece, and what they would have a node do.
+
+Music repeats itself. For every column of level 0, `find` looks for other columns whose surroundings agree with its own,
+as far as they are known: these are the candidates. At every node an `Echo` judges them once more by all that is known
+there, weighs them, and hands on what stands at the place each points to.
+
+Shapes: B canvases, P pitches, C columns of level 0, w steps of a column, K candidates, M cells of a window, D width.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varcli.pianoroll.config import ModelConfig, parse_shape
+from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View, hide, lookup, plain
+from varcli.pianoroll.model.tree import Tree
+
+if TYPE_CHECKING:
+    from varcli.pianoroll.model.canvas import Canvas
+    from varcli.pianoroll.model.fractal import FractalModel
+
+REACH = 16
+"""Columns on a side over which the agreement of two places is added up."""
+LONGEST_RUN = 32
+SLOW, FAST = 0.85, 0.5
+"""How much less each further column counts, in the long and in the short view."""
+Sides = Literal["past", "given", "both"]
+METRE = (0.125, 0.25, 0.5, 1, 2, 4, 8)
+"""Bars of which a distance may be a multiple."""
+TRAITS = 5 + len(METRE)
+EXACT = 256
+"""Whole numbers that bfloat16 holds."""
+FAR = 1 << 14
+"""Steps that are farther than any window reaches."""
+ROW = 8
+"""Pitches of a row in which the agreement inside a column is kept."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Where columns may point: shift in steps i32 [B, C, K] (0: nowhere) and traits of each pointer f32 [B, C, K, F].
+
+    `below` u8 [B, C, K, rows + 1, 3] counts, in the rows under each, cells that sound in both columns, here alone, and
+    there alone.
+    """
+
+    shift: Tensor
+    traits: Tensor
+    below: Tensor
+
+    def to(self, device: torch.device) -> "Candidates":
+        """The same on another device."""
+        return Candidates(self.shift.to(device), self.traits.to(device), self.below.to(device))
+
+    def replace(self, canvases: list[int], found: "Candidates") -> None:
+        """Put what was found anew for some canvases in the place of what was."""
+        for old, new in ((self.shift, found.shift), (self.traits, found.traits), (self.below, found.below)):
+            old[canvases] = new
+
+
+def find_in(known_BPT: Tensor, config: ModelConfig, *, in_order: bool | None = None) -> Candidates:
+    """Candidates of canvases u8 [B, P, T] by what a model's config says; see `find`.
+
+    `in_order`, level 0 knows the columns before its own; None: if it is autoregressive.
+    """
+    column = parse_shape(str(config.levels[0].shape))[1]
+    is_ar = config.levels[0].kind == "ar"
+    return find(
+        F.pad(known_BPT, (0, -known_BPT.shape[2] % column)),
+        column=column,
+        count=config.echo.candidates,
+        bar=config.steps_per_bar,
+        binary=config.vocabulary == "binary",
+        sides="past" if is_ar else "given" if in_order else "both",
+    )
+
+
+def pad_candidates(parts: list[Candidates], steps: int, config: ModelConfig) -> Candidates:
+    """Candidates of canvases of different lengths as those of one batch of `steps` steps."""
+    columns = -(-steps // parse_shape(str(config.levels[0].shape))[1])
+
+    def padded(name: str) -> Tensor:
+        tensors = [getattr(part, name)[0] for part in parts]
+        rows = [F.pad(x, (0, 0) * (x.ndim - 1) + (0, columns - len(x))) for x in tensors]
+        return torch.stack(rows)
+
+    return Candidates(padded("shift"), padded("traits").float(), padded("below"))
+
+
+def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, sides: Sides) -> Candidates:
+    """Candidates for every column of codes u8 [B, P, C * w] (UNKNOWN where nothing is known).
+
+    Of the "past", a column points back, and is compared by what comes before it and before there. Of the past and what
+    is "given" beforehand, it points to given columns after it too, and what is given after it is compared as well. Of
+    "both" sides it points anywhere, and all that is known counts.
+    """
+    B, P, steps = known_BPK.shape
+    codes = plain(known_BPK)
+    pattern = (codes > (0 if binary else 1)).view(B, P, -1, column).transpose(1, 2).flatten(2).float()
+    C = steps // column
+    place = torch.arange(C, device=codes.device)
+    distance = place[:, None] - place
+    allowed = distance != 0 if sides == "both" else distance > 0
+    if sides == "given":
+        given = ((known_BPK >= GIVEN) & (known_BPK != UNKNOWN)).view(B, P, -1, column).transpose(1, 2).flatten(2)
+        allowed = allowed | ((distance < 0) & given.any(2)[:, None])
+        slow, fast, run = _agreement_with_given(pattern, given)
+    else:
+        slow, fast, run = _agreement(pattern, sides == "past")
+    recent = distance.abs() * -1e-5
+    shift, traits = [], []
+    exact = 0 if sides == "both" else min(count // 2, C)
+    taken = ~allowed.expand(B, C, C)
+    for number, score in ((exact, run + 0.02 * slow), (count - exact, slow)):
+        best = (score + recent).masked_fill(taken, float("-inf")).topk(min(number, C), -1)
+        taken = taken.scatter(2, best.indices, True)
+        steps_away = (best.indices - place[:, None]) * column
+        shift.append(F.pad(steps_away.masked_fill(best.values.isinf(), 0), (0, number - best.indices.shape[2])))
+        known = torch.stack([part.gather(2, best.indices) for part in (slow / 4, fast, run.log1p() / 2)], -1)
+        traits.append(F.pad(known, (0, 0, 0, number - best.indices.shape[2])))
+    shift_BCK = torch.cat(shift, 2).int()
+    away = shift_BCK.abs()
+    metre = torch.stack([away % max(1, round(bar * bars)) == 0 for bars in METRE], -1).float()
+    where = torch.stack([away.float().clamp(min=1).log2() / 8, (shift_BCK > 0).float()], -1)
+    traits_BCKF = torch.cat([torch.cat(traits, 2), where, metre], -1) * (shift_BCK != 0)[..., None]
+    if sides == "both":
+        below = agreement_in_all(known_BPK, shift_BCK, column)
+    else:
+        columns = torch.arange(B * C, device=codes.device)
+        below = agreement_below(known_BPK, shift_BCK.view(B * C, -1), columns, column).view(B, C, count, -1, 3)
+    return Candidates(shift_BCK, traits_BCKF, below)
+
+
+def _alike(one_BCX: Tensor, other_BCX: Tensor, empty: float) -> tuple[Tensor, Tensor]:
+    """How alike two patterns are (Dice's coefficient; `empty` where both are), and whether they are equal, [B, C, C].
+
+    Two empty columns agree a little where that is known; where empty may mean unknown, it says nothing.
+    """
+    joint = one_BCX @ other_BCX.transpose(1, 2)
+    both = one_BCX.sum(-1)[:, :, None] + other_BCX.sum(-1)[:, None]
+    return torch.where(both > 0, 2 * joint / both.clamp(min=1), empty), 2 * joint == both
+
+
+def _agreement(pattern_BCX: Tensor, past_only: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """How well the surroundings of two columns agree, f32 [B, C, C] each: in the long view, in the short, and how many
+    columns on end are equal (only of the past)."""
+    alike, same = _alike(pattern_BCX, pattern_BCX, 0.25 if past_only else 0.0)
+    sums = _Agreement(alike)
+    for j in sums.lags():
+        sums.look_back(j, alike, same if past_only else torch.zeros_like(same))
+        if not past_only:
+            sums.look_ahead(j, alike)
+    if not past_only:
+        sums.add(slice(None), slice(None), alike, 1.0, 1.0)
+    return sums.slow, sums.fast, sums.run
+
+
+def _agreement_with_given(pattern_BCX: Tensor, given_BCX: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for columns that know all before them, and of themselves and what comes after what is given.
+
+    Whether a column d is known to column c as a whole, or as far as it is given, hangs on which comes first.
+    """
+    given_pattern = pattern_BCX * given_BCX
+    whole = given_BCX.all(2)[:, None]
+    full_full, same = _alike(pattern_BCX, pattern_BCX, 0.25)
+    full_given, same_given = _alike(pattern_BCX, given_pattern, 0.0)
+    given_full, _ = _alike(given_pattern, pattern_BCX, 0.0)
+    given_given, _ = _alike(given_pattern, given_pattern, 0.0)
+    place = torch.arange(pattern_BCX.shape[1], device=pattern_BCX.device)
+    ahead = place[None] - place[:, None]  # how far the second column is ahead of the first
+    sums = _Agreement(full_full)
+    for j in sums.lags():
+        past = ahead < j
+        same_back = torch.where(past, same, same_given & whole)
+        sums.look_back(j, torch.where(past, full_full, full_given), same_back)
+        sums.look_ahead(j, torch.where(ahead < -j, given_full, given_given))
+    own = torch.where(ahead < 0, given_full, given_given)
+    sums.add(slice(None), slice(None), own, 1.0, 1.0)
+    return sums.slow, sums.fast, sums.run
+
+
+class _Agreement:
+    """Sums of how alike columns around two columns are, f32 [B, C, C]: `slow`, `fast`, and equal ones on end, `run`."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.slow, self.fast, self.run = (torch.zeros_like(like) for _ in range(3))
+        self._on_end = torch.ones_like(like)
+        self._columns = like.shape[1]
+
+    def lags(self) -> range:
+        """Columns away to look at, from the nearest on."""
+        return range(1, min(max(REACH, LONGEST_RUN), self._columns - 1) + 1)
+
+    def add(self, to: slice, source: slice, alike: Tensor, slow: float, fast: float) -> None:
+        """Add what is alike at the columns `source`, weighted, to the columns `to`."""
+        self.slow[:, to, to] += slow * alike[:, source, source]
+        self.fast[:, to, to] += fast * alike[:, source, source]
+
+    def look_back(self, j: int, alike: Tensor, same: Tensor) -> None:
+        """Take the columns j before into account."""
+        here, there = slice(j, None), slice(None, self._columns - j)
+        if j <= REACH:
+            self.add(here, there, alike, SLOW ** (j - 1), FAST ** (j - 1))
+        self._on_end[:, here, here] *= same[:, there, there]
+        self._on_end[:, :j] = 0
+        self._on_end[:, :, :j] = 0
+        self.run += self._on_end
+
+    def look_ahead(self, j: int, alike: Tensor) -> None:
+        """Take the columns j after into account."""
+        if j <= REACH:
+            self.add(slice(None, self._columns - j), slice(j, None), alike, SLOW ** (j - 1), FAST ** (j - 1))
+
+
+def agreement_in_all(known_BPK: Tensor, shift_BCK: Tensor, column: int) -> Tensor:
+    """Agreement of all columns with those they point to, in `Candidates.below`: every entry counts all rows there are.
+
+    As products of numbers, which are many times faster than sums of bools.
+    """
+    B, P, steps = known_BPK.shape
+    cells = known_BPK.view(B, P, -1, column).transpose(1, 2).flatten(2)
+    on, known = (plain(cells) > 0).float(), (cells != UNKNOWN).float()
+    both = on @ on.transpose(1, 2)
+    counts = torch.stack([both, on @ known.transpose(1, 2) - both, known @ on.transpose(1, 2) - both], -1)
+    away = torch.div(shift_BCK, column, rounding_mode="trunc")
+    source = torch.arange(steps // column, device=cells.device)[:, None] + away
+    found = counts.gather(2, source.long()[..., None].expand(-1, -1, -1, 3)) * (shift_BCK != 0)[..., None]
+    return found.clamp(max=255).to(torch.uint8)[:, :, :, None].repeat(1, 1, 1, -(-P // ROW) + 1, 1)
+
+
+def agreement_below(known_BPK: Tensor, shift_QK: Tensor, columns_Q: Tensor, column: int) -> Tensor:
+    """Agreement of columns with those they point to, counted in rows of pitches, u8 [Q, K, rows + 1, 3].
+
+    Entry r counts all rows under r. `columns_Q` are flat, b * C + c.
+    """
+    B, P, steps = known_BPK.shape
+    C = steps // column
+    cells = known_BPK.view(B, P, C, column).transpose(1, 2).reshape(B * C, P, column)
+    source = columns_Q[:, None] + torch.div(shift_QK, column, rounding_mode="trunc")
+    here, there = cells[columns_Q][:, None], cells[source]
+    ahead = (shift_QK > 0)[..., None, None]  # of what comes after, no more than what is given is known
+    there = there.masked_fill(ahead & (there < GIVEN), UNKNOWN)
+    known = (here != UNKNOWN) & (there != UNKNOWN) & (shift_QK != 0)[..., None, None]
+    on, there_on = (plain(here) > 0) & known, (plain(there) > 0) & known
+    counts = torch.stack([(on & there_on).sum(-1), (on & ~there_on).sum(-1), (there_on & ~on).sum(-1)], -1)
+    counts = F.pad(counts, (0, 0, 0, -P % ROW)).unflatten(2, (-1, ROW)).sum(3)
+    return F.pad(counts.cumsum(2), (0, 0, 1, 0)).clamp(max=255).to(torch.uint8)
+
+
+class Echo(View):
+    """Weighs the candidates at the nodes of one level and embeds what they bring."""
+
+    def __init__(self, level: int, config: ModelConfig, tree: Tree, width: int) -> None:
+        options = config.echo
+        h, w = tree.shapes[min(level, tree.depth - 1)]
+        around = options.pitches_around
+        p, t = np.meshgrid(
+            np.arange(-around, h + around), np.arange(-options.steps_before, w + options.steps_after), indexing="ij"
+        )
+        offsets = np.stack([p.ravel(), t.ravel()], 1)
+        super().__init__(level, tree.sight(level, offsets), config)
+        self.centre = np.flatnonzero((offsets >= 0).all(1) & (offsets < (h, w)).all(1))
+        self.column = tree.shapes[0][1]
+        K, channels = options.candidates, self.channels.shape[1]
+        self.judge = nn.Sequential(nn.Linear(TRAITS + 6, 24), nn.SiLU(), nn.Linear(24, 1))
+        self.show = nn.Linear(len(offsets) * channels, width, bias=False)
+        self.tell = nn.Linear(3 * K, width, bias=False)
+        nn.init.normal_(self.show.weight, 0, 0.05)
+
+    def forward(
+        self, model: "FractalModel", canvas: "Canvas", c_Nn: Tensor, p_Nn: Tensor, t_Nn: Tensor, position_Nn: Tensor
+    ) -> Tensor:
+        """What the candidates bring to nodes, [N, n, D]; `canvas.candidates` must be up to date."""
+        candidates = canvas.candidates
+        assert candidates is not None
+        column = (c_Nn * canvas.columns + t_Nn // self.column).view(-1)
+        K = candidates.shift.shape[2]  # -1 would fail where there are no nodes
+        shift = candidates.shift.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, K)
+        first = canvas.flat(c_Nn, p_Nn, t_Nn).int()
+        own = model.look_at(self, canvas, first, position_Nn)
+        there = self._look_there(model, canvas, first, t_Nn, shift)
+        sounding = torch.cat([self._sounding(there), there != UNKNOWN], -2)
+        own_sounding = torch.stack([self._sounding(own), own != UNKNOWN], -1)
+        sounding, counts = _overlaps(sounding, own_sounding)
+        both = counts[..., :K, 0]
+        here_only, there_only = counts[..., K:, 0] - both, counts[..., :K, 1] - both
+        row = model.settled_rows(p_Nn) // ROW
+        below = candidates.below.flatten(0, 1)[column, :, row.view(-1)].view(*c_Nn.shape, K, 3)
+        counted = torch.cat([torch.stack([both, here_only, there_only], -1), below], -1).float().log1p() / 2
+        traits = candidates.traits.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, *candidates.traits.shape[2:])
+        score = self.judge(torch.cat([traits, counted], -1)).squeeze(-1).float()
+        nowhere = torch.zeros_like(score[..., :1])
+        weight = torch.cat([score.masked_fill(shift == 0, float("-inf")), nowhere], -1).softmax(-1)[..., :-1]
+        on = sounding[..., :K, :]
+        centre = on[..., self.centre].amax(-1).float()
+        # One channel is that of sounding cells, which are at hand.
+        shown = on if self.channels.shape[1] == 1 else lookup(there, self.channels).flatten(-2)
+        brought = (weight.to(shown.dtype)[..., None, :] @ shown).squeeze(-2)
+        return self.show(brought) + self.tell(torch.cat([weight, centre, 4 * weight * centre], -1))
+
+    def _look_there(
+        self, model: "FractalModel", canvas: "Canvas", first_Nn: Tensor, t_Nn: Tensor, shift_NnK: Tensor
+    ) -> Tensor:
+        """Codes u8 [N, n, K, M] at the places pointed to; UNKNOWN what level 0 of this column may not know."""
+        index = (first_Nn[..., None] + shift_NnK)[..., None] + canvas.flat_offsets(self)
+        codes = canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
+        if canvas.in_order:
+            # A cell is past if it lies left of the node's column; a pointer that points nowhere shows nothing.
+            left = -(t_Nn % self.column)[..., None] - shift_NnK
+            left = left.masked_fill(shift_NnK == 0, -FAR).clamp(-FAR, FAR).to(torch.int16)
+            veiled = self.offsets[:, 1].to(torch.int16) >= left[..., None]
+        else:
+            assert canvas.reveal is not None
+            veiled = canvas.reveal.view(-1).index_select(0, index.view(-1)).view(index.shape) != 0
+            veiled |= (shift_NnK == 0)[..., None]
+        if model.config.model.conditioning:
+            veiled &= (codes < GIVEN) | (shift_NnK == 0)[..., None]
+        return hide(codes, veiled)
+
+    def _sounding(self, codes: Tensor) -> Tensor:
+        return ((codes & (GIVEN - 1)) > 0) & (codes != UNKNOWN)
+
+
+def _overlaps(sounding: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Bools [..., R, M] as numbers, and how many cells they have in common with each of `own` [..., M, 2].
+
+    As products, which are many times faster than sums of bools; small whole numbers are exact in bfloat16 too.
+    """
+    M = sounding.shape[-1]
+    device = sounding.device.type
+    fast = torch.is_autocast_enabled(device) and M <= EXACT
+    dtype = torch.bfloat16 if fast else torch.float32
+    numbers = sounding.view(torch.uint8).to(dtype)
+    with torch.autocast(device, enabled=False):
+        return numbers, numbers @ own.to(dtype)

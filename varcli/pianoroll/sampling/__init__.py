@@ -1,0 +1,1 @@
+"""How each level is decided: autoregressive, masked, values; policies and constraints."""

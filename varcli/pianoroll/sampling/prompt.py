@@ -1,0 +1,147 @@
+"""Prompts: what of a piece is kept when the rest is written, in each of the three modes that start from one.
+
+Shapes: P pitches, T steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from varcli.errors import UsageError
+from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.corpus.sources import beats_beside
+from varcli.pianoroll.score.midi import MidiPiece, read_midi, read_track
+from varcli.pianoroll.score.roll import PITCHES, Roll, Vocabulary, note_arrays
+from varcli.pianoroll.score.scales import parse_pitches
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Cells that are kept: `given` bool [P, T], and `codes` u8 [P, T] of what they hold, 0 elsewhere."""
+
+    given: np.ndarray
+    codes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Region:
+    """Cells to be written anew: steps `start` to `end`, half-open, and pitches `low` to `high`, both inclusive."""
+
+    start: int
+    end: int
+    low: int = 0
+    high: int = PITCHES - 1
+
+
+def parse_region(text: str) -> Region:
+    """Read START:END[,LOW:HIGH], such as 64:128 or 64:128,C4:C6; raises UsageError, also for a region of no size."""
+    steps, comma, pitches = text.partition(",")
+    start, colon, end = (part.strip() for part in steps.partition(":"))
+    if not (colon and start.isdecimal() and end.isdecimal()):
+        raise UsageError(f"--region {text!r}: not START:END[,LOW:HIGH]", "for example --region 64:128, or 64:128,48:72")
+    if int(start) >= int(end):
+        raise UsageError(f"--region {text}: holds no step", "steps count from 0, and END is the first one after it")
+    low, high = parse_pitches(pitches, f"--region {text}") if comma else (0, PITCHES - 1)
+    return Region(int(start), int(end), low, high)
+
+
+def read_prompt(path: Path, config: PianorollConfig) -> MidiPiece:
+    """Read a MIDI file onto the grid and vocabulary that a model knows, by its beat annotation if one lies beside it.
+
+    Raises UsageError or VarError as read_midi.
+    """
+    model = config.model
+    return read_midi(
+        path,
+        steps_per_beat=model.steps_per_beat,
+        vocabulary=Vocabulary.of(model),
+        drums=config.data.drums,
+        beats=beats_beside(path),
+    )
+
+
+def read_voice(path: Path, track: str | None, config: PianorollConfig) -> tuple[MidiPiece, np.ndarray]:
+    """Read a prompt, and the voice of it that is to be kept: that of `track`, or the top voice; u8 [P, T]."""
+    if track is None:
+        piece = read_prompt(path, config)
+        return piece, top_voice(piece.roll)
+    model = config.model
+    return read_track(
+        path,
+        track,
+        steps_per_beat=model.steps_per_beat,
+        vocabulary=Vocabulary.of(model),
+        drums=config.data.drums,
+        beats=beats_beside(path),
+    )
+
+
+def top_voice(roll: Roll) -> np.ndarray:
+    """The notes, whole, that are the highest to sound where they begin, u8 [P, T].
+
+    So a note is kept to its end even if a higher one begins meanwhile, and one that is left on top by the end of
+    another is not part of the voice.
+    """
+    notes = note_arrays(roll.cells, roll.vocabulary)
+    highest = roll.cells.shape[0] - 1 - (roll.cells[::-1] > 0).argmax(0)
+    voice = np.zeros_like(roll.cells)
+    for index in np.flatnonzero(notes.pitch == highest[notes.start]).tolist():
+        area = (notes.pitch[index], slice(notes.start[index], notes.end[index]))
+        voice[area] = roll.cells[area]
+    return voice
+
+
+def continuation(roll: Roll, steps: int | None, width: int) -> Kept:
+    """Keep the first `steps` steps of a roll (None: all), to be continued up to `width`."""
+    kept = roll.steps if steps is None else steps
+    if kept > roll.steps:
+        raise UsageError(f"--prompt-steps {kept}: the prompt has {roll.steps} steps", f"give at most {roll.steps}")
+    if kept >= width:
+        raise UsageError(
+            f"{kept} steps of the prompt leave nothing to write of --target-width {width}",
+            f"give a --target-width above {kept}, or keep less with --prompt-steps",
+        )
+    given = np.zeros((roll.cells.shape[0], width), bool)
+    given[:, :kept] = True
+    return Kept(given, np.where(given, fit(roll.cells, width), 0).astype(np.uint8))
+
+
+def inpainting(roll: Roll, regions: Sequence[Region], width: int) -> Kept:
+    """Keep everything but the cells in `regions`; what lies beyond the end of the roll is kept silent."""
+    given = np.ones((roll.cells.shape[0], width), bool)
+    for region in regions:
+        if region.end > width:
+            raise UsageError(
+                f"--region {region.start}:{region.end} goes beyond the roll, which has {width} steps",
+                f"end it at {width}, or make the roll longer with --target-width",
+            )
+        given[region.low : region.high + 1, region.start : region.end] = False
+    return Kept(given, np.where(given, fit(roll.cells, width), 0).astype(np.uint8))
+
+
+def harmonising(voice: np.ndarray, width: int) -> Kept:
+    """Keep the cells in which a voice u8 [P, T] sounds, and the silent one after each note.
+
+    That one ends the note where it ends in the voice; all other cells are free.
+    """
+    codes = fit(voice, width)
+    if not codes.any():
+        raise UsageError(f"no note of the voice begins in the first {width} steps", "raise --target-width")
+    given = codes > 0
+    given[:, 1:] |= codes[:, :-1] > 0
+    return Kept(given, codes)
+
+
+def fit(cells: np.ndarray, width: int) -> np.ndarray:
+    """A canvas u8 [P, T] cut or extended with silence to `width` steps."""
+    return np.pad(cells[:, :width], ((0, 0), (0, max(0, width - cells.shape[1]))))
+
+
+def bars_of(roll: Roll, width: int) -> tuple[int, ...] | None:
+    """Steps of a roll's bar starts up to `width`, with bars of its usual length after the last one it knows."""
+    if not roll.downbeats:
+        return None
+    last = roll.downbeats[-1]
+    return tuple(sorted({*roll.downbeats, *range(last, width, roll.steps_per_bar)} & set(range(width))))

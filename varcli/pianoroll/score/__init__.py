@@ -1,0 +1,1 @@
+"""Rolls, MIDI, beats and scales."""

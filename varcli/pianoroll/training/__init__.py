@@ -1,0 +1,1 @@
+"""Batches, given masks and losses of training."""

@@ -1,0 +1,242 @@
+"""What the training loop needs to know about piano rolls: batches of crops, the loss, and the validation figure.
+
+Shapes: B crops, P pitches, T steps.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from varcli.errors import UsageError
+from varcli.events import FilesRead
+from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.corpus.corpus import Corpus, Piece, check_rows, read_corpus_of
+from varcli.pianoroll.model.copy_attention import Candidates, find_in, pad_candidates
+from varcli.pianoroll.model.ensemble import Ensemble, build
+from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.model.level import level_parameters
+from varcli.pianoroll.score.roll import crop
+from varcli.pianoroll.training.given_masks import draw_given
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    """Crops u8 [B, P, T], padded with silence at the right, and how many steps of each count [B].
+
+    `given` bool [B, P, T] says which cells are known beforehand; `candidates` are where whole pieces may copy from.
+    """
+
+    codes: Tensor
+    steps: Tensor
+    given: Tensor | None = None
+    candidates: Candidates | None = None
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """The loss to descend, the NLL estimate of the batch in nats per frame, and its part of each level."""
+
+    loss: Tensor
+    nats_per_frame: float
+    nats_per_level: tuple[float, ...]
+
+
+class PianorollTask:
+    """Crops of a corpus, transposed at random, priced by the model's own walk."""
+
+    def __init__(self, config: PianorollConfig, corpus: Corpus) -> None:
+        self.config = config
+        self.vocabulary = corpus.vocabulary
+        self.pieces = corpus.split("train")
+        self.valid = corpus.split("valid")
+        for name, pieces in (("training", self.pieces), ("validation", self.valid)):
+            if not pieces:
+                raise UsageError(f"the corpus has no {name} pieces", "files are split by song number; give more files")
+        check_rows(config, (*self.pieces, *self.valid))
+        steps = np.array([piece.cells.shape[1] for piece in self.pieces], np.float64)
+        # Crops of one length are drawn by how many a piece holds; pieces shorter than that all come as often.
+        crops = np.maximum(steps, config.data.crop_steps)
+        self._share = crops / crops.sum()
+        self._candidates: dict[str, Candidates] = {}
+        self.provenance: dict[str, Any] = {
+            "corpus": corpus.digest,
+            "pieces": len(self.pieces),
+            "steps": int(steps.sum()),
+            "skipped": len(corpus.skipped),
+        }
+
+    @classmethod
+    def read(cls, config: PianorollConfig, data: Path) -> "Iterator[FilesRead | PianorollTask]":
+        """Read the corpus a config asks for, with an event per file; the last item is the task."""
+        for item in read_corpus_of(config, data):
+            yield cls(config, item) if isinstance(item, Corpus) else item
+
+    def batch(self, step: int, rank: int, size: int) -> CropBatch:
+        """The crops of one step: a function of seed, step and rank alone, so that resuming needs no state."""
+        rng = np.random.default_rng([self.config.train.seed, step, rank])
+        down, up = self.config.data.transpose_down, self.config.data.transpose_up
+        pieces = [self.pieces[index] for index in rng.choice(len(self.pieces), size, p=self._share)]
+        crops = [self._crop(piece, rng, int(rng.integers(-down, up + 1))) for piece in pieces]
+        holes = self.config.data.holes_share
+        given = [draw_given(part, rng, holes) for part in crops] if self.config.model.conditioning else None
+        return self._collate(pieces, crops, given)
+
+    def validation_batches(self, size: int) -> Iterator[CropBatch]:
+        """The same untransposed crops at every validation, spread over the validation pieces, nothing given."""
+        rng = np.random.default_rng([self.config.train.seed, 10**9])
+        order = rng.permutation(len(self.valid))
+        count = self.config.train.validation_crops
+        pieces = [self.valid[order[i % len(order)]] for i in range(count)]
+        crops = [self._crop(piece, rng, 0) for piece in pieces]
+        for start in range(0, count, size):
+            yield self._collate(pieces[start : start + size], crops[start : start + size], None)
+
+    def _crop(self, piece: Piece, rng: np.random.Generator, transpose: int) -> np.ndarray:
+        steps, want = piece.cells.shape[1], self.config.data.crop_steps
+        bars = piece.downbeats[piece.downbeats <= max(0, steps - want)]
+        if len(bars) == 0:
+            bars = np.arange(0, max(1, steps - want + 1), self.config.model.steps_per_bar)
+        start = int(rng.choice(bars))
+        return shift(crop(piece.cells, start, min(steps, start + want), self.vocabulary), transpose)
+
+    def _collate(self, pieces: list[Piece], crops: list[np.ndarray], given: list[np.ndarray] | None) -> CropBatch:
+        steps = torch.tensor([part.shape[1] for part in crops])
+        shape = (len(crops), self.config.model.pitches, int(steps.max()))
+        codes, known = np.zeros(shape, np.uint8), np.zeros(shape, bool)
+        for row, part in enumerate(crops):
+            codes[row, :, : part.shape[1]] = part
+            if given is not None:
+                known[row, :, : part.shape[1]] = given[row]
+        return CropBatch(
+            torch.from_numpy(codes),
+            steps,
+            torch.from_numpy(known) if given is not None else None,
+            self._pointers(pieces, crops, shape[2]),
+        )
+
+    def _pointers(self, pieces: list[Piece], crops: list[np.ndarray], steps: int) -> Candidates | None:
+        """Candidates of a batch of whole pieces as they are: found once a piece, since they hang on nothing drawn."""
+        config = self.config
+        whole = all(
+            part.shape[1] == piece.cells.shape[1] and (part is piece.cells or np.array_equal(part, piece.cells))
+            for piece, part in zip(pieces, crops, strict=True)
+        )
+        if not (config.model.echo.candidates and whole and all(level.kind == "ar" for level in config.model.levels)):
+            return None
+        for piece in pieces:
+            if piece.name not in self._candidates:
+                codes = torch.from_numpy(np.ascontiguousarray(piece.cells))
+                self._candidates[piece.name] = find_in(codes[None], config.model)
+        return pad_candidates([self._candidates[piece.name] for piece in pieces], steps, config.model)
+
+    def build(self) -> nn.Module:
+        """A freshly initialised model."""
+        return build(self.config)
+
+    def compiled_parts(self, model: nn.Module) -> Iterator[nn.Module]:
+        """The networks of all levels."""
+        assert isinstance(model, FractalModel | Ensemble)
+        return (level.network for part in model.parts for level in part.level_models)
+
+    def step(self, model: nn.Module, step: int, rank: int) -> "StepLoss":
+        """The loss of one step's crops: a function of seed, step and rank alone."""
+        assert isinstance(model, FractalModel | Ensemble)
+        options = self.config.train
+        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step * 97 + rank)
+        share = options.in_order_share
+        scan = all(part.scannable for part in model.parts) and float(torch.rand(1, generator=generator)) < share
+        draw = Draw(generator, options.parents_per_level, top=options.top_nodes, in_order=share, scan=scan)
+        return self.loss(model, self.batch(step, rank, options.batch_size), draw)
+
+    def draw_sample(self, weights: Mapping[str, Tensor], folder: Path, step: int) -> Path:
+        """Sample a roll from `weights` and leave its picture in `folder`/samples."""
+        from varcli.files import ensure_output_dir
+        from varcli.pianoroll.figures.picture import save_sample_picture
+
+        model = build(self.config).eval()
+        if not isinstance(model, FractalModel):
+            raise UsageError("train.sample_every: an ensemble does not sample", "set train.sample_every=0")
+        model.load_state_dict(weights)
+        path = ensure_output_dir(folder / "samples") / f"step_{step:07d}.png"
+        save_sample_picture(model, path, steps=self.config.data.crop_steps, seed=self.config.train.seed)
+        return path
+
+    def loss(self, model: FractalModel | Ensemble, batch: CropBatch, draw: Draw) -> StepLoss:
+        """Price a batch: the mean price of a level's drawn decisions, times the decisions that it has in all.
+
+        The figures beside the loss are unbiased. Members of an ensemble learn each for itself: their losses add up,
+        their figures are averaged.
+        """
+        if not (model.training and isinstance(model, Ensemble)):
+            return self._loss(model, batch, draw)
+        losses = [self._loss(part, batch, draw) for part in model.parts]
+        levels = np.mean([part.nats_per_level for part in losses], 0)
+        total = torch.stack([part.loss for part in losses]).sum()
+        return StepLoss(total, float(levels.sum()), tuple(map(float, levels)))
+
+    def _loss(self, model: FractalModel | Ensemble, batch: CropBatch, draw: Draw) -> StepLoss:
+        frames = int(batch.steps.sum())
+        device = model.device
+        limits = None if batch.given is None else Limits(given=batch.given.to(device))
+        candidates = None if batch.candidates is None else batch.candidates.to(device)
+        terms, nats = [], []
+        steps_B = batch.steps.to(device)
+        walk = model.walk(batch.codes.to(device), draw, steps_B=steps_B, limits=limits, candidates=candidates)
+        for decisions in walk:
+            if len(decisions.nats) == 0:
+                nats.append(0.0)
+                continue
+            # The plain mean over drawn decisions has far less variance than the unbiased weighted sum (MAR).
+            terms.append(decisions.nats.mean() * (decisions.total / frames))
+            nats.append(float((decisions.nats.detach() * decisions.weight).sum()) / frames)
+        return StepLoss(torch.stack(terms).sum(), sum(nats), tuple(nats))
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module, size: int) -> tuple[float, tuple[float, ...]]:
+        """NLL in nats per frame over the validation crops, and in bits per level; the same draws every time.
+
+        Masked models that learn the order of time are scored in it.
+        """
+        assert isinstance(model, FractalModel | Ensemble)
+        options = self.config.train
+        total, frames = np.zeros(len(model.levels)), 0
+        scan = options.in_order_share > 0 and all(part.scannable for part in model.parts)
+        for index, batch in enumerate(self.validation_batches(size)):
+            top = None if options.top_nodes is None else 8 * options.top_nodes
+            draw = Draw(torch.Generator().manual_seed(index), options.parents_per_level, top=top, scan=scan)
+            count = int(batch.steps.sum())
+            total += count * np.array(self.loss(model, batch, draw).nats_per_level)
+            frames += count
+        per_level = total / frames
+        return float(per_level.sum()), tuple(float(nats / np.log(2)) for nats in per_level)
+
+
+def plan(config: PianorollConfig) -> dict[str, Any]:
+    """What a training would do, without data: parameters in all and per level, steps, crops and frames."""
+    model = build(config)
+    parts = model.parts
+    per_level = {f"L{level.level}": len(parts) * level_parameters(level) for level in parts[0].level_models}
+    if len(parts[0].echoes):
+        per_level["echo"] = len(parts) * level_parameters(parts[0].echoes)
+    crops = config.train.steps * config.train.batch_size
+    return {
+        "name": config.name,
+        "parameters": sum(per_level.values()),
+        "parameters_per_level": per_level,
+        "steps": config.train.steps,
+        "crops": crops,
+        "frames": crops * config.data.crop_steps,
+    }
+
+
+def shift(cells: np.ndarray, semitones: int) -> np.ndarray:
+    """Transpose a canvas u8 [P, T]; it is left alone if a note would leave the canvas."""
+    used = np.flatnonzero(cells.any(1))
+    if semitones == 0 or len(used) == 0 or used[0] + semitones < 0 or used[-1] + semitones >= len(cells):
+        return cells
+    return np.roll(cells, semitones, axis=0)
