@@ -20,18 +20,19 @@ from emitter_sets import LAWS, Law, Truth
 from emitters import write_set
 from support import print_table, run
 
-from varcli.emitters.camera.given import read_camera
+from varcli.emitters.camera.file import read_camera
+from varcli.emitters.events import StackProbed
 from varcli.emitters.network.detect import Candidates
 from varcli.emitters.network.predict import Conditions, Prediction
 from varcli.emitters.pipeline.calibration import Calibration
 from varcli.emitters.pipeline.chunk import ChunkDone, Settings
 from varcli.emitters.pipeline.localize import Knowledge, localize
-from varcli.emitters.pipeline.survey import Microscope, Window
+from varcli.emitters.pipeline.survey import Microscope
 from varcli.emitters.pipeline.trained_domain import TrainedDomain
 from varcli.emitters.stack.stack import Stack
+from varcli.emitters.stack.window import Window
 from varcli.emitters.table import concatenate
-from varcli.events import StackProbed
-from varcli.registry import load_model
+from varcli.loading import load_model
 
 
 class Knowing:

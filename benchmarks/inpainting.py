@@ -17,7 +17,7 @@ import numpy as np
 import support
 import torch
 
-from varcli import registry
+from varcli import loading
 from varcli.pianoroll.corpus.corpus import Corpus, read_corpus_of
 from varcli.pianoroll.evaluation.windows import windows
 from varcli.pianoroll.generation.scheduler import Run
@@ -99,7 +99,7 @@ def main() -> None:
     options = parser.parse_args()
     report = {}
     for name in options.checkpoint:
-        model, _ = registry.load_model(name)
+        model, _ = loading.load_model(name)
         vocabulary = Vocabulary.of(model.config.model)
         found = holes(options.data, model, options.around, options.holes)
         left = [hole_nats(model, crop(hole.cells, 0, hole.stop, vocabulary), hole.start) for hole in found]

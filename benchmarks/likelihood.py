@@ -14,9 +14,9 @@ from support import print_table, run, use_threads
 
 from varcli.cli.progress import Display
 from varcli.errors import UsageError
+from varcli.loading import load_model
 from varcli.pianoroll.corpus.corpus import Corpus, read_corpus_of
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
-from varcli.registry import load_model
 
 FILES = {
     "chorales": "JSB_Chorales.mat",

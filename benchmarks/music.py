@@ -23,21 +23,21 @@ from varcli.cli.options import parse_per_level
 from varcli.cli.output import emit
 from varcli.cli.progress import Display
 from varcli.errors import UsageError
-from varcli.events import SampleDone
 from varcli.files import ensure_output_dir, write_bytes
+from varcli.loading import load_model
 from varcli.pianoroll.config import ModelConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece, read_corpus_of
 from varcli.pianoroll.evaluation.comparison import MusicComparison, Options, compare_music
 from varcli.pianoroll.evaluation.music_metrics import Metre
 from varcli.pianoroll.evaluation.summary import figures_of
 from varcli.pianoroll.evaluation.windows import Window, WindowStatistics, bar_windows, window_statistics
+from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.figures.picture import png_bytes
 from varcli.pianoroll.figures.report import draw_report
 from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.score.roll import Vocabulary
-from varcli.registry import load_model
 
 
 @dataclass(frozen=True)

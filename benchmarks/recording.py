@@ -13,10 +13,10 @@ from support import STEPS, print_table, run, seconds_of, use_threads
 
 from varcli.animation import FrameRecorder
 from varcli.events import Event
+from varcli.loading import load_model
 from varcli.pianoroll.generation.generate import generate, vocabulary_of, warm_up
 from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.registry import load_model
 
 
 def recorded(model: FractalModel, settings: SampleSettings) -> Iterator[Event]:

@@ -15,12 +15,12 @@ from statistics import median
 from support import STEPS, print_table, run, seconds_of, use_threads
 
 import varcli.pianoroll.generation.scheduler as scheduler
+from varcli.loading import load_model
 from varcli.pianoroll.generation.generate import generate, warm_up
 from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.inference.engine import Answerer
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.sampling.siblings import Answer, Ask, Filled
-from varcli.registry import load_model
 
 BATCH = 16
 LOOK_HEAD = ["checkpoint", "rolls", "level", "looks", "families per look", "ms per look", "in all [s]"]

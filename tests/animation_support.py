@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from varcli.animation import FrameRecorder, Recording
-from varcli.events import Event, PatchDone, SampleDone, SampleStarted
+from varcli.events import Event
+from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, notes_to_cells
 
 VOCABULARY = Vocabulary()

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from varcli.events import SampleDone
 from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, PianorollConfig
+from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.generation.generate import SampleSettings, generate
 from varcli.pianoroll.generation.scheduler import Run
 from varcli.pianoroll.model.ensemble import Ensemble

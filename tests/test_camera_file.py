@@ -7,8 +7,8 @@ import pytest
 import tifffile
 
 from varcli.emitters.camera.camera import Camera
+from varcli.emitters.camera.config import CameraConfig
 from varcli.emitters.camera.file import camera_of, dump_camera, load_camera, read_camera_values
-from varcli.emitters.simulation.config import CameraConfig
 from varcli.errors import UsageError
 
 WHOLE = "[camera]\npixel_size_nm = 108\nbaseline_adu = 100\ne_per_adu = 0.46\nread_noise_e = 1.4\n"

@@ -15,7 +15,7 @@ from cli_support import PYTHON, assert_refused, run, run_json, save_tiny, tiny_c
 from PIL import Image
 
 from varcli import registry
-from varcli.events import SampleDone, SampleStarted
+from varcli.pianoroll.events import SampleDone, SampleStarted
 from varcli.pianoroll.generation import generate
 from varcli.pianoroll.model.fractal import build
 from varcli.pianoroll.score.midi import read_midi

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from music_support import QUICK, WINDOW, V, binary, compare, melody, piece, pieces
 
-from varcli.events import MetricCompared
 from varcli.pianoroll.evaluation.comparison import Options, compare_music
 from varcli.pianoroll.evaluation.music_metrics import HISTOGRAMS, METRICS
 from varcli.pianoroll.evaluation.shared_runs import Shared, SharedRun, Voices
 from varcli.pianoroll.evaluation.summary import figures_of
 from varcli.pianoroll.evaluation.windows import bar_windows, first_step_windows
+from varcli.pianoroll.events import MetricCompared
 from varcli.pianoroll.score.roll import Vocabulary
 
 REAL = pieces(12, 100)

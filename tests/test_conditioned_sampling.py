@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_conditions import CONDITIONED, draw_conditions
 
 from varcli.errors import UsageError
-from varcli.events import PatchDone
+from varcli.pianoroll.events import PatchDone
 from varcli.pianoroll.generation.generate import SampleSettings, generate
 from varcli.pianoroll.generation.scheduler import Run
 from varcli.pianoroll.model.fractal import FractalModel

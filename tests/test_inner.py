@@ -7,7 +7,7 @@ import pytest
 import torch
 from fractal_support import tiny
 
-from varcli.events import PatchDone
+from varcli.pianoroll.events import PatchDone
 from varcli.pianoroll.generation.scheduler import Run
 from varcli.pianoroll.inference.engine import Answerer
 from varcli.pianoroll.inference.fused.cells import samplers

@@ -9,10 +9,10 @@ import torch
 from fractal_support import price, some_canvas, tiny, tiny_config
 
 from varcli.errors import UsageError, VarError
-from varcli.events import PieceScored
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.evaluation import likelihood
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
+from varcli.pianoroll.events import PieceScored
 from varcli.pianoroll.model.fractal import Draw, FractalModel, build
 
 

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from emitter_support import Maxima, save_stack, spots
 
-from varcli.emitters.camera.given import SaidCamera
+from varcli.emitters.camera.file import SaidCamera
 from varcli.emitters.camera.photon_transfer import CameraEstimate
 from varcli.emitters.camera.resolve import resolve_camera
+from varcli.emitters.events import FramesDone, ScaleDone, StackOpened, StackProbed
 from varcli.emitters.network import predict as prediction
 from varcli.emitters.pipeline.estimator import Noise, lone_bound_px
 from varcli.emitters.pipeline.localize import ChunkDone, Event, Knowledge, Settings, in_order, localize
-from varcli.emitters.pipeline.survey import Window
 from varcli.emitters.pipeline.trained_domain import TrainedDomain
 from varcli.emitters.simulation.acquisition import simulate_stack
 from varcli.emitters.simulation.config import MoleculesConfig, StackConfig
 from varcli.emitters.stack.stack import Stack
+from varcli.emitters.stack.window import Window
 from varcli.emitters.table import EmitterTable, concatenate
-from varcli.events import FramesDone, ScaleDone, StackOpened, StackProbed
-from varcli.registry import load_model
+from varcli.loading import load_model
 
 SAID = SaidCamera(100.0, 100.0, 0.5, 0.0, 1.0, 1.6)
 

@@ -8,23 +8,9 @@ import numpy as np
 import pytest
 
 from varcli.cli.progress import Display, Status
-from varcli.events import (
-    Event,
-    FilesRead,
-    FramesDone,
-    LevelStarted,
-    PairsCorrelated,
-    PatchDone,
-    PieceScored,
-    SampleDone,
-    SampleStarted,
-    ScaleDone,
-    StackOpened,
-    StepsPlanned,
-    StepStarted,
-    TrainStep,
-    Validated,
-)
+from varcli.emitters.events import FramesDone, PairsCorrelated, ScaleDone, StackOpened, StepsPlanned, StepStarted
+from varcli.events import Event, FilesRead, TrainStep, Validated
+from varcli.pianoroll.events import LevelStarted, PatchDone, PieceScored, SampleDone, SampleStarted
 from varcli.pianoroll.score.roll import Roll, Vocabulary
 
 CANVAS = np.zeros((128, 16), np.uint8)

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from varcli.emitters.fit.fit import Candidates, Noise, Shape, fit
+from varcli.emitters.camera.noise import Noise
+from varcli.emitters.fit.fit import Candidates, Shape, fit
 from varcli.emitters.psf.estimate import estimate_psf
 from varcli.emitters.simulation.acquisition import Rows, render
 from varcli.emitters.simulation.config import SpotConfig

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from varcli.animation import FrameRecorder
-from varcli.events import PatchDone, SampleDone, SampleStarted
+from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.figures.painter import marked_intensity
 from varcli.pianoroll.score.roll import Roll
 

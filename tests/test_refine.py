@@ -7,9 +7,10 @@ import pytest
 from scipy.special import erf
 
 from varcli.emitters.camera.hot_pixels import hot_pixels
+from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit import fit as refinement
 from varcli.emitters.fit.block import Image, Law, Optics, evaluate, normal_equations, workspace
-from varcli.emitters.fit.fit import Candidates, Noise, PhotonPrior, RefineSettings, Shape, fit, photon_prior, refine
+from varcli.emitters.fit.fit import Candidates, PhotonPrior, RefineSettings, Shape, fit, photon_prior, refine
 
 NOISE = Noise(1.0, 1.5)
 SIGMA = 1.3

@@ -6,12 +6,12 @@ import pytest
 import torch
 from cli_support import save_tiny, tiny_config
 
-from varcli import registry
+from varcli import loading, registry
 from varcli.checkpoint import load_checkpoint
 from varcli.cli.options import config_of
 from varcli.config import load_config
 from varcli.errors import UsageError, VarError
-from varcli.events import SampleDone
+from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.generation.generate import SampleSettings, generate
 from varcli.pianoroll.model.fractal import build
 
@@ -40,26 +40,26 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 
 def test_names_run_folders_and_files_resolve(tmp_path: Path) -> None:
     file = save_tiny(tmp_path / "best.safetensors")
-    assert registry.resolve_checkpoint(file) == file
-    assert registry.resolve_checkpoint(str(tmp_path)) == file
+    assert loading.resolve_checkpoint(file) == file
+    assert loading.resolve_checkpoint(str(tmp_path)) == file
     for entry in registry.entries():
         if entry.weights is None:
             with pytest.raises(UsageError, match="no weights ship"):
-                registry.resolve_checkpoint(entry.name)
+                loading.resolve_checkpoint(entry.name)
         else:
-            assert registry.resolve_checkpoint(entry.name) == entry.weights
+            assert loading.resolve_checkpoint(entry.name) == entry.weights
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     for bad in (tmp_path, tmp_path / "none.safetensors", "fractal-aar"):
         with pytest.raises(UsageError):
-            registry.resolve_checkpoint(bad)
+            loading.resolve_checkpoint(bad)
 
 
 def test_a_model_is_rebuilt_from_its_file_alone(tmp_path: Path) -> None:
     torch.manual_seed(3)
     model = build(tiny_config())
-    rebuilt, header = registry.load_model(save_tiny(tmp_path / "a.safetensors", model))
+    rebuilt, header = loading.load_model(save_tiny(tmp_path / "a.safetensors", model))
     assert not rebuilt.training
     assert header.config == tiny_config().model_dump(mode="json")
     wanted = model.state_dict()
@@ -69,7 +69,7 @@ def test_a_model_is_rebuilt_from_its_file_alone(tmp_path: Path) -> None:
 
 def test_weights_stored_as_float16_make_a_float32_model(tmp_path: Path) -> None:
     path = save_tiny(tmp_path / "a.safetensors", build(tiny_config()).half())
-    model, _ = registry.load_model(path)
+    model, _ = loading.load_model(path)
     stored = load_checkpoint(path)[1]
     assert {value.dtype for value in stored.values()} == {torch.float16}
     for name, value in model.state_dict().items():
@@ -83,7 +83,7 @@ def test_weights_stored_as_float16_make_a_float32_model(tmp_path: Path) -> None:
 def test_a_model_of_another_task_is_refused(tmp_path: Path, task: str) -> None:
     path = save_tiny(tmp_path / "a.safetensors", task=task)
     with pytest.raises(VarError, match=f"for '{task}', not for 'pianoroll'"):
-        registry.load_model(path)
+        loading.load_model(path)
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -91,5 +91,5 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     narrow = tiny_config().model_dump(mode="json")
     narrow["model"]["levels"][0]["width"] = 24
     with pytest.raises(VarError, match="do not fit") as raised:
-        registry.load_model(save_tiny(tmp_path / "a.safetensors", model, config=narrow))
+        loading.load_model(save_tiny(tmp_path / "a.safetensors", model, config=narrow))
     assert len(raised.value.message.splitlines()) == 1

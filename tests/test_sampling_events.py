@@ -9,7 +9,7 @@ import torch
 from fractal_support import samples, tiny, tiny_config
 
 from varcli.errors import UsageError
-from varcli.events import LevelStarted, PatchDone, SampleDone, SampleStarted
+from varcli.pianoroll.events import LevelStarted, PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.generation.generate import SampleSettings, generate, vocabulary_of
 from varcli.pianoroll.model.fractal import build
 from varcli.pianoroll.sampling.masked import unmask_counts

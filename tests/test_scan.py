@@ -7,10 +7,10 @@ import pytest
 import torch
 from fractal_support import RemoteRun, all_canvases, codes_of, follow_with, some_canvas, tiny
 
-from varcli.events import PatchDone
 from varcli.pianoroll.config import SampleConfig
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
+from varcli.pianoroll.events import PatchDone
 from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.scheduler import Run
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings

@@ -19,12 +19,12 @@ from varcli.checkpoint import load_checkpoint, load_state, read_header
 from varcli.config import dump_toml, load_config
 from varcli.errors import UsageError, VarError
 from varcli.events import CheckpointSaved, FilesRead, TrainStep, Validated
+from varcli.loading import load_model
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.model.fractal import Draw, FractalModel, build
 from varcli.pianoroll.score.midi import write_midi
 from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.training.task import PianorollTask
-from varcli.registry import load_model
 from varcli.schema import TrainConfig
 from varcli.train import loop
 from varcli.train.loop import learning_rate, plan, train

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varcli import registry
+from varcli import loading, registry
 from varcli.checkpoint import PICKLED, Checked, Layout, header_of, read_checked
 from varcli.config import config_from_json, load_config
 from varcli.emitters.describe import STACK_SUFFIXES, TABLE_SUFFIXES, describe_stack, describe_table
@@ -32,7 +32,7 @@ def describe(name_or_path: str | Path) -> dict[str, Any]:
         entry = registry.get(str(name_or_path))
         return describe_config(entry.name) if entry.weights is None else describe_checkpoint(entry.weights)
     if path.is_dir():
-        return describe_checkpoint(registry.resolve_checkpoint(path))
+        return describe_checkpoint(loading.resolve_checkpoint(path))
     if not path.exists():
         hint = registry.suggestion(str(name_or_path)) or "without a path, `var inspect` lists models and presets"
         raise UsageError(f"{path}: no such file, and no model or preset of that name", hint)

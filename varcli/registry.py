@@ -2,14 +2,13 @@
 
 import difflib
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from varcli.errors import UsageError, VarError
+from varcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from varcli.checkpoint import Header
+    pass
 
 _PACKAGE = Path(__file__).parent
 BUILDERS = {"pianoroll": "varcli.pianoroll.model.ensemble:build", "emitters": "varcli.emitters.training:build_model"}
@@ -75,62 +74,6 @@ def suggestion(name: str) -> str | None:
     """A hint with the registered name nearest to `name`, if one is near."""
     near = difflib.get_close_matches(name, names(), n=1)
     return f"did you mean {near[0]}?" if near else None
-
-
-def resolve_checkpoint(name_or_path: str | Path) -> Path:
-    """Find the file of a checkpoint: a registered name, a run folder (its best) or a file.
-
-    Raises UsageError when there is none.
-    """
-    text, path = str(name_or_path), Path(name_or_path)
-    if text in names():
-        weights = get(text).weights
-        if weights is None:
-            raise UsageError(f"no weights ship for {text}", f"train them: var train {text} --data FILES")
-        return weights
-    if path.is_dir():
-        best = path / "best.safetensors"
-        if not best.is_file():
-            raise UsageError(f"no best.safetensors in the folder {path}", "give a folder that `var train` wrote")
-        return best
-    if not path.exists():
-        raise UsageError(f"no checkpoint {text!r}", suggestion(text) or f"give a file, or one of {', '.join(names())}")
-    return path
-
-
-def find_header(name_or_path: str | Path, task: str = "pianoroll") -> "tuple[Path, Header]":
-    """Find a checkpoint and read what it says about itself; quick, for it needs neither torch nor the tensors.
-
-    Raises UsageError when the file is missing, VarError when it is damaged or of another task than `task`.
-    """
-    from varcli.checkpoint import read_header
-
-    path = resolve_checkpoint(name_or_path)
-    header = read_header(path)
-    if header.task != task or header.task not in BUILDERS:
-        raise VarError(f"{path} is a model for {header.task!r}, not for {task!r}", "`var inspect` lists what ships")
-    return path, header
-
-
-def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "pianoroll") -> "tuple[Any, Header]":
-    """Rebuild a model from its checkpoint alone, in evaluation mode on `device`, and say where it came from.
-
-    Raises UsageError when the file is missing, VarError when it is damaged or of another task than `task`.
-    """
-    from varcli.checkpoint import load_checkpoint
-    from varcli.config import config_from_json
-
-    path, _ = find_header(name_or_path, task)
-    header, tensors = load_checkpoint(path)
-    config = config_from_json(header.config, str(path))
-    module, function = BUILDERS[header.task].split(":")
-    model = getattr(import_module(module), function)(config)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise VarError(f"{path}: the weights do not fit the config they came with: {reason}") from None
-    return model.to(device).eval(), header
 
 
 def _entry(name: str, task: str, summary: str) -> Entry:

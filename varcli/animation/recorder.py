@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from varcli.animation.frames import INIT_LEVEL, Bounds, FramesMeta, Recording
-from varcli.events import Event, PatchDone, SampleDone, SampleStarted
+from varcli.events import Event
+from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.figures.painter import marked_intensity
 from varcli.pianoroll.score.roll import Roll, Vocabulary
 

@@ -95,7 +95,7 @@ def likelihood(
     pitch_range, max_polyphony}, skipped and impossible ([name, reason] each), pieces [{name, frames, nats_per_frame,
     surprise_map}].
     """
-    from varcli import registry
+    from varcli import loading
 
     if not data.exists():
         raise UsageError(f"no data at {data}", "give a folder or zip of MIDI, a .mat or an .npz")
@@ -106,7 +106,7 @@ def likelihood(
         from varcli.files import ensure_output_dir
 
         ensure_output_dir(surprise_map)
-    model, _ = registry.load_model(checkpoint, pick_device(device))
+    model, _ = loading.load_model(checkpoint, pick_device(device))
     from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 
     with Display() as display:

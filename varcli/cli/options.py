@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from varcli import registry
+from varcli import loading, registry
 from varcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def config_of(checkpoint: str) -> "PianorollConfig":
     """
     from varcli.config import config_from_json
 
-    path, header = registry.find_header(checkpoint)
+    path, header = loading.find_header(checkpoint)
     return config_from_json(header.config, str(path))
 
 

@@ -10,26 +10,18 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from varcli.events import (
-    FilesRead,
-    FrameDrawn,
+from varcli.emitters.events import (
     FramesDone,
     FramesSimulated,
-    LevelStarted,
-    MetricCompared,
     PairsCorrelated,
-    PatchDone,
-    PieceScored,
-    SampleDone,
-    SampleStarted,
     ScaleDone,
     StackOpened,
     StackProbed,
     StepsPlanned,
     StepStarted,
-    TrainStep,
-    Validated,
 )
+from varcli.events import FilesRead, FrameDrawn, TrainStep, Validated
+from varcli.pianoroll.events import LevelStarted, MetricCompared, PatchDone, PieceScored, SampleDone, SampleStarted
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -253,8 +253,7 @@ def _share_gradients(model: nn.Module, world: int) -> None:
 
 def _log(output_dir: Path, event: Event, writer: Any) -> None:
     """Append an event to log.jsonl, and its numbers to TensorBoard where asked."""
-    record = {"event": type(event).__name__}
-    record |= {name: getattr(event, name) for name in event.__dataclass_fields__}
+    record = {"event": type(event).__name__, **asdict(event)}  # type: ignore[call-overload]
     with (output_dir / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
     if writer is not None and isinstance(event, TrainStep | Validated):

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from varcli.emitters.figures.maps import Progress
     from varcli.emitters.figures.render import Rendering
     from varcli.emitters.pipeline.resume import Partial
-    from varcli.emitters.pipeline.survey import Microscope, Window
+    from varcli.emitters.pipeline.survey import Microscope
+    from varcli.emitters.stack.window import Window
     from varcli.emitters.tables import Field
 
 _SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".ome")
@@ -106,8 +107,8 @@ def write_map(outputs: Outputs, partial: "Partial", window: "Window", pixel_nm: 
     """Write the map of expected emitters, if it is wanted."""
     if outputs.map is None:
         return
+    from varcli.emitters.config import FIELD_PX
     from varcli.emitters.figures.maps import save_map
-    from varcli.emitters.model_config import FIELD_PX
     from varcli.emitters.pipeline.localize import map_shape
 
     frames = partial.state.frames if outputs.map_kind == "frames" else 1

@@ -10,9 +10,9 @@ import typer
 from varcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from varcli.emitters.camera.given import SaidCamera
-    from varcli.emitters.pipeline.survey import Window
+    from varcli.emitters.camera.file import SaidCamera
     from varcli.emitters.stack.stack import Stack
+    from varcli.emitters.stack.window import Window
 
 CameraOption = Annotated[
     Path | None,
@@ -80,7 +80,7 @@ def read_said(camera: Path | None, psf_sigma: str, **options: float | None) -> S
 
     Raises UsageError for a missing file, a missing or an impossible value, VarError for a file that is no TOML.
     """
-    from varcli.emitters.camera.given import SaidCamera, read_camera, refuse_incomplete
+    from varcli.emitters.camera.file import SaidCamera, read_camera, refuse_incomplete
 
     said = SaidCamera(**options).check("", _OPTIONS)
     if camera is not None:
@@ -106,7 +106,7 @@ def _sigma(text: str) -> float | None:
 
 def read_window(stack: "Stack", frames: str | None, roi: str | None) -> "tuple[Window, bool]":
     """The part of a stack that is asked for, and whether it is meant to reach the stack's end; raises UsageError."""
-    from varcli.emitters.pipeline.survey import Window
+    from varcli.emitters.stack.window import Window
 
     left, right, top, bottom = 0, stack.width, 0, stack.height
     if roi is not None:

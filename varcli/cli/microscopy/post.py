@@ -29,8 +29,8 @@ from varcli.cli.microscopy.render_options import (
 from varcli.cli.options import JsonOption, OutputDirOption, OverwriteOption, complete_formats
 from varcli.cli.output import emit
 from varcli.cli.progress import Display
+from varcli.emitters.events import StepStarted
 from varcli.errors import UsageError
-from varcli.events import StepStarted
 
 if TYPE_CHECKING:
     from varcli.emitters.table import EmitterTable

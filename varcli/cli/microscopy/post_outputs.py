@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from varcli.events import PairsCorrelated, StepsPlanned, StepStarted
+from varcli.emitters.events import PairsCorrelated, StepsPlanned, StepStarted
 
 if TYPE_CHECKING:
     from varcli.cli.progress import Display

@@ -9,8 +9,8 @@ import typer
 from varcli.cli.options import Device, DeviceOption, JsonOption, OverwriteOption, SeedOption, SetOption, pick_device
 from varcli.cli.output import emit, table
 from varcli.cli.progress import Display
+from varcli.emitters.events import FramesSimulated
 from varcli.errors import UsageError
-from varcli.events import FramesSimulated
 
 if TYPE_CHECKING:
     from varcli.emitters.simulation.config import StackConfig

@@ -78,8 +78,8 @@ from varcli.cli.options import (
 )
 from varcli.cli.output import emit, warn
 from varcli.cli.progress import Display
+from varcli.emitters.events import StepStarted
 from varcli.errors import UsageError, VarError
-from varcli.events import StepStarted
 
 if TYPE_CHECKING:
     from varcli.checkpoint import Header
@@ -212,9 +212,9 @@ def super_resolve(
 
 def _model(checkpoint: str) -> "tuple[Header, tuple[int, ...]]":
     """What the checkpoint says of itself, and its scales."""
-    from varcli import registry
+    from varcli import loading
 
-    _, header = registry.find_header(checkpoint, task="emitters")
+    _, header = loading.find_header(checkpoint, task="emitters")
     model = header.config["model"]
     if model.get("grid") == "absolute":
         hint = "its scales count cells of whole images: model.autoregressive_inference in Python serves them"
@@ -224,7 +224,7 @@ def _model(checkpoint: str) -> "tuple[Header, tuple[int, ...]]":
 
 def _scale(text: str, scales: tuple[int, ...]) -> int:
     """A scale of the model from "80" or "2x"; raises UsageError."""
-    from varcli.emitters.model_config import FIELD_PX
+    from varcli.emitters.config import FIELD_PX
 
     try:
         asked = float(text[:-1]) * FIELD_PX if text.lower().endswith("x") else float(text)
@@ -302,13 +302,13 @@ def _open_partial(job: Job, overwrite: bool) -> "Partial":
 
 def _run(job: Job, partial: "Partial") -> tuple[dict[str, Any], list[VarError]]:
     """Find, show, write and carry on; returns the document of --json, and what could not be done to its end."""
-    from varcli import registry
+    from varcli import loading
+    from varcli.emitters.events import StackProbed
     from varcli.emitters.pipeline.calibration import Calibration
     from varcli.emitters.pipeline.localize import ChunkDone, Knowledge, Stopped, localize
     from varcli.emitters.pipeline.trained_domain import TrainedDomain
-    from varcli.events import StackProbed
 
-    network: Any = registry.load_model(job.checkpoint, pick_device(job.device), task="emitters")[0]
+    network: Any = loading.load_model(job.checkpoint, pick_device(job.device), task="emitters")[0]
     data = job.header.data
     calibration = Calibration.of(data, job.settings.polish)
     knowledge = Knowledge(job.said.camera, job.said.sigma_px, TrainedDomain.of(data), calibration)

@@ -175,11 +175,11 @@ def _run(
     device: Device,
 ) -> dict[str, Any]:
     """Sample, show and write; returns the document of --json."""
-    from varcli import registry
-    from varcli.events import SampleDone, SampleStarted
+    from varcli import loading
+    from varcli.pianoroll.events import SampleDone, SampleStarted
     from varcli.pianoroll.generation.generate import generate, vocabulary_of
 
-    model, _ = registry.load_model(checkpoint, pick_device(device))
+    model, _ = loading.load_model(checkpoint, pick_device(device))
     began = time.perf_counter()
     with Display() as display:
         for warning in ready.warnings:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from varcli.animation import FrameRecorder
-    from varcli.events import SampleDone, SampleStarted
+    from varcli.pianoroll.events import SampleDone, SampleStarted
     from varcli.pianoroll.score.roll import Roll, Vocabulary
 
 NEW_TRACK = "New voices"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from varcli.emitters.camera.camera import Camera
-from varcli.emitters.camera.given import SaidCamera
+from varcli.emitters.camera.file import SaidCamera
 from varcli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 
 from varcli.colours import colormap_table, load_font, make_theme
 from varcli.emitters.pipeline.localize import map_shape
-from varcli.emitters.pipeline.survey import Microscope, Network, Window
+from varcli.emitters.pipeline.survey import Microscope, Network
 from varcli.emitters.stack.stack import Stack
+from varcli.emitters.stack.window import Window
 from varcli.errors import VarError
 from varcli.files import atomic_write
 

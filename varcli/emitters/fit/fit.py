@@ -13,18 +13,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit.block import MAX_BLOCK, Law, Optics, Plan, workspace
 from varcli.emitters.fit.frame import COLUMNS, refine_frame
 
 WINDOW_PIXELS = 4096
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Variance of a pixel with mean m: excess * m + read_variance, a number or a map [Y, X], in electrons²."""
-
-    excess: float
-    read_variance: float | np.ndarray
 
 
 @dataclass(frozen=True)

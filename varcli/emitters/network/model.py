@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from varcli.emitters.model_config import FIELD_PX, EmitterModelConfig
+from varcli.emitters.config import FIELD_PX, EmitterModelConfig
 from varcli.emitters.network.blocks import AdaLNSelfAttn, Memory, silu
 from varcli.emitters.network.heads import CellHead, LeafHead
 from varcli.emitters.network.inputs import CELL_PX, CHANNELS, CONDITIONS, Inputs, Knowledge, prepare

@@ -9,12 +9,13 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from varcli.emitters.camera.hot_pixels import filled
-from varcli.emitters.model_config import FIELD_PX
+from varcli.emitters.config import FIELD_PX
 from varcli.emitters.network.predict import Prediction
 from varcli.emitters.pipeline.calibration import Calibration
 from varcli.emitters.pipeline.estimator import Found, Polish
-from varcli.emitters.pipeline.survey import Microscope, Network, Window
+from varcli.emitters.pipeline.survey import Microscope, Network
 from varcli.emitters.stack.stack import Stack, StackHealth
+from varcli.emitters.stack.window import Window
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
 

@@ -10,27 +10,17 @@ from typing import Protocol
 
 import numpy as np
 
+from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit import fit as refine
-from varcli.emitters.fit.fit import Noise
 from varcli.emitters.network.detect import Candidates
 from varcli.emitters.network.predict import PhotonLaw
+from varcli.emitters.psf.psf import Psf
 
 _LEAST_EMITTERS = 20  # that a photon law rests on
 _SURE = 0.8
 _SPREAD = (0.02, 0.8)  # of log electrons, that models are told
 _MOST_THREADS = 16
 _BLOCK, _AROUND, _LOW = 4, 2, 0.2  # of the local background: pixels, blocks to each side, quantile
-
-
-@dataclass(frozen=True)
-class Psf:
-    """A Gaussian of `sigma_px` (times and over `ellipticity` along x and y), of whose light the share `tail` lies
-    `tail_scale` times wider."""
-
-    sigma_px: float
-    ellipticity: float = 1.0
-    tail: float = 0.0
-    tail_scale: float = 2.0
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from varcli.emitters.camera.given import SaidCamera
+from varcli.emitters.camera.file import SaidCamera
+from varcli.emitters.events import FramesDone, ScaleDone, StackOpened, StackProbed
 from varcli.emitters.pipeline.calibration import Calibration
 from varcli.emitters.pipeline.chunk import Analyst, ChunkDone, Settings, map_shape
 from varcli.emitters.pipeline.estimator import polish_of
-from varcli.emitters.pipeline.survey import Network, Window, look
+from varcli.emitters.pipeline.survey import Network, look
 from varcli.emitters.pipeline.trained_domain import TrainedDomain
 from varcli.emitters.stack.stack import Stack
+from varcli.emitters.stack.window import Window
 from varcli.errors import VarError
-from varcli.events import FramesDone, ScaleDone, StackOpened, StackProbed
 
 __all__ = ["ChunkDone", "Event", "Knowledge", "Settings", "Stopped", "Window", "localize", "map_shape"]
 

@@ -10,13 +10,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from varcli.emitters.camera.camera import Camera
-from varcli.emitters.camera.given import SaidCamera
+from varcli.emitters.camera.file import SaidCamera
 from varcli.emitters.camera.hot_pixels import filled, hot_pixels
 from varcli.emitters.camera.resolve import Known, refuse_impossible, resolve_camera
 from varcli.emitters.network.predict import Conditions, Prediction
-from varcli.emitters.pipeline.estimator import Beliefs, Noise, Polish, Psf
+from varcli.emitters.pipeline.estimator import Beliefs, Noise, Polish
 from varcli.emitters.pipeline.trained_domain import Outside, TrainedDomain
+from varcli.emitters.psf.psf import Psf
 from varcli.emitters.stack.stack import Stack
+from varcli.emitters.stack.window import Window
 from varcli.errors import VarError
 
 MOST_FRAMES = 60
@@ -32,37 +34,6 @@ class Network(Protocol):
     ) -> Prediction:
         """Candidates in frames [n, Y, X] of photoelectrons, and the counts of `scales` as maps."""
         ...
-
-
-@dataclass(frozen=True)
-class Window:
-    """Columns `left` to `right` - 1 and rows `top` to `bottom` - 1 of every frame, `first` to `last` - 1 in time."""
-
-    left: int
-    right: int
-    top: int
-    bottom: int
-    first: int
-    last: int
-
-    @property
-    def frames(self) -> int:
-        """How many frames."""
-        return self.last - self.first
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.right - self.left
-
-    def read(self, stack: Stack, start: int, stop: int) -> np.ndarray:
-        """The window of frames `start` to `stop` - 1 of a stack."""
-        return stack.read(start, stop)[:, self.top : self.bottom, self.left : self.right]
 
 
 @dataclass(frozen=True)

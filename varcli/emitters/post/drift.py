@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import fft, interpolate
 
+from varcli.emitters.events import PairsCorrelated
 from varcli.emitters.post.checks import check_frames, check_positions
 from varcli.emitters.post.correlation import Peak, correlation_peak
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError, VarError
-from varcli.events import PairsCorrelated
 
 _DOING = "drift"
 _FINEST_NM, _MOST_PIXELS = 20.0, 2048  # a rendering's pixel, and its longest side, for which pixels grow

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from varcli.emitters.events import PairsCorrelated, StepStarted
 from varcli.emitters.post.drift import Drift, drift_events
 from varcli.emitters.post.filter import Filter
 from varcli.emitters.post.link import Linked, link
 from varcli.emitters.post.merge import density_mask
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
-from varcli.events import PairsCorrelated, StepStarted
 
 
 @dataclass(frozen=True)

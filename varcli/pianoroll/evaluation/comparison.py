@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from varcli.events import MetricCompared
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.evaluation.music_metrics import (
     HISTOGRAMS,
@@ -30,6 +29,7 @@ from varcli.pianoroll.evaluation.overlap import (
 )
 from varcli.pianoroll.evaluation.shared_runs import Shared, Voices, shared_runs
 from varcli.pianoroll.evaluation.windows import Window
+from varcli.pianoroll.events import MetricCompared
 from varcli.pianoroll.score.roll import Vocabulary
 
 _REAL_DRAWS = 20

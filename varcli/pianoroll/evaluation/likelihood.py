@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from varcli.errors import UsageError, VarError
-from varcli.events import PieceScored
 from varcli.pianoroll.corpus.corpus import Piece, check_rows
+from varcli.pianoroll.events import PieceScored
 from varcli.pianoroll.generation.scheduler import Run
 from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from varcli.colours import Font, Theme, load_font, make_theme
-from varcli.events import SampleDone
 from varcli.files import write_bytes
+from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.figures.painter import RollPainter, lay_out, marked_intensity, onsets_of
 from varcli.pianoroll.score.roll import Roll, Vocabulary
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import torch
 
-from varcli.events import Event, SampleDone, SampleStarted
+from varcli.events import Event
+from varcli.pianoroll.events import SampleDone, SampleStarted
 from varcli.pianoroll.generation.scheduler import Run
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
 from varcli.pianoroll.inference.packed_transformer import multiplies_bfloat16

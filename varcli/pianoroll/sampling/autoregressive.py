@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from varcli.events import LevelStarted, PatchDone
+from varcli.pianoroll.events import LevelStarted, PatchDone
 from varcli.pianoroll.model.level import STATE_EMPTY, STATE_OCCUPIED
 from varcli.pianoroll.sampling.siblings import Answer, Ask, Family, Filled, Worker, bounds, emit
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from varcli.events import LevelStarted, PatchDone
+from varcli.pianoroll.events import LevelStarted, PatchDone
 from varcli.pianoroll.model.level import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED
 from varcli.pianoroll.sampling.siblings import Answer, Ask, Family, Filled, Together, Worker, bounds, emit
 

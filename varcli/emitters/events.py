@@ -1,0 +1,80 @@
+"""What generators of microscopy yield while they work."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from varcli.events import Event
+
+if TYPE_CHECKING:
+    from varcli.emitters.pipeline.survey import Microscope
+
+
+@dataclass(frozen=True, slots=True)
+class StackOpened(Event):
+    """A stack of `frames` frames to analyse is open; the first look at it follows."""
+
+    frames: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class StackProbed(Event):
+    """A first look at a stack of `frames` to analyse is done: `microscope` is what it will be analysed with."""
+
+    frames: int
+    height: int
+    width: int
+    microscope: "Microscope"
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleDone(Event):
+    """A scale of frames `frame_range` (half-open) is predicted: `cells_active` of `cells_total` worked out."""
+
+    frame_range: tuple[int, int]
+    scale: int
+    cells_active: int
+    cells_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FramesDone(Event):
+    """`done` of `total` frames are analysed, `emitters` found in those of this run, at `fps` frames a second."""
+
+    done: int
+    total: int
+    emitters: int
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class FramesSimulated(Event):
+    """`done` of `total` camera frames are simulated, with `emitters` in them so far."""
+
+    done: int
+    total: int
+    emitters: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepsPlanned(Event):
+    """Tables of emitters will go through these steps."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted(Event):
+    """A step that was planned begins, on so many `localizations` (None: not known yet)."""
+
+    name: str
+    localizations: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PairsCorrelated(Event):
+    """`done` of `total` pairs of segments are correlated, for the drift between them."""
+
+    done: int
+    total: int
