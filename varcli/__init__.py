@@ -1,3 +1,5 @@
-"""varcli: coarse-to-fine autoregression for piano rolls."""
+"""varcli: coarse-to-fine autoregression for piano rolls and for single-molecule microscopy."""
 
-__version__ = "0.1.0"
+from varcli.version import __version__
+
+__all__ = ["__version__"]

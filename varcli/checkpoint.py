@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from varcli import __version__
 from varcli.errors import UsageError, VarError
 from varcli.files import write_bytes
+from varcli.version import __version__
 
 if TYPE_CHECKING:
     import torch

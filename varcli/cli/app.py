@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from varcli import __version__
 from varcli.cli import evaluate, inspect, train
 from varcli.cli.microscopy import post, simulate, super_resolve
 from varcli.cli.music import gif, sample
 from varcli.cli.output import reported_errors
+from varcli.version import __version__
 
 
 class _ErrorsReported(TyperGroup):

@@ -92,13 +92,13 @@ class _Paths:
 
 def _write(config: "StackConfig", paths: _Paths, seed: int, device: str, folder: Path) -> Iterator[FramesSimulated]:
     """Write the files of a simulation while it goes on; they appear when all is done."""
-    from varcli import __version__
     from varcli.emitters.camera.file import camera_of, dump_camera
     from varcli.emitters.simulation.acquisition import simulate_stack
     from varcli.emitters.stack.writer import StackWriter
     from varcli.emitters.tables import FORMATS, Field
     from varcli.emitters.tables.writer import RowWriter
     from varcli.files import write_text
+    from varcli.version import __version__
 
     camera = camera_of(config.camera, folder)
     field = Field.of(camera, config.frames, config.height, config.width)

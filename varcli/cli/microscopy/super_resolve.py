@@ -257,7 +257,7 @@ def _call(
     device: Device,
 ) -> dict[str, Any]:
     """What makes two calls the same: input, checkpoint and every option that the results depend on."""
-    from varcli import __version__
+    from varcli.version import __version__
 
     drawn = asdict(outputs)
     for name in ("folder", "stem"):

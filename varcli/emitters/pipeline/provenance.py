@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from varcli import __version__
 from varcli.emitters.camera.resolve import Known
 from varcli.emitters.pipeline.localize import Settings
 from varcli.emitters.pipeline.resume import State
 from varcli.emitters.pipeline.survey import Microscope
 from varcli.emitters.stack.stack import Stack
+from varcli.version import __version__
 
 if TYPE_CHECKING:
     from varcli.checkpoint import Header

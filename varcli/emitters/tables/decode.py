@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from varcli import __version__
 from varcli.emitters.table import EmitterTable
 from varcli.emitters.tables.base import HDF5_HEAD, Field, broken_hdf5, checked_table
 from varcli.emitters.tables.spool import Spool, SpoolField, as_is, in_pixels
 from varcli.errors import VarError
+from varcli.version import __version__
 
 _HALF = 0.5  # from the centre of a pixel to its corner
 
