@@ -23,7 +23,6 @@ ROWS = (
         "varcli.colours",
         "varcli.threads",
         "varcli.schema",
-        "varcli.__init__",
         "varcli.version",
         "varcli.compiled",
         "varcli.charts",
@@ -31,6 +30,7 @@ ROWS = (
     ("varcli.pianoroll", "varcli.emitters", "varcli.animation"),
     ("varcli.checkpoint", "varcli.config", "varcli.registry", "varcli.loading", "varcli.describe"),
     ("varcli.train",),
+    ("varcli.api", "varcli.__init__"),
     ("varcli.cli", "varcli.__main__"),
 )
 

@@ -4,13 +4,30 @@ Plain frozen dataclasses: the progress display, the frame recorder and the tests
 its own beside these, in its `events.py`.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class Event:
     """Something that a generator tells while it works; every event is a frozen dataclass."""
 
     __slots__ = ()
+
+
+def result_of(events: Callable[Parameters, Iterator[Event | Result]]) -> Callable[Parameters, Result]:
+    """The function that takes what `events` takes, passes over its events and returns its last item, the result."""
+
+    @wraps(events)
+    def run(*args: Parameters.args, **options: Parameters.kwargs) -> Result:
+        *_, result = events(*args, **options)
+        return result  # pyright: ignore[reportReturnType]
+
+    return run
 
 
 @dataclass(frozen=True, slots=True)
