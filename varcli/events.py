@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from typing import ParamSpec, TypeVar
+from warnings import warn
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -19,14 +20,28 @@ class Event:
     __slots__ = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Warned(Event):
+    """Something that the caller should know, in one line; the work goes on."""
+
+    message: str
+
+
 def result_of(events: Callable[Parameters, Iterator[Event | Result]]) -> Callable[Parameters, Result]:
-    """The function that takes what `events` takes, passes over its events and returns its last item, the result."""
+    """The function that takes what `events` takes and returns its last item, the result.
+
+    The events before are passed over; what is warned of becomes a warning of Python.
+    """
 
     @wraps(events)
     def run(*args: Parameters.args, **options: Parameters.kwargs) -> Result:
-        *_, result = events(*args, **options)
+        result = None
+        for result in events(*args, **options):
+            if isinstance(result, Warned):
+                warn(result.message, stacklevel=2)
         return result  # pyright: ignore[reportReturnType]
 
+    run.__name__ = events.__name__.removesuffix("_events")
     return run
 
 

@@ -46,6 +46,21 @@ def find_header(name_or_path: str | Path, task: str = "pianoroll") -> "tuple[Pat
     return path, header
 
 
+def pick_device(device: str = "auto") -> str:
+    """The torch device to run on: "cpu", "cuda" or "mps"; "auto" takes a GPU if there is one.
+
+    Raises UsageError for one that this machine does not have.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, is_there in there.items() if is_there)
+    if not there.get(device):
+        raise UsageError(f"--device {device}: this machine has none", "--device auto takes what there is")
+    return device
+
+
 def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "pianoroll") -> "tuple[Any, Header]":
     """Rebuild a model from its checkpoint alone, in evaluation mode on `device`, and say where it came from.
 

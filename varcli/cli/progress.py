@@ -20,7 +20,7 @@ from varcli.emitters.events import (
     StepsPlanned,
     StepStarted,
 )
-from varcli.events import FilesRead, FrameDrawn, TrainStep, Validated
+from varcli.events import FilesRead, FrameDrawn, TrainStep, Validated, Warned
 from varcli.pianoroll.events import LevelStarted, MetricCompared, PatchDone, PieceScored, SampleDone, SampleStarted
 
 if TYPE_CHECKING:
@@ -215,10 +215,13 @@ class Display:
             self._say(said)
 
     def follow(self, events: Iterable[E]) -> Iterator[E]:
-        """Pass `events` on, showing each."""
+        """Pass `events` on, showing each; warnings are printed and go no further."""
         for event in events:
-            self.show(event)
-            yield event
+            if isinstance(event, Warned):
+                self.warn(event.message)
+            else:
+                self.show(event)
+                yield event
 
     def show(self, event: object) -> None:
         """Take note of one event and draw if it is time."""

@@ -29,6 +29,13 @@ class StackProbed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Assumed(Event):
+    """Something that a result rests on and that the user did not give, in one line."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScaleDone(Event):
     """A scale of frames `frame_range` (half-open) is predicted: `cells_active` of `cells_total` worked out."""
 

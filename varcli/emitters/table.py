@@ -2,9 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from varcli.errors import VarError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame  # pyright: ignore[reportMissingImports]
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,16 @@ class EmitterTable:
     def rows(self, chosen: np.ndarray) -> "EmitterTable":
         """The rows of a boolean mask or of indices, in that order."""
         return replace(self, **{name: getattr(self, name)[chosen] for name in self.columns()})
+
+    def to_pandas(self) -> "DataFrame":
+        """A data frame of the columns, its `attrs` the provenance; raises VarError where pandas is not installed."""
+        try:
+            from pandas import DataFrame  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise VarError("pandas is not installed", "pip install pandas") from None
+        frame = DataFrame({name: getattr(self, name) for name in self.columns()})
+        frame.attrs.update(self.meta)
+        return frame
 
 
 def concatenate(tables: Iterable[EmitterTable]) -> EmitterTable:

@@ -50,7 +50,6 @@ def read_steps(
 ) -> "Steps":
     """The steps that are asked for; raises UsageError for a filter or density that cannot be read, and for options
     whose step is not asked for."""
-    from varcli.emitters.post.filter import parse_filter
     from varcli.emitters.post.pipeline import Steps
 
     if not link and (gap is not None or radius is not None):
@@ -59,7 +58,7 @@ def read_steps(
         raise UsageError("--segments belongs to --drift rcc", "add --drift rcc")
     neighbours, neighbour_radius = (0, None) if density is None else _parse_density(density)
     return Steps(
-        filter=None if filter is None else parse_filter(filter),
+        filter=filter,
         drift=drift is DriftMethod.rcc,
         segments=segments,
         least_neighbours=neighbours,

@@ -113,10 +113,8 @@ def carry_out(
 def _write_tables(done: "Processed", outputs: PostOutputs, field: "Field", sources: list[Path]) -> None:
     from varcli.emitters.tables import TableWriter
 
-    steps = outputs.steps
-    taken = asdict(steps) | {"filter": steps.filter.text if steps.filter else None}
     meta = {key: value for key, value in done.table.meta.items() if key not in _NOT_CARRIED}
-    meta["post"] = {"tables": list(map(str, sources)), "steps": taken, "rows": done.rows}
+    meta["post"] = {"tables": list(map(str, sources)), "steps": asdict(outputs.steps), "rows": done.rows}
     for format in outputs.formats:
         with TableWriter(format, outputs.folder, outputs.stem, field) as writer:
             writer.append(done.table)
@@ -165,7 +163,7 @@ def _draw(
 
 def _taken(done: "Processed", steps: "Steps") -> tuple[str, ...]:
     """The steps in words, for the page."""
-    taken = [f"filter {steps.filter.text}"] if steps.filter else []
+    taken = [f"filter {steps.filter}"] if steps.filter else []
     taken += ["drift corrected"] if done.drift is not None else []
     if steps.least_neighbours:
         taken.append(f"{steps.least_neighbours} neighbours within {steps.neighbour_radius_nm:g} nm")

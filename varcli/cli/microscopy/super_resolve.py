@@ -240,11 +240,7 @@ def _check_steps(steps: "Steps", settings: "Settings") -> None:
     """Refuse steps that no table of this run could take, before it begins; raises UsageError."""
     from varcli.emitters.pipeline.chunk import no_emitters
 
-    if steps.filter is not None:
-        steps.filter.apply(no_emitters(settings.polish))
-    frames = settings.window.frames
-    if steps.segments is not None and steps.segments > frames:
-        raise UsageError(f"--segments {steps.segments}: there are {frames} frames", "ask for fewer")
+    steps.check(no_emitters(settings.polish), settings.window.frames)
 
 
 def _call(

@@ -7,6 +7,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,12 @@ class SaidCamera:
     def or_else(self, other: "SaidCamera") -> "SaidCamera":
         """The same, with what `other` says where this says nothing."""
         return replace(self, **{f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) is None})
+
+    def document(self) -> dict[str, Any]:
+        """For JSON; maps by their digest."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        maps = {name: sha256(value.tobytes()).hexdigest() for name, value in values.items() if np.ndim(value)}
+        return values | maps
 
     def check(self, where: str, names: dict[str, str] | None = None) -> "SaidCamera":
         """Raise UsageError for a value that no camera has; `names` are what the user calls the values."""

@@ -62,6 +62,12 @@ class Renderer:
         self.left_out = 0
         self._normal = _normal_table()
 
+    def draw(self, table: EmitterTable, style: Literal["gaussian", "histogram"] | None = None) -> bool:
+        """Draw every emitter, by default as a Gaussian where the table has uncertainties; returns whether it did."""
+        gaussian = style != "histogram" and table.sd_x_nm is not None and table.sd_y_nm is not None
+        self.add(table) if gaussian else self.count(table)
+        return gaussian
+
     def add(self, table: EmitterTable) -> None:
         """Draw every emitter as a Gaussian of its uncertainty; the table must have uncertainties of x and y."""
         assert table.sd_x_nm is not None and table.sd_y_nm is not None, "a table without uncertainties"

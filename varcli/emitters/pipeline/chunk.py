@@ -18,6 +18,7 @@ from varcli.emitters.stack.stack import Stack, StackHealth
 from varcli.emitters.stack.window import Window
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
+from varcli.events import Event
 
 _CHUNK_PIXELS = 64 * 40 * 40
 _CANDIDATES = 0.5  # probability from which on a candidate is looked at
@@ -46,7 +47,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class ChunkDone:
+class ChunkDone(Event):
     """Emitters of frames `start` to `stop` - 1 of the stack, sorted by frame, then y, then x.
 
     `counts` are expected emitters per cell of the map's scale [n, rows, columns], if wanted; `cells` those worked out

@@ -22,6 +22,11 @@ class Source:
     name: str
     header: "Header"
 
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The scales of the model, coarse to fine."""
+        return tuple(int(scale) for scale in self.header.config["model"]["scales"])
+
     def document(self) -> dict[str, Any]:
         """For JSON."""
         header = self.header

@@ -5,22 +5,23 @@ from dataclasses import dataclass
 
 from varcli.emitters.events import PairsCorrelated, StepStarted
 from varcli.emitters.post.drift import Drift, drift_events
-from varcli.emitters.post.filter import Filter
+from varcli.emitters.post.filter import parse_filter
 from varcli.emitters.post.link import Linked, link
 from varcli.emitters.post.merge import density_mask
 from varcli.emitters.table import EmitterTable
-from varcli.errors import VarError
+from varcli.errors import UsageError, VarError
 
 
 @dataclass(frozen=True)
 class Steps:
-    """What to do: a filter, drift correction with so many segments (None: as the rows allow), a density, linking.
+    """What to do: a filter such as "photons > 300", drift correction by redundant cross-correlation with so many
+    segments (None: as the rows allow), keeping what has so many neighbours within a radius, linking blinks.
 
     Filters come first, so that what they leave out moves nothing; density needs the drift taken off; linking comes
-    last, and its gap is in frames.
+    last, and its gap is in frames. Raises UsageError for a filter that cannot be read.
     """
 
-    filter: Filter | None = None
+    filter: str | None = None
     drift: bool = False
     segments: int | None = None
     least_neighbours: int = 0
@@ -28,6 +29,17 @@ class Steps:
     link: bool = False
     gap_frames: int = 1
     link_radius_nm: float = 75.0
+
+    def __post_init__(self) -> None:
+        if self.filter is not None:
+            parse_filter(self.filter)
+
+    def check(self, empty: EmitterTable, frames: int) -> None:
+        """Refuse what no table with the columns of `empty` and so many frames could take; raises UsageError."""
+        if self.filter is not None:
+            parse_filter(self.filter).apply(empty)
+        if self.segments is not None and self.segments > frames:
+            raise UsageError(f"--segments {self.segments}: there are {frames} frames", "ask for fewer")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,8 +73,8 @@ def process(table: EmitterTable, steps: Steps) -> Iterator[StepStarted | PairsCo
     drift = linked = None
     if steps.filter is not None:
         yield StepStarted("filter", len(table))
-        table = table.rows(steps.filter.apply(table))
-        rows["filtered"] = _some(len(table), rows, f"filter {steps.filter.text!r}")
+        table = table.rows(parse_filter(steps.filter).apply(table))
+        rows["filtered"] = _some(len(table), rows, f"filter {steps.filter!r}")
     if steps.drift:
         yield StepStarted("drift", len(table))
         for event in drift_events(table, steps.segments):

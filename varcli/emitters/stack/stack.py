@@ -101,7 +101,7 @@ class Stack:
             if first < last:
                 rows = frames[first - start : last - start]
                 _fill(rows, part, first - before, last - before)
-                _refuse_impossible(rows, first, part.path)
+                refuse_impossible(rows, first, part.path)
             before += len(part)
         return frames
 
@@ -166,8 +166,8 @@ def _read_into(file: io.FileIO, rows: np.ndarray, path: Path) -> None:
         left = left[count:]
 
 
-def _refuse_impossible(frames: np.ndarray, start: int, path: Path) -> None:
-    """A camera counts: numbers below zero or not finite are none of its own."""
+def refuse_impossible(frames: np.ndarray, start: int, source: Path | str) -> None:
+    """A camera counts: numbers below zero or not finite are none of its own; raises VarError, naming the frame."""
     if frames.dtype.kind == "u" or not frames.size:
         return
     # The smallest tells both: NaN wins over every number.
@@ -178,7 +178,7 @@ def _refuse_impossible(frames: np.ndarray, start: int, path: Path) -> None:
         value = smallest[row] if not (np.isfinite(smallest[row]) and smallest[row] >= 0) else largest[row]
         what = "a negative number" if value < 0 and np.isfinite(value) else "a number that is not finite"
         hint = "a stack holds the camera's own numbers: export it without subtracting or normalising"
-        raise VarError(f"{path}: frame {start + row} holds {what} ({value:g})", hint)
+        raise VarError(f"{source}: frame {start + row} holds {what} ({value:g})", hint)
 
 
 def _distinct(series: Sequence[Series]) -> list[Series]:

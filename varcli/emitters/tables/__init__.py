@@ -4,12 +4,11 @@ Positions in every file have their own unit and origin; an `EmitterTable` is alw
 (0, 0), frames from 0.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import Field, Format
+from varcli.emitters.tables.base import READ_META, Field, Format
 from varcli.emitters.tables.bench import Bench
 from varcli.emitters.tables.challenge import Challenge
 from varcli.emitters.tables.decode import Decode
@@ -19,7 +18,7 @@ from varcli.emitters.tables.thunderstorm import ThunderStorm
 from varcli.emitters.tables.writer import RowWriter
 from varcli.errors import UsageError, VarError
 
-__all__ = ["FORMATS", "Field", "TableWriter", "file_names", "is_table", "read_table", "write_table"]
+__all__ = ["FORMATS", "READ_META", "Field", "TableWriter", "file_names", "is_table", "read_table", "write_table"]
 
 _ALL: tuple[Format, ...] = (ThunderStorm(), Picasso(), Bench(), Smap(), Decode(), Challenge())
 FORMATS: dict[str, Format] = {format.token: format for format in _ALL}
@@ -41,15 +40,24 @@ class TableWriter(RowWriter):
 
 
 def write_table(
-    tables: EmitterTable | Iterable[EmitterTable], path: Path, format: str, field: Field, meta: dict[str, Any]
+    table: EmitterTable,
+    path: Path | str,
+    format: str = "csv",
+    field: Field | None = None,
+    meta: dict[str, Any] | None = None,
 ) -> list[Path]:
-    """Write tables with the same columns, one after the other, to `path`; returns all files written.
+    """Write a table to `path` in a format ("csv", "picasso", "smap", ...); returns all files written.
 
-    Raises VarError when the disk is full or the place cannot be written.
+    The field that it belongs to and its provenance are, where they are not given, those that `table.meta` holds.
+    Raises UsageError for an unknown format and where no one knows the pixel size, VarError when the disk is full or the
+    place cannot be written.
     """
-    with RowWriter(FORMATS[format], path, field) as writer:
-        for table in [tables] if isinstance(tables, EmitterTable) else tables:
-            writer.append(table)
+    if format not in FORMATS:
+        raise UsageError(f"no format {format!r}", f"formats: {', '.join(FORMATS)}")
+    field = field or Field.of_tables([table])[0]
+    meta = {key: value for key, value in table.meta.items() if key not in READ_META} if meta is None else meta
+    with RowWriter(FORMATS[format], Path(path), field) as writer:
+        writer.append(table)
         return writer.finish(meta)
 
 

@@ -10,9 +10,13 @@ import numpy as np
 
 from varcli.emitters.camera.camera import Camera
 from varcli.emitters.table import EmitterTable
-from varcli.errors import VarError
+from varcli.errors import UsageError, VarError
 
 HDF5_HEAD = b"\x89HDF\r\n\x1a\n"
+READ_META = frozenset(
+    ("format", "columns", "ignored_columns", "pixel_size_nm", "frames", "height", "width", "camera"),
+)
+"""Of a table's provenance: what reading it added, and what its field says anew when it is written again."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,35 @@ class Field:
             camera.qe,
             read_noise_e,
         )
+
+    @classmethod
+    def of_tables(
+        cls, tables: Sequence[EmitterTable], pixel_size_nm: float | None = None, *, follow: bool = True
+    ) -> tuple["Field", dict[str, str]]:
+        """The field that tables say they belong to, and sentences about what of it is assumed, by name.
+
+        With `follow`, the frames of each come after those of the table before. Raises UsageError where no one knows the
+        pixel size.
+        """
+        metas = [table.meta for table in tables]
+        pixel_nm = pixel_size_nm or next((meta["pixel_size_nm"] for meta in metas if meta.get("pixel_size_nm")), None)
+        if pixel_nm is None:
+            raise UsageError("the pixel size of the tables is not known", "say it with --pixel-size")
+        assumed: dict[str, str] = {}
+        sides = []
+        for name, column in (("height", "y_nm"), ("width", "x_nm")):
+            known = [side for meta in metas if (side := whole(meta, name))]
+            if not known:
+                assumed[name] = "the field ends at the furthest emitter"
+                furthest = (float(getattr(table, column).max()) for table in tables if len(table))
+                known = [max(1, math.ceil(max(furthest, default=0.0) / pixel_nm))]
+            sides.append(max(known))
+        if any(whole(meta, "frames") is None for meta in metas):
+            assumed["frames"] = "the last frame is the last with an emitter"
+        lengths = [whole(one.meta, "frames") or (int(one.frame.max()) + 1 if len(one) else 0) for one in tables]
+        camera = metas[0].get("camera")
+        total = sum(lengths) if follow else max(lengths)
+        return cls(float(pixel_nm), total, *sides, **(camera if isinstance(camera, dict) else {})), assumed
 
     def provenance(self, meta: dict[str, Any]) -> dict[str, Any]:
         """This field and `meta`, of JSON's types alone; numbers that are not finite become null."""
@@ -148,6 +181,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def whole(meta: dict[str, Any], key: str) -> int | None:
+    """The whole number that provenance says of `key`, None where it says none."""
+    said = meta.get(key)
+    return int(said) if isinstance(said, int | float) and said == said else None
 
 
 def spread_xy_nm(table: EmitterTable) -> np.ndarray | None:
