@@ -21,12 +21,12 @@ from emitters import write_set
 from support import print_table, run
 
 from varcli.emitters.camera.file import read_camera
-from varcli.emitters.events import StackProbed
 from varcli.emitters.network.detect import Candidates
-from varcli.emitters.network.predict import Conditions, Prediction
+from varcli.emitters.network.predict import Predictor
+from varcli.emitters.network.prediction import Conditions, Prediction
 from varcli.emitters.pipeline.calibration import Calibration
 from varcli.emitters.pipeline.chunk import ChunkDone, Settings
-from varcli.emitters.pipeline.localize import Knowledge, localize
+from varcli.emitters.pipeline.localize import Given, localize
 from varcli.emitters.pipeline.survey import Microscope
 from varcli.emitters.pipeline.trained_domain import TrainedDomain
 from varcli.emitters.stack.stack import Stack
@@ -72,13 +72,12 @@ def efficiency(law: Law, seed: int, folder: Path, network: Any, least_e: float |
     truth = write_set(law, seed, folder)
     stack = Stack.open([folder / "stack.tif"])
     window = Window(0, stack.width, 0, stack.height, 0, stack.frames)
-    known = Knowledge(read_camera(folder / "camera.toml"), None, TrainedDomain(), Calibration())
+    known = Given(read_camera(folder / "camera.toml"), None, TrainedDomain(), Calibration())
     asked = network if least_e is None else Knowing(network, truth, least_e)
     tables = []
     for event in localize(stack, asked, known, Settings(window)):
-        if isinstance(event, StackProbed) and isinstance(asked, Knowing):
-            microscope: Microscope = event.microscope  # pyright: ignore
-            asked.show(microscope.camera.to_electrons(window.read(stack, 0, stack.frames)))
+        if isinstance(event, Microscope) and isinstance(asked, Knowing):
+            asked.show(event.camera.to_electrons(window.read(stack, 0, stack.frames)))
         elif isinstance(event, ChunkDone):
             tables.append(event.table)
     return score_set(law, concatenate(tables), truth).efficiency
@@ -93,7 +92,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="emitter-2d")
     parser.add_argument("--least", type=float, default=100.0, help="photoelectrons")
     options = parser.parse_args()
-    network = load_model(options.checkpoint, task="emitters")[0]
+    network = Predictor(load_model(options.checkpoint, task="emitters")[0])
     rows = []
     for law in LAWS.values():
         if options.only not in law.name:

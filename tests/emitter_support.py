@@ -9,7 +9,7 @@ import tifffile
 from scipy import ndimage
 
 from varcli.emitters.network.detect import Candidates
-from varcli.emitters.network.predict import Conditions, Prediction
+from varcli.emitters.network.prediction import Conditions, Prediction
 
 SCALES = (10, 20, 40, 80)
 SIGMA_PX, BASELINE, E_PER_ADU = 1.3, 100.0, 0.5

@@ -10,9 +10,10 @@ import tifffile
 from cli_support import run, run_json
 from emitter_support import SAID, Maxima, column, save_stack, spots
 
-from varcli import registry
+from varcli import loading
 from varcli.checkpoint import save_checkpoint
 from varcli.emitters.config import EmittersConfig
+from varcli.emitters.network import predict
 from varcli.emitters.pipeline import resume as partial
 from varcli.emitters.tables import FORMATS
 
@@ -39,8 +40,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def maxima(monkeypatch: pytest.MonkeyPatch) -> Maxima:
     """A model that finds spots, in place of the tiny one's weights."""
     model = Maxima()
-    monkeypatch.setattr(registry, "load_model", lambda *_, **__: (model, None))
+    in_place(model, monkeypatch)
     return model
+
+
+def in_place(model: Maxima, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `model` stand for every network that is loaded."""
+    monkeypatch.setattr(loading, "load_model", lambda *_, **__: (model, None))
+    monkeypatch.setattr(predict, "Predictor", lambda network: network)
 
 
 @pytest.fixture
@@ -187,7 +194,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     args = call.args(stack, "--batch-size", "2", "--map", kind, "--format", "csv,picasso")
 
     def go(model: Maxima, *more: str) -> Any:
-        monkeypatch.setattr(registry, "load_model", lambda *_, **__: (model, None))
+        in_place(model, monkeypatch)
         return run(*[*args, *more])
 
     assert go(Maxima(), "--output-dir", str(tmp_path / "whole")).exit_code == 0
@@ -210,7 +217,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
 def test_another_stack_under_the_same_name_is_another_call(
     call: Call, stack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "load_model", lambda *_, **__: (Maxima(stop_at=3), None))
+    in_place(Maxima(stop_at=3), monkeypatch)
     assert run(*call.args(stack, "--batch-size", 2)).exit_code == 130
     save_stack(stack, spots(seed=1))
     done = run(*call.args(stack, "--batch-size", 2))

@@ -9,11 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from varcli.emitters.network import predict as prediction
+from varcli.emitters.network import predict
 from varcli.emitters.network.blocks import AdaLNSelfAttn, neighbourhood_attention
+from varcli.emitters.network.encoder import StridedConv
+from varcli.emitters.network.inputs import FrameConditions
 from varcli.emitters.network.loss import Truth, VAREmitterLoss
-from varcli.emitters.network.model import StridedConv, TrueVAREmitterPredictor, typical_knowledge
-from varcli.emitters.network.predict import Conditions, PhotonLaw
+from varcli.emitters.network.model import TrueVAREmitterPredictor
+from varcli.emitters.network.predict import Predictor
+from varcli.emitters.network.prediction import TYPICAL, Conditions, PhotonLaw
 from varcli.emitters.network.quantizer import EmitterVectorQuantizer, Phi, bicubic
 from varcli.errors import UsageError
 
@@ -96,10 +99,10 @@ def test_tiles_agree_with_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small(active_count=0.001)
     image = frames(1, 200, 168).numpy()
     conditions = Conditions(1.3, 2.56, 1.0, PhotonLaw(800.0, 0.3))
-    monkeypatch.setattr(prediction, "bf16_is_fast", lambda device: False)
-    whole = prediction.predict(model, image, conditions, threshold=0.1, scales=(10, 80))
-    monkeypatch.setattr(prediction, "_TILE_PX", 64)
-    tiled = prediction.predict(model, image, conditions, threshold=0.1, scales=(10, 80))
+    monkeypatch.setattr(predict, "bf16_is_fast", lambda device: False)
+    whole = Predictor(model).predict(image, conditions, threshold=0.1, scales=(10, 80))
+    monkeypatch.setattr(predict, "_TILE_PX", 64)
+    tiled = Predictor(model).predict(image, conditions, threshold=0.1, scales=(10, 80))
     assert np.abs(whole.counts[10] - tiled.counts[10]).max() < 1e-3
     assert np.abs(whole.counts[80] - tiled.counts[80]).max() < 1e-3
     assert whole.candidates.probability.sum() == pytest.approx(tiled.candidates.probability.sum(), rel=1e-3)
@@ -140,7 +143,7 @@ def test_attention_is_that_of_each_cell_over_its_neighbours(block: int) -> None:
 
 
 @pytest.mark.parametrize("mixing", ["attention", "convolution"])
-def test_blocks_hear_the_conditions(mixing: str) -> None:
+def test_blocks_depend_on_the_conditions(mixing: str) -> None:
     torch.manual_seed(0)
     block = AdaLNSelfAttn(16, 2, 5, mixing=mixing, reach=1)
     torch.nn.init.normal_(block.modulation.linear.weight)
@@ -157,7 +160,7 @@ def test_bicubic_is_pytorchs() -> None:
 
 def test_a_model_that_has_predicted_can_still_learn() -> None:
     model = small(embed_dim=18)
-    model.predict(frames(1, 44, 52).numpy(), Conditions(1.3, 2.56, 1.0))
+    Predictor(model).predict(frames(1, 44, 52).numpy(), Conditions(1.3, 2.56, 1.0))
     torch.stack([output.log_count.sum() for output in model(frames(1, 44, 52))]).sum().backward()
     assert model.leaf.norm.weight.grad is None and model.encoder.modulation.weight.grad is not None
 
@@ -240,7 +243,7 @@ def test_one_batch_overfits(decides: str) -> None:
         optimizer.step()
         nats.append(parts.nats)
     assert nats[-1] < nats[0] - 8
-    found = model.eval().predict(image.numpy(), Conditions(1.3, 2.56, 1.0)).candidates
+    found = Predictor(model.eval()).predict(image.numpy(), Conditions(1.3, 2.56, 1.0)).candidates
     assert len(found) == 3
     order = np.lexsort((found.x_px, found.frame))
     assert np.abs(found.x_px[order] - [21.4, 30.1, 8.8]).max() < (0.2 if decides == "counts" else 0.8)
@@ -264,9 +267,9 @@ def test_accumulation_can_be_left_out() -> None:
 
 def test_what_is_known_matters() -> None:
     model = small()
-    known = typical_knowledge(2)
-    wider = type(known)(2 * known.sigma_B, *(getattr(known, n) for n in list(vars(known))[1:]))
-    assert not torch.allclose(model(frames(), known)[0].log_count, model(frames(), wider)[0].log_count)
+    conditions = FrameConditions.of(TYPICAL, 2)
+    wider = type(conditions)(2 * conditions.sigma_B, *(getattr(conditions, n) for n in list(vars(conditions))[1:]))
+    assert not torch.allclose(model(frames(), conditions)[0].log_count, model(frames(), wider)[0].log_count)
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "kernel", "stride"), [(8, 16, 8, 4), (16, 32, 4, 4), (16, 32, 8, 4)])

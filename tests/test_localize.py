@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from emitter_support import Maxima, save_stack, spots
 
-from varcli.emitters.camera.file import SaidCamera
+from varcli.emitters.camera.file import GivenCamera
 from varcli.emitters.camera.photon_transfer import CameraEstimate
 from varcli.emitters.camera.resolve import resolve_camera
-from varcli.emitters.events import FramesDone, ScaleDone, StackOpened, StackProbed
-from varcli.emitters.network import predict as prediction
+from varcli.emitters.events import FramesDone, ScaleDone, StackOpened, StackSurveyed
+from varcli.emitters.network import predict
+from varcli.emitters.network.predict import Predictor
 from varcli.emitters.pipeline.estimator import Noise, lone_bound_px
-from varcli.emitters.pipeline.localize import ChunkDone, Event, Knowledge, Settings, in_order, localize
+from varcli.emitters.pipeline.localize import ChunkDone, Event, Given, Settings, in_order, localize
 from varcli.emitters.pipeline.trained_domain import TrainedDomain
 from varcli.emitters.simulation.acquisition import simulate_stack
 from varcli.emitters.simulation.config import MoleculesConfig, StackConfig
@@ -22,7 +23,7 @@ from varcli.emitters.stack.window import Window
 from varcli.emitters.table import EmitterTable, concatenate
 from varcli.loading import load_model
 
-SAID = SaidCamera(100.0, 100.0, 0.5, 0.0, 1.0, 1.6)
+SAID = GivenCamera(100.0, 100.0, 0.5, 0.0, 1.0, 1.6)
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def stack(tmp_path: Path) -> Stack:
 def events(stack: Stack, batch_size: int | None = None, done: int = 0) -> list[Event]:
     window = Window(0, stack.width, 0, stack.height, 0, stack.frames)
     settings = Settings(window, polish="none", batch_size=batch_size, map_scale=40)
-    return list(localize(stack, Maxima(), Knowledge(SAID, 1.3), settings, done=done))
+    return list(localize(stack, Maxima(), Given(SAID, 1.3), settings, done=done))
 
 
 def table(found: list[Event]) -> EmitterTable:
@@ -58,7 +59,7 @@ def test_frames_done_before_are_left_out(stack: Stack) -> None:
 
 def test_events_come_in_order(stack: Stack) -> None:
     found = events(stack, 4)
-    assert [type(event) for event in found[:2]] == [StackOpened, StackProbed]
+    assert [type(event) for event in found[:2]] == [StackOpened, StackSurveyed]
     chunks = [event for event in found if isinstance(event, ChunkDone)]
     assert [(chunk.start, chunk.stop) for chunk in chunks] == [(0, 4), (4, 8), (8, 11)]
     assert all(chunk.counts is not None and chunk.counts.shape[1:] == (40, 40) for chunk in chunks)
@@ -101,15 +102,15 @@ def test_what_is_said_goes_before_everything_else() -> None:
 
 
 def test_an_em_gain_that_is_said_doubles_the_electrons_that_noise_shows() -> None:
-    without, _ = resolve_camera(SaidCamera(em_gain=0.0), {}, estimate)
-    behind, _ = resolve_camera(SaidCamera(em_gain=200.0), {}, estimate)
+    without, _ = resolve_camera(GivenCamera(em_gain=0.0), {}, estimate)
+    behind, _ = resolve_camera(GivenCamera(em_gain=200.0), {}, estimate)
     assert without.e_per_adu / without.gain == pytest.approx(0.4)
     assert behind.e_per_adu / behind.gain == pytest.approx(0.8)
     assert (without.excess, behind.excess) == (1, 2)
 
 
 def test_noise_beyond_any_other_camera_is_taken_for_em_gain_and_said() -> None:
-    camera, known = resolve_camera(SaidCamera(), {}, lambda: estimate(likely_em=True))
+    camera, known = resolve_camera(GivenCamera(), {}, lambda: estimate(likely_em=True))
     assert camera.excess == 2 and camera.e_per_adu / camera.gain == pytest.approx(0.04)
     assert {value.name: value.origin for value in known}["EM gain"] == "estimated"
 
@@ -138,9 +139,9 @@ def test_tiles_leave_no_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     config = StackConfig(frames=2, height=200, width=200, molecules=MoleculesConfig(on_frames=0.0))
     stack = Stack.open([save_stack(tmp_path / "large.tif", next(iter(simulate_stack(config, 0)))[0])])
     settings = Settings(Window(0, 200, 0, 200, 0, 2))
-    network = load_model("emitter-2d", task="emitters")[0]
-    whole = table(list(localize(stack, network, Knowledge(SAID, 1.3), settings)))
-    monkeypatch.setattr(prediction, "_TILE_PX", 64)
-    tiled = table(list(localize(stack, network, Knowledge(SAID, 1.3), settings)))
+    network = Predictor(load_model("emitter-2d", task="emitters")[0])
+    whole = table(list(localize(stack, network, Given(SAID, 1.3), settings)))
+    monkeypatch.setattr(predict, "_TILE_PX", 64)
+    tiled = table(list(localize(stack, network, Given(SAID, 1.3), settings)))
     assert len(tiled) == len(whole) > 300
     assert np.abs(tiled.x_nm - whole.x_nm).max() < 1 and np.abs(tiled.y_nm - whole.y_nm).max() < 1

@@ -10,7 +10,8 @@ import numpy as np
 from varcli import loading, registry
 from varcli.checkpoint import PICKLED, Checked, Layout, header_of, read_checked
 from varcli.config import config_from_json, load_config
-from varcli.emitters.describe import STACK_SUFFIXES, TABLE_SUFFIXES, describe_stack, describe_table
+from varcli.emitters.stack.describe import STACK_SUFFIXES, describe_stack
+from varcli.emitters.tables.describe import TABLE_SUFFIXES, describe_table
 from varcli.errors import UsageError
 
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}

@@ -16,7 +16,7 @@ from varcli.emitters.events import (
     PairsCorrelated,
     ScaleDone,
     StackOpened,
-    StackProbed,
+    StackSurveyed,
     StepsPlanned,
     StepStarted,
 )
@@ -125,7 +125,7 @@ class Status:
             if isinstance(done, FramesDone):
                 yield Row("frames", done.done, done.total, _found(done))
             else:
-                looking = "" if StackProbed in self.latest else " · looking at the stack"
+                looking = "" if StackSurveyed in self.latest else " · looking at the stack"
                 yield Row("frames", 0, opened.frames, f"0/{opened.frames}{looking}")
             if StepsPlanned not in self.latest:
                 yield from (_scale(self.scales[scale]) for scale in sorted(self.scales))

@@ -1,17 +1,13 @@
 """What generators of microscopy yield while they work."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from varcli.events import Event
-
-if TYPE_CHECKING:
-    from varcli.emitters.pipeline.survey import Microscope
 
 
 @dataclass(frozen=True, slots=True)
 class StackOpened(Event):
-    """A stack of `frames` frames to analyse is open; the first look at it follows."""
+    """A stack of `frames` frames to analyse is open; its survey follows."""
 
     frames: int
     height: int
@@ -19,13 +15,8 @@ class StackOpened(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class StackProbed(Event):
-    """A first look at a stack of `frames` to analyse is done: `microscope` is what it will be analysed with."""
-
-    frames: int
-    height: int
-    width: int
-    microscope: "Microscope"
+class StackSurveyed(Event):
+    """What the open stack will be analysed with is known."""
 
 
 @dataclass(frozen=True, slots=True)

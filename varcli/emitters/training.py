@@ -1,4 +1,4 @@
-"""What the training loop needs to know about emitters: simulated batches, the loss, and the validation figure."""
+"""What the training loop needs of emitters: simulated batches, the loss, and the validation figure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from varcli.emitters.config import EmittersConfig
-from varcli.emitters.network.inputs import Knowledge
+from varcli.emitters.network.inputs import FrameConditions
 from varcli.emitters.network.loss import LossParts, Truth, VAREmitterLoss
 from varcli.emitters.network.model import TrueVAREmitterPredictor, build
 from varcli.emitters.simulation.training_frames import Batch, simulate_batch
@@ -93,7 +93,8 @@ class EmitterTask:
     def draw_sample(self, weights: Mapping[str, Tensor], folder: Path, step: int) -> Path:
         """Draw one simulated frame at every scale with the emitters found in it, in `folder`/samples."""
         from varcli.emitters.figures.maps import Progress, save_progress
-        from varcli.emitters.network.predict import Conditions
+        from varcli.emitters.network.predict import Predictor
+        from varcli.emitters.network.prediction import Conditions
         from varcli.files import ensure_output_dir
 
         model = build(self.config.model).eval()
@@ -102,7 +103,7 @@ class EmitterTask:
         frames_e = batch.frames_e_BYX.cpu().numpy()
         conditions = Conditions(float(batch.sigma_B[0]), float(batch.read_std_B[0]) ** 2, float(batch.excess_B[0]))
         scales = self.config.model.scales
-        found = model.predict(frames_e, conditions, scales=scales)
+        found = Predictor(model).predict(frames_e, conditions, scales=scales)
         counts = {scale: found.counts[scale][0] for scale in scales}
         cells = {scale: (found.cells[scale], found.of_cells[scale]) for scale in scales}
         path = ensure_output_dir(folder / "samples") / f"step_{step:07d}.png"
@@ -112,9 +113,9 @@ class EmitterTask:
         return path
 
 
-def known_of(batch: Batch) -> Knowledge:
-    """What a simulated batch lets the network know."""
-    return Knowledge(
+def known_of(batch: Batch) -> FrameConditions:
+    """The conditions of a simulated batch."""
+    return FrameConditions(
         batch.sigma_B, batch.read_std_B, batch.excess_B, batch.photons_B, batch.spread_B, batch.known_B.bool()
     )
 

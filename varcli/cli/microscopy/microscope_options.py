@@ -10,7 +10,7 @@ import typer
 from varcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from varcli.emitters.camera.file import SaidCamera
+    from varcli.emitters.camera.file import GivenCamera
     from varcli.emitters.stack.stack import Stack
     from varcli.emitters.stack.window import Window
 
@@ -58,7 +58,7 @@ _OPTIONS = {
 class SaidMicroscope:
     """What options and camera file say, checked; `sigma_px` is None where the stack itself is asked."""
 
-    camera: "SaidCamera"
+    camera: "GivenCamera"
     sigma_px: float | None
 
     def document(self) -> dict[str, Any]:
@@ -80,12 +80,12 @@ def read_said(camera: Path | None, psf_sigma: str, **options: float | None) -> S
 
     Raises UsageError for a missing file, a missing or an impossible value, VarError for a file that is no TOML.
     """
-    from varcli.emitters.camera.file import SaidCamera, read_camera, refuse_incomplete
+    from varcli.emitters.camera.file import GivenCamera, read_camera, refuse_incomplete
 
-    said = SaidCamera(**options).check("", _OPTIONS)
+    said = GivenCamera(**options).check("", _OPTIONS)
     if camera is not None:
         # A camera file that says nothing of EM or QE describes a camera without, as docs/formats.md has it.
-        said = said.or_else(read_camera(camera)).or_else(SaidCamera(em_gain=0.0, qe=1.0))
+        said = said.or_else(read_camera(camera)).or_else(GivenCamera(em_gain=0.0, qe=1.0))
         refuse_incomplete(said, camera)
     return SaidMicroscope(said, _sigma(psf_sigma))
 

@@ -299,22 +299,23 @@ def _open_partial(job: Job, overwrite: bool) -> "Partial":
 def _run(job: Job, partial: "Partial") -> tuple[dict[str, Any], list[VarError]]:
     """Find, show, write and carry on; returns the document of --json, and what could not be done to its end."""
     from varcli import loading
-    from varcli.emitters.events import StackProbed
+    from varcli.emitters.network.predict import Predictor
     from varcli.emitters.pipeline.calibration import Calibration
-    from varcli.emitters.pipeline.localize import ChunkDone, Knowledge, Stopped, localize
+    from varcli.emitters.pipeline.localize import ChunkDone, Given, Stopped, localize
+    from varcli.emitters.pipeline.survey import Microscope
     from varcli.emitters.pipeline.trained_domain import TrainedDomain
 
-    network: Any = loading.load_model(job.checkpoint, pick_device(job.device), task="emitters")[0]
+    network = Predictor(loading.load_model(job.checkpoint, pick_device(job.device), task="emitters")[0])
     data = job.header.data
     calibration = Calibration.of(data, job.settings.polish)
-    knowledge = Knowledge(job.said.camera, job.said.sigma_px, TrainedDomain.of(data), calibration)
+    given = Given(job.said.camera, job.said.sigma_px, TrainedDomain.of(data), calibration)
     resumed_at, began = partial.state.frames, time.perf_counter()
     probed = began
     microscope, stopped = None, None
     with Display() as display:
-        for event in display.follow(localize(job.stack, network, knowledge, job.settings, done=resumed_at)):
-            if isinstance(event, StackProbed):
-                microscope, probed = event.microscope, time.perf_counter()
+        for event in display.follow(localize(job.stack, network, given, job.settings, done=resumed_at)):
+            if isinstance(event, Microscope):
+                microscope, probed = event, time.perf_counter()
                 _tell(display, job.stack, microscope)
             elif isinstance(event, ChunkDone):
                 partial.add(event)

@@ -123,7 +123,7 @@ _NEEDED = ("pixel_size_nm", "baseline_adu", "e_per_adu", "read_noise_e")
 
 
 @dataclass(frozen=True)
-class SaidCamera:
+class GivenCamera:
     """Numbers of a camera as `Camera` has them, or maps [Y, X]; None where nothing is said.
 
     `em_gain` of 0 or 1 says that there is none.
@@ -136,7 +136,7 @@ class SaidCamera:
     qe: float | None = None
     read_noise_e: float | np.ndarray | None = None
 
-    def or_else(self, other: "SaidCamera") -> "SaidCamera":
+    def or_else(self, other: "GivenCamera") -> "GivenCamera":
         """The same, with what `other` says where this says nothing."""
         return replace(self, **{f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) is None})
 
@@ -146,7 +146,7 @@ class SaidCamera:
         maps = {name: sha256(value.tobytes()).hexdigest() for name, value in values.items() if np.ndim(value)}
         return values | maps
 
-    def check(self, where: str, names: dict[str, str] | None = None) -> "SaidCamera":
+    def check(self, where: str, names: dict[str, str] | None = None) -> "GivenCamera":
         """Raise UsageError for a value that no camera has; `names` are what the user calls the values."""
         for field in fields(self):
             value = getattr(self, field.name)
@@ -160,17 +160,17 @@ class SaidCamera:
         return self
 
 
-def read_camera(path: Path) -> SaidCamera:
+def read_camera(path: Path) -> GivenCamera:
     """What a camera.toml says; what it leaves out is None.
 
     Raises UsageError for a missing file, an unknown key or an impossible value.
     """
     if not path.is_file():
         raise UsageError(f"--camera {path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
-    return SaidCamera(**read_camera_values(path)).check(f"{path}: ")
+    return GivenCamera(**read_camera_values(path)).check(f"{path}: ")
 
 
-def refuse_incomplete(said: SaidCamera, path: Path) -> None:
+def refuse_incomplete(said: GivenCamera, path: Path) -> None:
     """Raise UsageError where a camera file, with the options beside it, leaves out what it is there to say."""
     for name in _NEEDED:
         if getattr(said, name) is None:

@@ -3,16 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from varcli.emitters.camera.camera import Camera
-from varcli.emitters.camera.file import SaidCamera
+from varcli.emitters.camera.file import GivenCamera
+from varcli.emitters.camera.photon_transfer import CameraEstimate
 from varcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from varcli.emitters.psf.estimate import CameraEstimate
 
 Origin = Literal["said", "metadata", "estimated", "default"]
 
@@ -24,7 +22,7 @@ _NO_EM = "no EM gain, which noise alone cannot tell; --em-gain G says otherwise"
 
 
 @dataclass(frozen=True)
-class Known:
+class Provenanced:
     """A value that a result rests on, where it comes from, and in words what else is to be known of it."""
 
     name: str
@@ -54,8 +52,8 @@ class Known:
 
 
 def resolve_camera(
-    said: SaidCamera, metadata: dict[str, Any], estimate: "Callable[[], CameraEstimate]"
-) -> tuple[Camera, tuple[Known, ...]]:
+    said: GivenCamera, metadata: dict[str, Any], estimate: Callable[[], CameraEstimate]
+) -> tuple[Camera, tuple[Provenanced, ...]]:
     """A camera without gaps, and where each of its values comes from; `estimate` is called only if it is needed."""
     pixel = _pixel_size(said, metadata)
     needed = said.baseline_adu is None or said.e_per_adu is None
@@ -64,52 +62,54 @@ def resolve_camera(
     has_em = em_gain.value is not None
     gain = em_gain.value or 1.0
     if said.read_noise_e is not None:
-        read_noise = Known("read noise", said.read_noise_e, "e-", "said")
+        read_noise = Provenanced("read noise", said.read_noise_e, "e-", "said")
     else:
         read = _READ_NOISE_BEFORE_EM_E * gain if has_em else DEFAULT_READ_NOISE_E
-        read_noise = Known("read noise", read, "e-", "default", "--read-noise E says otherwise")
+        read_noise = Provenanced("read noise", read, "e-", "default", "--read-noise E says otherwise")
     if said.qe is not None:
-        qe = Known("quantum efficiency", said.qe, "", "said")
+        qe = Provenanced("quantum efficiency", said.qe, "", "said")
     else:
-        qe = Known("quantum efficiency", 1.0, "", "default", "photons are photoelectrons; --qe Q says otherwise")
+        qe = Provenanced("quantum efficiency", 1.0, "", "default", "photons are photoelectrons; --qe Q says otherwise")
     baseline, e_per_adu = _transfer(said, measured, gain, has_em)
     camera = Camera(pixel.value, baseline.value, e_per_adu.value, em_gain.value, float(qe.value), read_noise.value)
     return camera, (pixel, baseline, e_per_adu, em_gain, read_noise, qe)
 
 
-def _pixel_size(said: SaidCamera, metadata: dict[str, Any]) -> Known:
+def _pixel_size(said: GivenCamera, metadata: dict[str, Any]) -> Provenanced:
     if said.pixel_size_nm is not None:
-        return Known("pixel size", said.pixel_size_nm, "nm", "said")
+        return Provenanced("pixel size", said.pixel_size_nm, "nm", "said")
     if "pixel_size_nm" in metadata:
         note = f"{metadata.get('pixel_size_from', 'its tags')}; --pixel-size NM says otherwise"
-        return Known("pixel size", float(metadata["pixel_size_nm"]), "nm", "metadata", note)
-    return Known("pixel size", DEFAULT_PIXEL_NM, "nm", "default", "no file says it; --pixel-size NM does")
+        return Provenanced("pixel size", float(metadata["pixel_size_nm"]), "nm", "metadata", note)
+    return Provenanced("pixel size", DEFAULT_PIXEL_NM, "nm", "default", "no file says it; --pixel-size NM does")
 
 
-def _em_gain(said: SaidCamera, measured: "CameraEstimate | None") -> Known:
+def _em_gain(said: GivenCamera, measured: CameraEstimate | None) -> Provenanced:
     if said.em_gain is not None:
-        return Known("EM gain", said.em_gain if said.em_gain > 1 else None, "", "said")
+        return Provenanced("EM gain", said.em_gain if said.em_gain > 1 else None, "", "said")
     if measured is not None and measured.measured and measured.likely_em:
         note = "its noise is that of a camera which multiplies electrons, the gain itself is nominal"
-        return Known("EM gain", _NOMINAL_EM_GAIN, "", "estimated", note)
-    return Known("EM gain", None, "", "default", _NO_EM)
+        return Provenanced("EM gain", _NOMINAL_EM_GAIN, "", "estimated", note)
+    return Provenanced("EM gain", None, "", "default", _NO_EM)
 
 
-def _transfer(said: SaidCamera, measured: "CameraEstimate | None", gain: float, has_em: bool) -> tuple[Known, Known]:
+def _transfer(
+    said: GivenCamera, measured: CameraEstimate | None, gain: float, has_em: bool
+) -> tuple[Provenanced, Provenanced]:
     """Baseline and electrons at the output per ADU."""
     origin: Origin = "estimated" if measured is not None and measured.measured else "default"
     if said.baseline_adu is not None:
-        baseline = Known("baseline", said.baseline_adu, "ADU", "said")
+        baseline = Provenanced("baseline", said.baseline_adu, "ADU", "said")
     else:
         assert measured is not None
         sd = measured.sd_baseline_adu
         note = f"standard deviation {sd:.2g} ADU" if math.isfinite(sd) else "the darkest level of the stack"
-        baseline = Known("baseline", max(0.0, measured.baseline_adu), "ADU", origin, note)
+        baseline = Provenanced("baseline", max(0.0, measured.baseline_adu), "ADU", origin, note)
     if said.e_per_adu is not None:
-        return baseline, Known("e-/ADU", said.e_per_adu, "", "said")
+        return baseline, Provenanced("e-/ADU", said.e_per_adu, "", "said")
     assert measured is not None
     value = measured.e_per_adu_em * gain if has_em else measured.e_per_adu
-    return baseline, Known("e-/ADU", float(value), "", origin, measured.sentence)
+    return baseline, Provenanced("e-/ADU", float(value), "", origin, measured.sentence)
 
 
 def refuse_impossible(camera: Camera, frames_adu: np.ndarray) -> None:

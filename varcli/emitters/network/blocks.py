@@ -1,4 +1,4 @@
-"""Blocks of tokens modulated by what is known (AdaLN), whose tokens see one another by attention or convolution.
+"""Blocks of tokens modulated by conditions (AdaLN), whose tokens see one another by attention or convolution.
 
 Legend: B frames, Y X cells of a scale, L tokens, D width, H heads, F features of a head, K width of the conditions,
 N blocks of cells, M cells remembered from coarser scales.

@@ -47,7 +47,7 @@ class FinestCells:
     sd_log_electrons: np.ndarray
 
 
-def decode(cells: FinestCells, threshold: float) -> Candidates:
+def detect(cells: FinestCells, threshold: float) -> Candidates:
     """Take the heaviest cluster of expected count, spend up to one emitter of it, and go on while `threshold` is met.
 
     A cluster is what lies within a few standard deviations of one place. Its weight is the probability of the emitter,
@@ -68,14 +68,14 @@ def decode(cells: FinestCells, threshold: float) -> Candidates:
             cells.sd_log_electrons,
         )
     )
-    rows = _decode_all(frame[order], count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold)
+    rows = _detect_all(frame[order], count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold)
     found = rows[:, 0].astype(np.int64)
     x, y, log_electrons, sd_x, sd_y, sd_log, probability = rows[:, 1:].T
     return Candidates(found, x, y, np.exp(log_electrons), sd_x, sd_y, sd_log, probability)
 
 
 @numba.njit(cache=True, nogil=True)
-def _decode_all(frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold):  # pragma: no cover - compiled
+def _detect_all(frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold):  # pragma: no cover - compiled
     found = np.empty((len(frame) + 1, 8))
     total = 0
     start = 0
@@ -84,7 +84,7 @@ def _decode_all(frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold
         while stop < len(frame) and frame[stop] == frame[start]:
             stop += 1
         part = slice(start, stop)
-        total = _decode_frame(
+        total = _detect_frame(
             frame[start], count[part].copy(), x[part], y[part], log_electrons[part], sd_x[part], sd_y[part],
             sd_log[part], threshold, found, total,
         )  # fmt: skip
@@ -125,7 +125,7 @@ def _near(i, x, y, head, following, near, distance):  # pragma: no cover - compi
 
 
 @numba.njit(cache=True, nogil=True)
-def _decode_frame(
+def _detect_frame(
     frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold, found, total
 ):  # pragma: no cover - compiled
     head, following = _buckets(x, y, _REACH_PX)

@@ -1,4 +1,4 @@
-"""What tokens say of their cells: how many emitters, where in the cell, and at the finest scale position and photons.
+"""Heads, from the token of a cell: how many emitters, where in the cell; at the finest scale position and photons.
 
 Legend: L cells (or any leading shape), D width, B frames, Y X cells of a scale.
 """
@@ -39,8 +39,8 @@ class CellHead(nn.Module):
 
     def forward(self, tokens_D: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [...] and offsets [..., 2: x, y] in cells from the centre, within half a cell."""
-        said = self.linear(self.norm(tokens_D.float()))
-        return said[..., 0], 0.5 * torch.tanh(said[..., 1:])
+        raw = self.linear(self.norm(tokens_D.float()))
+        return raw[..., 0], 0.5 * torch.tanh(raw[..., 1:])
 
     def log_first(self, logit: Tensor) -> Tensor:
         """Log of the expected count (or of the probability of occupancy) of a cell of the first scale."""
@@ -61,10 +61,10 @@ class LeafHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, tokens_LD: Tensor, log_noise_L: Tensor, log_sigma_L: Tensor) -> Leaves:
-        """Electrons are said relative to the noise under a spot of the given width."""
-        said = self.linear(self.norm(tokens_LD.float()))
-        offset = 0.55 * torch.tanh(said[..., :2])
-        log_electrons = said[..., 2].clamp(-4, 8) + log_noise_L + log_sigma_L + 3.5
-        floor = torch.tensor([-4.5, -4.5, -4.0], device=said.device)
-        sd = torch.exp(torch.maximum((said[..., 3:] - 1).clamp(max=1.0), floor))
+        """Electrons are predicted relative to the noise under a spot of the given width."""
+        raw = self.linear(self.norm(tokens_LD.float()))
+        offset = 0.55 * torch.tanh(raw[..., :2])
+        log_electrons = raw[..., 2].clamp(-4, 8) + log_noise_L + log_sigma_L + 3.5
+        floor = torch.tensor([-4.5, -4.5, -4.0], device=raw.device)
+        sd = torch.exp(torch.maximum((raw[..., 3:] - 1).clamp(max=1.0), floor))
         return Leaves(offset, log_electrons, sd)

@@ -1,4 +1,4 @@
-"""What the network sees of a frame: photoelectrons on a scale where their noise is even, and what is known of them.
+"""What the network sees of a frame: photoelectrons on a scale where their noise is even, and the conditions.
 
 Legend: B frames, Y X camera pixels, K numbers that condition the network.
 """
@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from varcli.emitters.network.prediction import Conditions
+
 CONDITIONS = 7
 CHANNELS = 3
 CELL_PX = 4
@@ -17,16 +19,29 @@ _QUANTILE = 0.2
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """What is known of each frame [B]: PSF width (px), read noise (e rms at the input), excess factor (1 or 2), and,
-    where `known`, the median of the photoelectrons per emitter and the standard deviation of their logarithm."""
+class FrameConditions:
+    """Conditions of each frame [B]: PSF width (px), read noise (e rms at the input), excess factor (1 or 2), and,
+    where `photons_known_B`, the median photoelectrons of an emitter and the standard deviation of their logarithm."""
 
     sigma_B: Tensor
     read_std_B: Tensor
     excess_B: Tensor
     photons_B: Tensor
     spread_B: Tensor
-    known_B: Tensor
+    photons_known_B: Tensor
+
+    @classmethod
+    def of(cls, conditions: Conditions, frames: int, device: torch.device | str = "cpu") -> "FrameConditions":
+        """The same conditions for each of some frames."""
+        law = conditions.photons
+        electrons, spread = (1000.0, 0.2) if law is None else (law.electrons, law.log_sd)
+
+        def each(value: float) -> Tensor:
+            return torch.full((frames,), float(value), device=device)
+
+        sigma, read, excess = each(conditions.sigma_px), each(conditions.read_variance**0.5), each(conditions.excess)
+        known = torch.full((frames,), law is not None, device=device)
+        return cls(sigma, read, excess, each(electrons), each(spread), known)
 
 
 @dataclass(frozen=True)
@@ -55,10 +70,10 @@ def local_background(frames_BYX: Tensor) -> Tensor:
     return F.interpolate(smooth, scale_factor=CELL_PX, mode="bilinear", align_corners=False)[:, 0]
 
 
-def prepare(frames_BYX: Tensor, known: Knowledge) -> Inputs:
+def prepare(frames_BYX: Tensor, conditions: FrameConditions) -> Inputs:
     """Channels and conditions of frames in photoelectrons; Y and X must be multiples of 4."""
     background = local_background(frames_BYX).clamp(min=0.05)
-    excess, read = known.excess_B[:, None, None], known.read_std_B[:, None, None]
+    excess, read = conditions.excess_B[:, None, None], conditions.read_std_B[:, None, None]
     noise = torch.sqrt(excess * background + read**2 + 0.1)
     linear = torch.asinh((frames_BYX - background) / (2 * noise))
 
@@ -70,17 +85,24 @@ def prepare(frames_BYX: Tensor, known: Knowledge) -> Inputs:
     log_noise = noise.log()
     typical_B = log_noise.flatten(1).median(1).values
     relative = log_noise - typical_B[:, None, None]
-    flag = known.known_B.to(noise.dtype)
-    conditions = torch.stack(
+    flag = conditions.photons_known_B.to(noise.dtype)
+    conditions_BK = torch.stack(
         [
-            3 * known.sigma_B.log(),
+            3 * conditions.sigma_B.log(),
             typical_B - 1.5,
-            2 * known.excess_B - 3,
-            2 * known.read_std_B / typical_B.exp() - 1,
+            2 * conditions.excess_B - 3,
+            2 * conditions.read_std_B / typical_B.exp() - 1,
             flag,
-            flag * (known.photons_B.log() - typical_B - 4) / 1.5,
-            flag * (4 * known.spread_B - 1),
+            flag * (conditions.photons_B.log() - typical_B - 4) / 1.5,
+            flag * (4 * conditions.spread_B - 1),
         ],
         1,
     )
-    return Inputs(torch.stack([linear, root, relative], 1), conditions, log_noise)
+    return Inputs(torch.stack([linear, root, relative], 1), conditions_BK, log_noise)
+
+
+def pad_frames(frames_BYX: Tensor) -> Tensor:
+    """Continue frames below and to the right by their last rows and columns, up to multiples of 4 pixels."""
+    Y, X = frames_BYX.shape[-2:]
+    down, right = -Y % CELL_PX, -X % CELL_PX
+    return F.pad(frames_BYX[:, None], (0, right, 0, down), mode="replicate")[:, 0] if down or right else frames_BYX

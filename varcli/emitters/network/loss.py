@@ -1,7 +1,7 @@
 """The loss of the next-scale predictor: minus the log-likelihood of the true configuration, scale by scale.
 
-The first scale's counts have Poisson's law, or each cell is occupied or not; a finer scale shares its parents' counts
-out (a multinomial law), and the finest says where in its cell an emitter lies and how bright it is (Gaussian).
+The first scale's counts are Poisson distributed, or each cell is occupied or not; a finer scale shares its parents'
+counts out (a multinomial distribution), and the finest places an emitter in its cell and its brightness (Gaussian).
 Legend: B frames, E emitters, Y X cells of a scale, L cells of a list.
 """
 
@@ -103,8 +103,7 @@ class VAREmitterLoss(nn.Module):
             return (output.log_count.exp() - true * output.log_count).sum()
         above = torch.ones_like(true) if parent is None else _to_children(counts[parent])
         if output.cells is not None:
-            index = (output.cells.frame_L, output.cells.row_L, output.cells.column_L)
-            true, above = true[index], above[index]
+            true, above = true[output.cells.index], above[output.cells.index]
         if self.decides == "counts":
             assert output.log_share is not None
             return -(true * output.log_share).sum()

@@ -1,6 +1,6 @@
 """The next-scale emitter predictor: from an image to expected counts and positions of emitters, coarse to fine.
 
-Every scale reads the image and a running map of what the scales before it said, and shares each cell's expected count
+Every scale reads the image and a running map that the scales before it added to, and shares each cell's expected count
 out among its four children. Fine scales are lists of the few cells that hold something.
 Legend: B frames, Y X pixels or cells, C channels, D width, L cells of a list, K width of the conditions.
 """
@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,53 +17,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from varcli.emitters.config import FIELD_PX, EmitterModelConfig
-from varcli.emitters.network.blocks import AdaLNSelfAttn, Memory, silu
+from varcli.emitters.network.blocks import AdaLNSelfAttn, Memory
+from varcli.emitters.network.encoder import Encoder, StridedConv, cell_windows, pad_and_join, resize
 from varcli.emitters.network.heads import CellHead, LeafHead
-from varcli.emitters.network.inputs import CELL_PX, CHANNELS, CONDITIONS, Inputs, Knowledge, prepare
-from varcli.emitters.network.quantizer import EmitterVectorQuantizer, bicubic
+from varcli.emitters.network.inputs import CELL_PX, CONDITIONS, FrameConditions, Inputs, pad_frames, prepare
+from varcli.emitters.network.prediction import TYPICAL
+from varcli.emitters.network.quantizer import EmitterVectorQuantizer
 from varcli.emitters.network.scales import Cells, Grid, ScaleOutput
 from varcli.errors import UsageError
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from varcli.emitters.network.predict import Conditions, Prediction
-
 _CONDITION_WIDTH = 48
-_TYPICAL = {"sigma": 1.3, "read": 1.6, "excess": 1.0, "photons": 1000.0, "spread": 0.2}
-
-
-class StridedConv(nn.Conv2d):
-    """A convolution that skips pixels, in float32 whatever autocast asks for; takes and gives the same dtype.
-
-    In bfloat16 PyTorch 2.13 (oneDNN) gets it wrong on processors with AMX: with 16 channels in, 32 out and a stride of
-    4 hardly anything of the output is right.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        with torch.autocast(input.device.type, enabled=False):
-            return super().forward(input.float()).to(input.dtype)
-
-
-class Encoder(nn.Module):
-    """3x3 convolutions at full resolution, each scaled and shifted by the conditions."""
-
-    def __init__(self, width: int, layers: int) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(
-            nn.Conv2d(CHANNELS if layer == 0 else width, width, 3, padding=1) for layer in range(layers)
-        )
-        self.modulation = nn.Linear(_CONDITION_WIDTH, 2 * width * layers)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
-
-    def forward(self, x_BCYX: Tensor, condition_BK: Tensor) -> Tensor:
-        parts = self.modulation(condition_BK).chunk(len(self.convs), -1)
-        for layer, (conv, part) in enumerate(zip(self.convs, parts, strict=True)):
-            scale, shift = part[..., None, None].chunk(2, 1)
-            y = silu(torch.addcmul(shift, conv(x_BCYX), 1 + scale))
-            x_BCYX = y if layer == 0 else y.add_(x_BCYX)
-        return x_BCYX
 
 
 class TrueVAREmitterPredictor(nn.Module):
@@ -99,7 +62,7 @@ class TrueVAREmitterPredictor(nn.Module):
         self.level_embedding = nn.Embedding(len(config.scales), width)
         nn.init.normal_(self.level_embedding.weight, 0, 0.02)
         self.position = nn.ParameterList(nn.Parameter(0.02 * torch.randn(n, n, width)) for n in self._position_sides())
-        self.encoder = Encoder(config.encoder_width, config.encoder_layers)
+        self.encoder = Encoder(config.encoder_width, config.encoder_layers, _CONDITION_WIDTH)
         self.entries = nn.ModuleList(self._entry(scale) for scale in config.scales)
         self.blocks = nn.ModuleList(
             self._blocks(kind) for kind in (config.mixing[:1] if config.shared_blocks else config.mixing)
@@ -114,10 +77,11 @@ class TrueVAREmitterPredictor(nn.Module):
             self.map_scales,
             commitment=config.commitment,
         )
-        said = config.dense_scales
-        self.say = nn.ModuleList(nn.Linear(width + 1, config.accumulated_width) for _ in range(said))
-        self.hear = nn.ModuleList(nn.Linear(config.accumulated_width, width) for _ in range(said))
-        self.inherit = nn.ModuleList(nn.Linear(width, width) for _ in config.scales[said:])
+        # To and from the running map, and from a parent's token to its children's; the names are those of the weights.
+        dense = config.dense_scales
+        self.say = nn.ModuleList(nn.Linear(width + 1, config.accumulated_width) for _ in range(dense))
+        self.hear = nn.ModuleList(nn.Linear(config.accumulated_width, width) for _ in range(dense))
+        self.inherit = nn.ModuleList(nn.Linear(width, width) for _ in config.scales[dense:])
 
     @property
     def device(self) -> torch.device:
@@ -163,7 +127,7 @@ class TrueVAREmitterPredictor(nn.Module):
     def forward(
         self,
         image: Tensor,
-        known: Knowledge | None = None,
+        conditions: FrameConditions | None = None,
         *,
         truth: Mapping[int, Tensor] | None = None,
         forced_B: Tensor | None = None,
@@ -171,20 +135,20 @@ class TrueVAREmitterPredictor(nn.Module):
     ) -> list[ScaleOutput]:
         """Per-scale outputs for images [B, Y, X] or [B, 1, Y, X] in photoelectrons, coarse to fine.
 
-        `known` says what is known of the frames; without it, a typical sCMOS camera and a PSF of 1.3 px are taken.
+        `conditions` are those of the frames; without them, those of a typical sCMOS camera and a PSF of 1.3 px.
         With `truth` (true counts per scale) exactly the cells that hold emitters are refined, and the running map of
-        the frames in `forced_B` is told the true counts. `until` ends at that scale.
+        the frames in `forced_B` gets the true counts. `until` ends at that scale.
         """
         frames_BYX = image[:, 0] if image.ndim == 4 else image
-        known = known or typical_knowledge(len(frames_BYX), frames_BYX.device)
+        conditions = conditions or FrameConditions.of(TYPICAL, len(frames_BYX), frames_BYX.device)
         Y, X = frames_BYX.shape[-2:]
         padded = pad_frames(frames_BYX)
-        return self.run(prepare(padded, known), known, (Y, X), truth=truth, forced_B=forced_B, until=until)
+        return self.run(prepare(padded, conditions), conditions, (Y, X), truth=truth, forced_B=forced_B, until=until)
 
     def run(
         self,
         inputs: Inputs,
-        known: Knowledge,
+        conditions: FrameConditions,
         size: tuple[int, int],
         *,
         truth: Mapping[int, Tensor] | None = None,
@@ -196,27 +160,27 @@ class TrueVAREmitterPredictor(nn.Module):
         condition_BK = self.condition(inputs.conditions_BK)
         features = self.encoder(inputs.channels_BCYX.contiguous(memory_format=torch.channels_last), condition_BK)
         f_hat = self._empty_map(features)
-        heard: Tensor | None = None
+        coarser: Tensor | None = None
         memory: list[Memory] = [[] for _ in range(config.layers)]
         outputs: list[ScaleOutput] = []
         tokens = features.new_zeros(0)
         for index, scale in enumerate(config.scales):
             condition = condition_BK + self.scale_embedding.weight[index]
             if index < config.dense_scales:
-                tokens = self._dense_tokens(index, features, heard, condition, memory)
-                output = self._dense_output(index, tokens, outputs, inputs, known)
+                tokens = self._dense_tokens(index, features, coarser, condition, memory)
+                output = self._dense_output(index, tokens, outputs, inputs, conditions)
                 if index + 1 < len(config.scales) and config.accumulate:
-                    said, loss = self._say(index, tokens, output, truth, forced_B)
+                    added, loss = self._to_map(index, tokens, output, truth, forced_B)
                     steps = len(self.map_scales)
-                    f_hat, heard = self.quantizer.get_next_autoregressive_input(index, steps, f_hat, said)
+                    f_hat, coarser = self.quantizer.get_next_autoregressive_input(index, steps, f_hat, added)
                     output = replace(output, codebook_loss=loss)
             else:
                 if index == config.dense_scales:
-                    seen = _padded([features, f_hat])
+                    seen = pad_and_join([features, f_hat])
                 cells, place_L = self._parents(outputs[-1], truth, size)
                 spare = 0 if torch.is_grad_enabled() else _round_up(len(place_L)) - len(place_L)
                 parents = cells.padded(spare), F.pad(place_L, (0, spare))
-                output, tokens = self._sparse(index, parents, outputs[-1], tokens, seen, condition, inputs, known)
+                output, tokens = self._sparse(index, parents, outputs[-1], tokens, seen, condition, inputs, conditions)
                 if spare:
                     output, tokens = output.first(4 * len(place_L)), tokens[: 4 * len(place_L)]
             outputs.append(output)
@@ -237,15 +201,15 @@ class TrueVAREmitterPredictor(nn.Module):
         return list(cast(Iterable[AdaLNSelfAttn], blocks))
 
     def _dense_tokens(
-        self, index: int, features: Tensor, heard: Tensor | None, condition: Tensor, memory: list[Memory]
+        self, index: int, features: Tensor, coarser: Tensor | None, condition: Tensor, memory: list[Memory]
     ) -> Tensor:
         config = self.config
         absolute = config.grid == "absolute"
         if absolute:
-            features = _resize(features, config.scales[index])
+            features = resize(features, config.scales[index])
         tokens: Tensor = self.entries[index](features).permute(0, 2, 3, 1)
-        if heard is not None:
-            tokens = tokens + self.hear[index](heard.permute(0, 2, 3, 1).to(tokens.dtype))
+        if coarser is not None:
+            tokens = tokens + self.hear[index](coarser.permute(0, 2, 3, 1).to(tokens.dtype))
         where = self.level_embedding.weight[index].expand(1, 1, -1)
         if config.positions:
             where = where + self.position[index]
@@ -262,7 +226,7 @@ class TrueVAREmitterPredictor(nn.Module):
         return tokens
 
     def _dense_output(
-        self, index: int, tokens: Tensor, before: list[ScaleOutput], inputs: Inputs, known: Knowledge
+        self, index: int, tokens: Tensor, before: list[ScaleOutput], inputs: Inputs, conditions: FrameConditions
     ) -> ScaleOutput:
         head: CellHead = self.heads[index]  # type: ignore[assignment]
         B, Y, X = tokens.shape[:3]
@@ -276,11 +240,11 @@ class TrueVAREmitterPredictor(nn.Module):
                 log_count = share + before[-1].log_count.repeat_interleave(2, 1).repeat_interleave(2, 2)
             leaves = None
             if index == len(self.config.scales) - 1:
-                noise = _resize(inputs.log_noise_BYX[:, None], Y)[:, 0]
-                leaves = self.leaf(tokens, noise, known.sigma_B.log()[:, None, None])
+                noise = resize(inputs.log_noise_BYX[:, None], Y)[:, 0]
+                leaves = self.leaf(tokens, noise, conditions.sigma_B.log()[:, None, None])
         return ScaleOutput(self.config.scales[index], (B, Y, X), log_count, offset, share, leaves=leaves)
 
-    def _say(
+    def _to_map(
         self,
         index: int,
         tokens: Tensor,
@@ -293,11 +257,11 @@ class TrueVAREmitterPredictor(nn.Module):
         if truth is not None and forced_B is not None:
             counts = torch.where(forced_B[:, None, None], truth[output.scale].to(counts.dtype), counts)
         seen = torch.cat([tokens, torch.log1p(counts)[..., None].to(tokens.dtype)], -1)
-        said = self.say[index](seen).permute(0, 3, 1, 2)
+        added = self.say[index](seen).permute(0, 3, 1, 2)
         if not self.config.quantize:
-            return said, None
-        codes, _, loss = self.quantizer(said)
-        return codes.to(said.dtype), loss
+            return added, None
+        codes, _, loss = self.quantizer(added)
+        return codes.to(added.dtype), loss
 
     def _parents(
         self, output: ScaleOutput, truth: Mapping[int, Tensor] | None, size: tuple[int, int]
@@ -305,7 +269,7 @@ class TrueVAREmitterPredictor(nn.Module):
         """The cells to refine, and where they stand in the list of the scale (or in its flattened map)."""
         if truth is not None:
             wanted = truth[output.scale] > 0
-            chosen = wanted if output.cells is None else wanted[_index(output.cells)]
+            chosen = wanted if output.cells is None else wanted[output.cells.index]
         else:
             chosen = output.log_count > math.log(max(self.config.active_count, 1e-12))
         if output.cells is None:
@@ -326,14 +290,14 @@ class TrueVAREmitterPredictor(nn.Module):
         seen: Tensor,
         condition: Tensor,
         inputs: Inputs,
-        known: Knowledge,
+        conditions: FrameConditions,
     ) -> tuple[ScaleOutput, Tensor]:
         """Refine a list of cells: four children each, that see the pixels around their parent."""
         config, width = self.config, self.config.width
         cells, place_L = parents
         parent_scale, scale = config.scales[index - 1], config.scales[index]
         inner = tokens.reshape(-1, width)[place_L]
-        fresh = self.entries[index](_windows(seen, cells, parent_scale)).view(-1, 4, width)
+        fresh = self.entries[index](cell_windows(seen, cells, parent_scale)).view(-1, 4, width)
         fresh = fresh + self.inherit[index - config.dense_scales](inner)[:, None]
         fresh = fresh + self.level_embedding.weight[index].to(fresh.dtype)
         if config.positions:
@@ -355,12 +319,12 @@ class TrueVAREmitterPredictor(nn.Module):
                     for place in (children.row_L, children.column_L)
                 )
                 noise = inputs.log_noise_BYX[children.frame_L, row, column]
-                leaves = self.leaf(tokens, noise, known.sigma_B.log()[children.frame_L])
+                leaves = self.leaf(tokens, noise, conditions.sigma_B.log()[children.frame_L])
         return ScaleOutput(scale, (B, 2 * Y, 2 * X), share + above, offset, share, children, leaves), tokens
 
     @torch.inference_mode()
     def autoregressive_inference(
-        self, x: Tensor, target_resolution: int = 80, known: Knowledge | None = None
+        self, x: Tensor, target_resolution: int = 80, conditions: FrameConditions | None = None
     ) -> list[ScaleOutput]:
         """Predict scale after scale up to the grid of `target_resolution` cells per side; the last output is that grid.
 
@@ -370,18 +334,12 @@ class TrueVAREmitterPredictor(nn.Module):
         for scale in self.config.scales:
             cells = scale if self.config.grid == "absolute" else side * scale / FIELD_PX
             if cells == target_resolution:
-                return self(x, known, until=scale)
+                return self(x, conditions, until=scale)
         grids = [s if self.config.grid == "absolute" else side * s / FIELD_PX for s in self.config.scales]
         raise UsageError(
             f"no scale of the model has {target_resolution} cells for images of {side} pixels",
             f"it has {', '.join(f'{cells:g}' for cells in grids)}",
         )
-
-    def predict(self, frames_e: "np.ndarray", conditions: "Conditions", **options: Any) -> "Prediction":
-        """Candidates in frames of any size, as `varcli.emitters.predict.predict` finds them."""
-        from varcli.emitters.network.predict import predict
-
-        return predict(self, frames_e, conditions, **options)
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -396,55 +354,7 @@ def build(config: EmitterModelConfig) -> TrueVAREmitterPredictor:
     return TrueVAREmitterPredictor(**{names.get(name, name): value for name, value in fields.items()})
 
 
-def typical_knowledge(frames: int, device: torch.device | str = "cpu") -> Knowledge:
-    """A typical sCMOS camera and a PSF of 1.3 px, photons unknown: for calls that say nothing."""
-    full = {name: torch.full((frames,), value, device=device) for name, value in _TYPICAL.items()}
-    unknown = torch.zeros(frames, dtype=torch.bool, device=device)
-    return Knowledge(full["sigma"], full["read"], full["excess"], full["photons"], full["spread"], unknown)
-
-
-def pad_frames(frames_BYX: Tensor) -> Tensor:
-    """Continue frames below and to the right by their last rows and columns, up to multiples of 4 pixels."""
-    Y, X = frames_BYX.shape[-2:]
-    down, right = -Y % CELL_PX, -X % CELL_PX
-    return F.pad(frames_BYX[:, None], (0, right, 0, down), mode="replicate")[:, 0] if down or right else frames_BYX
-
-
 def _round_up(count: int) -> int:
     """The next of a few lengths, at most an eighth longer: products are compiled and kept for every new length."""
     step = max(64, 1 << max(0, count.bit_length() - 4))
     return -(-count // step) * step
-
-
-def _resize(x_BCYX: Tensor, side: int) -> Tensor:
-    """To a square grid: means of what falls into a cell, or bicubic where cells are finer."""
-    if x_BCYX.shape[-1] >= side:
-        return F.interpolate(x_BCYX, size=(side, side), mode="area")
-    return bicubic(x_BCYX, (side, side))
-
-
-def _index(cells: Cells) -> tuple[Tensor, Tensor, Tensor]:
-    return cells.frame_L, cells.row_L, cells.column_L
-
-
-def _padded(maps: list[Tensor]) -> Tensor:
-    """Maps [B, C, Y, X] side by side as [B, Y + 2, X + 2, C], with one pixel of zeros around."""
-    B, _, Y, X = maps[0].shape
-    out = maps[0].new_zeros(B, Y + 2, X + 2, sum(part.shape[1] for part in maps))
-    first = 0
-    for part in maps:
-        last = first + part.shape[1]
-        out[:, 1:-1, 1:-1, first:last] = part.permute(0, 2, 3, 1)
-        first = last
-    return out
-
-
-def _windows(seen_BYXC: Tensor, cells: Cells, scale: int) -> Tensor:
-    """The pixels of each cell and one around [L, side² C], from a map with one pixel of padding."""
-    pixels = max(1, FIELD_PX // scale)
-    B, Y, X, C = seen_BYXC.shape
-    row, column = (place.mul(FIELD_PX).div(scale, rounding_mode="floor") for place in (cells.row_L, cells.column_L))
-    step = torch.arange(pixels + 2, device=row.device)
-    offset = (step[:, None] * X + step).flatten()
-    index = ((cells.frame_L * Y + row) * X + column)[:, None] + offset
-    return seen_BYXC.reshape(B * Y * X, C).index_select(0, index.flatten()).view(len(index), len(offset) * C)

@@ -3,6 +3,7 @@
 Legend: B frames, Y X pixels or cells.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from varcli.emitters.network.detect import Candidates, FinestCells, decode
-from varcli.emitters.network.inputs import CELL_PX, Inputs, Knowledge, prepare
-from varcli.emitters.network.model import TrueVAREmitterPredictor, pad_frames
+from varcli.emitters.network.detect import FinestCells, detect
+from varcli.emitters.network.inputs import CELL_PX, FrameConditions, Inputs, pad_frames, prepare
+from varcli.emitters.network.model import TrueVAREmitterPredictor
+from varcli.emitters.network.prediction import Conditions, Prediction
 from varcli.emitters.network.scales import ScaleOutput
 
 _PIXELS_AT_ONCE = 64 * 40 * 40
@@ -22,89 +24,43 @@ _HALO_PX = 64
 
 
 @dataclass(frozen=True)
-class PhotonLaw:
-    """Median photoelectrons per emitter and frame, and the standard deviation of their logarithm."""
+class Predictor:
+    """A network with its weights, applied to frames of photoelectrons."""
 
-    electrons: float
-    log_sd: float
+    model: TrueVAREmitterPredictor
 
+    def predict(
+        self, frames_e: np.ndarray, conditions: Conditions, *, threshold: float = 0.5, scales: Sequence[int] = ()
+    ) -> Prediction:
+        """Find candidates in frames [B, Y, X] of photoelectrons, whose expected count reaches `threshold`.
 
-@dataclass(frozen=True)
-class Conditions:
-    """What is known of a stack: PSF width (px), variance of reading and rounding (e²), excess factor (1 or 2), and the
-    photon law where it has been found."""
-
-    sigma_px: float
-    read_variance: float
-    excess: float
-    photons: PhotonLaw | None = None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Candidates, the expected counts [B, Y, X] of the scales asked for, and how many cells of each scale were worked
-    out (`cells`) of how many there are (`of_cells`)."""
-
-    candidates: Candidates
-    counts: dict[int, np.ndarray]
-    cells: dict[int, int]
-    of_cells: dict[int, int]
-
-
-def predict(
-    model: TrueVAREmitterPredictor,
-    frames_e: np.ndarray,
-    conditions: Conditions,
-    *,
-    threshold: float = 0.5,
-    scales: Sequence[int] = (),
-) -> Prediction:
-    """Find candidates in frames [B, Y, X] of photoelectrons, whose expected count reaches `threshold`.
-
-    `scales` names the scales whose counts are wanted as maps over the frames, rounded up to whole coarsest cells.
-    """
-    B, Y, X = frames_e.shape
-    grids = model.grids(Y, X)
-    counts = {scale: np.zeros((B, grids[scale].rows, grids[scale].columns), np.float32) for scale in scales}
-    cells = dict.fromkeys(model.config.scales, 0)
-    finest: list[FinestCells] = []
-    side_Y, side_X = (side + -side % CELL_PX for side in (Y, X))
-    step = max(1, _PIXELS_AT_ONCE // (side_Y * side_X))
-    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16_is_fast(model.device)):
-        for start in range(0, B, step):
-            frames = torch.from_numpy(np.ascontiguousarray(frames_e[start : start + step], np.float32)).to(model.device)
-            known = knowledge(conditions, len(frames), model.device)
-            inputs = prepare(pad_frames(frames), known)
-            for tile in _tiles(side_Y, side_X):
-                outputs = model.run(tile.cut(inputs), known, tile.size(Y, X))
-                for output in outputs:
-                    shape = output.shape
-                    cells[output.scale] += (
-                        shape[0] * shape[1] * shape[2] if output.cells is None else len(output.offset)
-                    )
-                    if output.scale in counts:
-                        tile.place(output, counts[output.scale][start : start + step], grids[output.scale].cells_per_px)
-                finest.append(_finest(outputs[-1], tile, grids[outputs[-1].scale].cells_per_px, start))
-    of_cells = {scale: B * grid.rows * grid.columns for scale, grid in grids.items()}
-    return Prediction(decode(_join(finest), threshold), counts, cells, of_cells)
-
-
-def knowledge(conditions: Conditions, frames: int, device: torch.device) -> Knowledge:
-    """The same conditions for each of some frames."""
-    law = conditions.photons
-    electrons, spread = (1000.0, 0.2) if law is None else (law.electrons, law.log_sd)
-
-    def each(value: float) -> Tensor:
-        return torch.full((frames,), float(value), device=device)
-
-    return Knowledge(
-        each(conditions.sigma_px),
-        each(conditions.read_variance**0.5),
-        each(conditions.excess),
-        each(electrons),
-        each(spread),
-        torch.full((frames,), law is not None, device=device),
-    )
+        `scales` names the scales whose counts are wanted as maps over the frames, rounded up to whole coarsest cells.
+        """
+        model = self.model
+        B, Y, X = frames_e.shape
+        grids = model.grids(Y, X)
+        counts = {scale: np.zeros((B, grids[scale].rows, grids[scale].columns), np.float32) for scale in scales}
+        cells = dict.fromkeys(model.config.scales, 0)
+        finest: list[FinestCells] = []
+        side_Y, side_X = (side + -side % CELL_PX for side in (Y, X))
+        step = max(1, _PIXELS_AT_ONCE // (side_Y * side_X))
+        fast = bf16_is_fast(model.device)
+        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=fast):
+            for start in range(0, B, step):
+                some = np.ascontiguousarray(frames_e[start : start + step], np.float32)
+                frames = torch.from_numpy(some).to(model.device)
+                per_frame = FrameConditions.of(conditions, len(frames), model.device)
+                inputs = prepare(pad_frames(frames), per_frame)
+                for tile in _tiles(side_Y, side_X):
+                    outputs = model.run(tile.cut(inputs), per_frame, tile.size(Y, X))
+                    for output in outputs:
+                        per_px = grids[output.scale].cells_per_px
+                        cells[output.scale] += math.prod(output.shape) if output.cells is None else len(output.offset)
+                        if output.scale in counts:
+                            tile.place(output, counts[output.scale][start : start + step], per_px)
+                    finest.append(_finest(outputs[-1], tile, grids[outputs[-1].scale].cells_per_px, start))
+        of_cells = {scale: B * grid.rows * grid.columns for scale, grid in grids.items()}
+        return Prediction(detect(_join(finest), threshold), counts, cells, of_cells)
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -132,9 +88,8 @@ class _Tile:
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """How much of the part seen is frame, not padding."""
-        return min(self.seen_rows[1], height) - self.seen_rows[0], min(self.seen_columns[1], width) - self.seen_columns[
-            0
-        ]
+        (top, bottom), (left, right) = self.seen_rows, self.seen_columns
+        return min(bottom, height) - top, min(right, width) - left
 
     def place(self, output: ScaleOutput, counts_BYX: np.ndarray, cells_per_px: float) -> None:
         low_y, high_y, low_x, high_x = (round(v * cells_per_px) for v in (*self.rows, *self.columns))

@@ -77,7 +77,7 @@ class EmitterVectorQuantizer(nn.Module):
         return through.view(B, Y, X, C).permute(0, 3, 1, 2), index_L.view(B, Y, X), loss
 
     def get_next_autoregressive_input(self, si: int, SN: int, f_hat: Tensor, h_BChw: Tensor) -> tuple[Tensor, Tensor]:
-        """Add what scale `si` of `SN` says to the running map, and give the map as the next scale reads it.
+        """Add the map of scale `si` of `SN` to the running map, and give the map as the next scale reads it.
 
         `f_hat` [B, C, Y, X] lies on the finest grid, `h_BChw` on that of scale `si`. At the last scale the map is
         added as it is and returned twice.

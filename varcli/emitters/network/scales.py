@@ -1,4 +1,4 @@
-"""What a scale is and says: its grid over a frame, lists of its cells, and its output.
+"""A scale: its grid over a frame, lists of its cells, and its output.
 
 Legend: B frames, Y X cells of a scale, L cells of a list.
 """
@@ -35,6 +35,11 @@ class Cells:
     row_L: Tensor
     column_L: Tensor
 
+    @property
+    def index(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What picks these cells out of a map [B, Y, X]."""
+        return self.frame_L, self.row_L, self.column_L
+
     def children(self) -> "Cells":
         """The 4 L children, those of a cell side by side: upper left, upper right, lower left, lower right."""
         row = (2 * self.row_L[:, None] + torch.tensor([0, 0, 1, 1], device=self.row_L.device)).flatten()
@@ -43,20 +48,20 @@ class Cells:
 
     def padded(self, count: int) -> "Cells":
         """The same with `count` more cells, the upper left one of the first frame each."""
-        return Cells(*(F.pad(part, (0, count)) for part in (self.frame_L, self.row_L, self.column_L)))
+        return Cells(*(F.pad(part, (0, count)) for part in self.index))
 
     def first(self, count: int) -> "Cells":
         """The first `count` cells."""
-        return Cells(self.frame_L[:count], self.row_L[:count], self.column_L[:count])
+        return Cells(*(part[:count] for part in self.index))
 
     def chosen(self, mask_L: Tensor) -> "Cells":
         """The cells of a boolean mask."""
-        return Cells(self.frame_L[mask_L], self.row_L[mask_L], self.column_L[mask_L])
+        return Cells(*(part[mask_L] for part in self.index))
 
 
 @dataclass(frozen=True)
 class ScaleOutput:
-    """What one scale says, for a grid of `shape` (B, Y, X) or the `cells` of it that were refined.
+    """What one scale predicts, for a grid of `shape` (B, Y, X) or the `cells` of it that were refined.
 
     `log_count` is the log of the expected number of emitters, a map [B, Y, X] or a list [L]; `log_share` what was added
     to the parent's to get there (or None at the first scale); `offset` [..., 2] the mean position of an emitter, in
@@ -91,10 +96,10 @@ class ScaleOutput:
         if self.cells is None:
             return self.log_count.exp()
         full = self.log_count.new_zeros(self.shape)
-        full[self.cells.frame_L, self.cells.row_L, self.cells.column_L] = self.log_count.exp()
+        full[self.cells.index] = self.log_count.exp()
         return full
 
     @property
     def probability_BYX(self) -> Tensor:
-        """Probability that a cell holds an emitter, if their number has Poisson's law."""
+        """Probability that a cell holds an emitter, if their number is Poisson distributed."""
         return 1 - torch.exp(-self.counts_BYX)

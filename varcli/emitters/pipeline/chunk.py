@@ -10,9 +10,9 @@ import numpy as np
 
 from varcli.emitters.camera.hot_pixels import filled
 from varcli.emitters.config import FIELD_PX
-from varcli.emitters.network.predict import Prediction
+from varcli.emitters.network.prediction import Prediction
 from varcli.emitters.pipeline.calibration import Calibration
-from varcli.emitters.pipeline.estimator import Found, Polish
+from varcli.emitters.pipeline.estimator import Estimator, Found
 from varcli.emitters.pipeline.survey import Microscope, Network
 from varcli.emitters.stack.stack import Stack, StackHealth
 from varcli.emitters.stack.window import Window
@@ -63,13 +63,13 @@ class ChunkDone(Event):
 
 
 @dataclass(frozen=True)
-class Analyst:
+class ChunkAnalysis:
     """All that is needed to analyse any chunk of a stack; chunks do not depend on one another."""
 
     stack: Stack
     network: Network
     microscope: Microscope
-    polish: Polish
+    polish: Estimator
     calibration: Calibration
     settings: Settings
 
@@ -107,8 +107,8 @@ class Analyst:
     def _find(self, frames_e: np.ndarray, prediction: Prediction) -> Found:
         """The emitters that reach the threshold, sorted by frame, then y, then x."""
         microscope = self.microscope
-        beliefs = microscope.beliefs
-        found = self.polish.emitters(frames_e, prediction.candidates, microscope.noise, microscope.psf, beliefs)
+        priors = microscope.priors
+        found = self.polish.emitters(frames_e, prediction.candidates, microscope.noise, microscope.psf, priors)
         found = replace(found, probability=self.calibration.probability(found.probability))
         found = found.rows(found.probability >= self.settings.threshold)
         return found.rows(np.lexsort((found.x_px, found.y_px, found.frame)))

@@ -13,7 +13,7 @@ import numpy as np
 from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit import fit as refine
 from varcli.emitters.network.detect import Candidates
-from varcli.emitters.network.predict import PhotonLaw
+from varcli.emitters.network.prediction import PhotonLaw
 from varcli.emitters.psf.psf import Psf
 
 _LEAST_EMITTERS = 20  # that a photon law rests on
@@ -24,7 +24,7 @@ _BLOCK, _AROUND, _LOW = 4, 2, 0.2  # of the local background: pixels, blocks to 
 
 
 @dataclass(frozen=True)
-class Beliefs:
+class Priors:
     """What a first look at the stack says of emitters: their brightness (None: nothing), and how many there are."""
 
     photons: PhotonLaw | None = None
@@ -57,30 +57,30 @@ class Found:
         return replace(self, **{name: column[chosen] for name, column in columns.items() if column is not None})
 
 
-class Polish(Protocol):
+class Estimator(Protocol):
     """A way from candidates to emitters; frames [n, Y, X] in photoelectrons, NaN where a pixel says nothing."""
 
-    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs) -> Found:
+    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, priors: Priors) -> Found:
         """The emitters, in any order."""
         ...
 
-    def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
+    def priors(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Priors:
         """What the candidates of a few frames say of all emitters."""
         ...
 
 
-def polish_of(name: str, threads: int | None = None) -> Polish:
+def estimator_of(name: str, threads: int | None = None) -> Estimator:
     """The polish called "mle" or "none", which shares frames among `threads` (None: as many as there are)."""
     if name == "none":
-        return Unpolished()
+        return NetworkEstimates()
     assert name == "mle"
     return MaximumLikelihood(threads or min(_MOST_THREADS, os.cpu_count() or 1))
 
 
-class Unpolished:
+class NetworkEstimates:
     """Candidates as the network gave them."""
 
-    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs) -> Found:
+    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, priors: Priors) -> Found:
         """Background is that around them, the bound that of an emitter alone."""
         background = _background_at(frames_e, candidates)
         return Found(
@@ -97,7 +97,7 @@ class Unpolished:
             candidates.probability,
         )
 
-    def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
+    def priors(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Priors:
         """From the candidates that are sure."""
         sure = candidates.electrons[candidates.probability >= _SURE]
         law = None
@@ -107,7 +107,7 @@ class Unpolished:
             # Of a normal law; it includes what the network errs by, as it did in training.
             spread = 1.4826 * float(np.median(np.abs(log - middle)))
             law = PhotonLaw(math.exp(middle), float(np.clip(spread, *_SPREAD)))
-        return Beliefs(law, len(candidates) / frames_e.size)
+        return Priors(law, len(candidates) / frames_e.size)
 
 
 class MaximumLikelihood:
@@ -116,9 +116,9 @@ class MaximumLikelihood:
     def __init__(self, threads: int) -> None:
         self.threads = threads
 
-    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs) -> Found:
+    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, priors: Priors) -> Found:
         """The emitters that the image supports."""
-        fitted = self._fitted(frames_e, candidates, noise, psf, beliefs)
+        fitted = self._fitted(frames_e, candidates, noise, psf, priors)
         return Found(
             fitted.frame,
             fitted.x_px,
@@ -134,24 +134,24 @@ class MaximumLikelihood:
             1 / (1 + np.exp(-np.clip(fitted.log_odds, -30, 30))),
         )
 
-    def beliefs(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Beliefs:
+    def priors(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Priors:
         """From a first fit, of the emitters in it that stand alone."""
-        fitted = self._fitted(frames_e, candidates, noise, psf, Beliefs())
+        fitted = self._fitted(frames_e, candidates, noise, psf, Priors())
         prior = refine.photon_prior(fitted)
         law = None if prior is None else PhotonLaw(math.exp(prior.log_mean), float(np.clip(prior.log_sd, *_SPREAD)))
-        return Beliefs(law, len(fitted) / frames_e.size)
+        return Priors(law, len(fitted) / frames_e.size)
 
     def _fitted(
-        self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, beliefs: Beliefs
+        self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, priors: Priors
     ) -> refine.Fitted:
-        law = beliefs.photons
+        law = priors.photons
         return refine.refine(
             frames_e,
             refine.Candidates(candidates.frame, candidates.x_px, candidates.y_px, candidates.electrons),
             noise,
             psf.sigma_px,
             None if law is None else refine.PhotonPrior(math.log(law.electrons), law.log_sd),
-            refine.RefineSettings(density=beliefs.density_per_px2, threads=self.threads),
+            refine.RefineSettings(density=priors.density_per_px2, threads=self.threads),
             refine.Shape(psf.ellipticity, psf.tail, psf.tail_scale),
         )
 

@@ -7,18 +7,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from varcli.emitters.camera.file import SaidCamera
-from varcli.emitters.events import FramesDone, ScaleDone, StackOpened, StackProbed
+from varcli.emitters.camera.file import GivenCamera
+from varcli.emitters.events import FramesDone, ScaleDone, StackOpened, StackSurveyed
 from varcli.emitters.pipeline.calibration import Calibration
-from varcli.emitters.pipeline.chunk import Analyst, ChunkDone, Settings, map_shape
-from varcli.emitters.pipeline.estimator import polish_of
-from varcli.emitters.pipeline.survey import Network, look
+from varcli.emitters.pipeline.chunk import ChunkAnalysis, ChunkDone, Settings, map_shape
+from varcli.emitters.pipeline.estimator import estimator_of
+from varcli.emitters.pipeline.survey import Microscope, Network, survey
 from varcli.emitters.pipeline.trained_domain import TrainedDomain
 from varcli.emitters.stack.stack import Stack
 from varcli.emitters.stack.window import Window
 from varcli.errors import VarError
 
-__all__ = ["ChunkDone", "Event", "Knowledge", "Settings", "Stopped", "Window", "localize", "map_shape"]
+__all__ = ["ChunkDone", "Event", "Given", "Settings", "Stopped", "Window", "localize", "map_shape"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -27,10 +27,10 @@ _MOST_WORKERS = 8  # each holds a chunk in memory
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """What the user says of the microscope (None: nothing), and what the checkpoint says of the model."""
+class Given:
+    """What the user gives of the microscope (None: nothing), and what the checkpoint says of the model."""
 
-    camera: SaidCamera
+    camera: GivenCamera
     sigma_px: float | None = None
     domain: TrainedDomain = field(default_factory=TrainedDomain)
     calibration: Calibration = field(default_factory=Calibration)
@@ -44,31 +44,32 @@ class Stopped:
     error: VarError
 
 
-Event = StackOpened | StackProbed | ScaleDone | FramesDone | ChunkDone | Stopped
+Event = StackOpened | StackSurveyed | Microscope | ScaleDone | FramesDone | ChunkDone | Stopped
 
 
-def localize(
-    stack: Stack, network: Network, knowledge: Knowledge, settings: Settings, *, done: int = 0
-) -> Iterator[Event]:
+def localize(stack: Stack, network: Network, given: Given, settings: Settings, *, done: int = 0) -> Iterator[Event]:
     """Find the emitters of a stack; `done` frames of the window were finished before and are left out.
 
-    Yields StackOpened and StackProbed first, then for each chunk ScaleDone (per scale), ChunkDone and FramesDone, and
-    Stopped where the stack cannot be read to its end. Raises VarError where not even its first frame can.
+    Yields StackOpened, StackSurveyed and the Microscope first, then for each chunk ScaleDone (per scale), ChunkDone and
+    FramesDone, and Stopped where the stack cannot be read to its end. Raises VarError where its first frame cannot.
     """
     window = settings.window
     yield StackOpened(window.frames, window.height, window.width)
-    polish = polish_of(settings.polish)
-    microscope = look(stack, window, network, polish, knowledge.camera, knowledge.sigma_px, knowledge.domain)
-    yield StackProbed(window.frames, window.height, window.width, microscope)
+    estimator = estimator_of(settings.polish)
+    microscope = survey(stack, window, network, estimator, given.camera, given.sigma_px, given.domain)
+    yield StackSurveyed()
+    yield microscope
     emitters, began, last = 0, time.perf_counter(), window.first + done
     # Chunks begin at the same frames whether a run was interrupted or not, so that rounding is the same too.
     starts = range(last, window.last, settings.chunk)
     error = stack.truncated if settings.to_end else None
     workers, threads = _shares(len(starts))
-    analyst = Analyst(stack, network, microscope, polish_of(settings.polish, threads), knowledge.calibration, settings)
+    analysis = ChunkAnalysis(
+        stack, network, microscope, estimator_of(settings.polish, threads), given.calibration, settings
+    )
 
     def analyse(start: int) -> tuple[ChunkDone | None, VarError | None]:
-        return analyst.analyse(start, min(start + settings.chunk, window.last))
+        return analysis.analyse(start, min(start + settings.chunk, window.last))
 
     for chunk, broken in in_order(analyse, starts, workers, threads):
         if chunk is not None:

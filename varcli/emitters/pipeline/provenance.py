@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from varcli.emitters.camera.resolve import Known
+from varcli.emitters.camera.resolve import Provenanced
 from varcli.emitters.pipeline.localize import Settings
 from varcli.emitters.pipeline.resume import State
 from varcli.emitters.pipeline.survey import Microscope
@@ -36,7 +36,7 @@ class Source:
 
 def assumed_of(stack: Stack, microscope: Microscope) -> list[dict[str, Any]]:
     """Everything that the user did not say, of the microscope and of the stack's pages."""
-    pages = (Known("frames", stack.frames, "", "default", sentence) for sentence in stack.assumed)
+    pages = (Provenanced("frames", stack.frames, "", "default", sentence) for sentence in stack.assumed)
     return [known.document() for known in (*pages, *microscope.assumed)]
 
 

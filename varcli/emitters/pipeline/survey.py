@@ -1,4 +1,4 @@
-"""A first look at a stack: its camera, PSF, background and the brightness of emitters, before it is analysed.
+"""The survey of a stack: its camera, PSF, background and the brightness of emitters, before it is analysed.
 
 Legend: n frames, Y X camera pixels.
 """
@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from varcli.emitters.camera.camera import Camera
-from varcli.emitters.camera.file import SaidCamera
+from varcli.emitters.camera.file import GivenCamera
 from varcli.emitters.camera.hot_pixels import filled, hot_pixels
-from varcli.emitters.camera.resolve import Known, refuse_impossible, resolve_camera
-from varcli.emitters.network.predict import Conditions, Prediction
-from varcli.emitters.pipeline.estimator import Beliefs, Noise, Polish
+from varcli.emitters.camera.photon_transfer import estimate_camera
+from varcli.emitters.camera.resolve import Provenanced, refuse_impossible, resolve_camera
+from varcli.emitters.network.prediction import Conditions, Prediction
+from varcli.emitters.pipeline.estimator import Estimator, Noise, Priors
 from varcli.emitters.pipeline.trained_domain import Outside, TrainedDomain
 from varcli.emitters.psf.psf import Psf
 from varcli.emitters.stack.stack import Stack
@@ -22,8 +23,8 @@ from varcli.emitters.stack.window import Window
 from varcli.errors import VarError
 
 MOST_FRAMES = 60
-_MOST_SIDE = 512  # pixels of a large frame that are looked at, where it varies most
-_MOST_PIXELS = 1 << 20  # that the photon law is found in
+_MOST_SIDE = 512  # pixels of a large frame that are surveyed, where it varies most
+_MOST_PIXELS = 1 << 20  # that the priors are found in
 
 
 class Network(Protocol):
@@ -46,8 +47,8 @@ class Microscope:
     camera: Camera
     psf: Psf
     background_e: tuple[float, float, float]
-    beliefs: Beliefs
-    known: tuple[Known, ...]
+    priors: Priors
+    values: tuple[Provenanced, ...]
     outside: tuple[Outside, ...] = field(default=())
     hot: np.ndarray | None = None  # pixels of the window [Y, X] that are left out; None: not looked for
 
@@ -58,20 +59,20 @@ class Microscope:
 
     @property
     def conditions(self) -> Conditions:
-        """What the network is told."""
+        """What the network is conditioned on."""
         read_variance = float(np.mean(self.camera.read_variance))
-        return Conditions(self.psf.sigma_px, read_variance, self.camera.excess, self.beliefs.photons)
+        return Conditions(self.psf.sigma_px, read_variance, self.camera.excess, self.priors.photons)
 
     @property
-    def assumed(self) -> tuple[Known, ...]:
-        """What the user did not say."""
-        return tuple(known for known in self.known if known.assumed)
+    def assumed(self) -> tuple[Provenanced, ...]:
+        """What the user did not give."""
+        return tuple(value for value in self.values if value.assumed)
 
     def document(self) -> dict[str, Any]:
         """All of it for JSON."""
-        law, density = self.beliefs.photons, self.beliefs.density_per_px2
+        law, density = self.priors.photons, self.priors.density_per_px2
         return {
-            "known": [known.document() for known in self.known],
+            "known": [value.document() for value in self.values],
             "background_e": dict(zip(("low", "median", "high"), self.background_e, strict=True)),
             "emitter_electrons": None if law is None else {"median": law.electrons, "log_sd": law.log_sd},
             "density_per_100px2": None if density is None else 100 * density,
@@ -80,50 +81,45 @@ class Microscope:
         }
 
 
-def look(
+def survey(
     stack: Stack,
     window: Window,
     network: Network,
-    polish: Polish,
-    said: SaidCamera,
-    said_sigma_px: float | None,
+    estimator: Estimator,
+    given: GivenCamera,
+    given_sigma_px: float | None,
     domain: TrainedDomain,
 ) -> Microscope:
-    """Look at up to 60 frames spread over the stack and say what it will be analysed with.
+    """What a stack will be analysed with, from up to 60 frames spread over it.
 
     Raises UsageError for a camera that cannot have taken these frames.
     """
     frames_adu, place = _spread_frames(stack, window)
 
-    def estimate() -> Any:
-        from varcli.emitters.psf.estimate import estimate_camera
-
-        return estimate_camera(frames_adu)
-
-    said = cut_maps(said, window, stack)
-    camera, known = resolve_camera(said, stack.metadata, estimate)
+    given = cut_maps(given, window, stack)
+    camera, values = resolve_camera(given, stack.metadata, lambda: estimate_camera(frames_adu))
     near = cut_camera(camera, place)
     refuse_impossible(near, frames_adu)
     frames_e = near.to_electrons(frames_adu)
     hot = hot_pixels(frames_e)
     frames_e = filled(frames_e, hot)
-    psf, psf_known = _psf(frames_e, near, said_sigma_px)
+    psf, psf_width = _psf(frames_e, near, given_sigma_px)
     background = _background(frames_e)
     few = frames_e[_spread(len(frames_e), _MOST_PIXELS // frames_e[0].size)]
     noise = Noise(near.excess, near.read_variance)
     conditions = Conditions(psf.sigma_px, float(np.mean(near.read_variance)), near.excess)
-    beliefs = polish.beliefs(few, network.predict(few, conditions).candidates, noise, psf)
-    electrons = beliefs.photons.electrons if beliefs.photons else None
-    density = 100 * (beliefs.density_per_px2 or 0.0)
+    priors = estimator.priors(few, network.predict(few, conditions).candidates, noise, psf)
+    electrons = priors.photons.electrons if priors.photons else None
+    density = 100 * (priors.density_per_px2 or 0.0)
     outside = domain.outside(psf.sigma_px, background, electrons, density)
     left_out = np.zeros((window.height, window.width), bool)
     left_out[place] = hot
-    return Microscope(camera, psf, background, beliefs, (*known, psf_known), outside, left_out)
+    return Microscope(camera, psf, background, priors, (*values, psf_width), outside, left_out)
 
 
-def cut_maps(said: SaidCamera, window: Window, stack: Stack) -> SaidCamera:
+def cut_maps(given: GivenCamera, window: Window, stack: Stack) -> GivenCamera:
     """Maps of a camera over the whole frame, within a window."""
-    return _cut(said, (stack.height, stack.width), slice(window.top, window.bottom), slice(window.left, window.right))
+    return _cut(given, (stack.height, stack.width), slice(window.top, window.bottom), slice(window.left, window.right))
 
 
 def cut_camera(camera: Camera, place: tuple[slice, slice]) -> Camera:
@@ -152,7 +148,7 @@ def _spread_frames(stack: Stack, window: Window) -> tuple[np.ndarray, tuple[slic
     chosen = window.first + _spread(window.frames, MOST_FRAMES)
     place = (slice(0, window.height), slice(0, window.width))
     if max(window.height, window.width) > _MOST_SIDE:
-        place = _liveliest(np.stack(list(_read_some(stack, window, chosen[:: max(1, len(chosen) // 4)], place))))
+        place = _most_variable(np.stack(list(_read_some(stack, window, chosen[:: max(1, len(chosen) // 4)], place))))
     return np.stack(list(_read_some(stack, window, chosen, place))), place
 
 
@@ -169,7 +165,7 @@ def _read_some(stack: Stack, window: Window, chosen: np.ndarray, place: tuple[sl
         raise broken
 
 
-def _liveliest(frames: np.ndarray) -> tuple[slice, slice]:
+def _most_variable(frames: np.ndarray) -> tuple[slice, slice]:
     """The place of at most 512 x 512 pixels where neighbouring pixels differ most, on a grid of half its size."""
     _, height, width = frames.shape
     rough = np.abs(np.diff(frames.astype(np.float32), axis=2)).mean(0)
@@ -180,15 +176,15 @@ def _liveliest(frames: np.ndarray) -> tuple[slice, slice]:
     return max(places, key=lambda place: float(rough[place].sum()))
 
 
-def _psf(frames_e: np.ndarray, camera: Camera, said_sigma_px: float | None) -> tuple[Psf, Known]:
-    if said_sigma_px is not None:
-        return Psf(said_sigma_px), Known("PSF width", said_sigma_px, "px", "said")
+def _psf(frames_e: np.ndarray, camera: Camera, given_sigma_px: float | None) -> tuple[Psf, Provenanced]:
+    if given_sigma_px is not None:
+        return Psf(given_sigma_px), Provenanced("PSF width", given_sigma_px, "px", "said")
     from varcli.emitters.psf.estimate import estimate_psf
 
     found = estimate_psf(frames_e, camera.excess, camera.read_variance)
     psf = Psf(found.sigma_px, found.ellipticity, found.tail, found.tail_scale)
     origin = "estimated" if found.measured else "default"
-    return psf, Known("PSF width", found.sigma_px, "px", origin, found.sentence)
+    return psf, Provenanced("PSF width", found.sigma_px, "px", origin, found.sentence)
 
 
 def _background(frames_e: np.ndarray) -> tuple[float, float, float]:
