@@ -20,9 +20,9 @@ import torch
 from varcli import loading
 from varcli.pianoroll.corpus.corpus import Corpus, read_corpus_of
 from varcli.pianoroll.evaluation.windows import windows
-from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
-from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Scorer
 from varcli.pianoroll.score.roll import Vocabulary, crop
 
@@ -55,9 +55,9 @@ def hole_nats(model: FractalModel, cells: np.ndarray, start: int) -> float:
     given = np.ones(cells.shape, bool)
     given[:, start : start + LENGTH] = False
     if model.masked and not model.scannable:
-        conditions = Conditions(given, cells * given, np.ones(cells.shape, bool))
+        constraints = CanvasConstraints(given, cells * given, np.ones(cells.shape, bool))
         scorer = InOrder(model.tree, cells)
-        for _ in Run(model, [scorer], [0], cells.shape[1], conditions=conditions).events():
+        for _ in Scheduler(model, [scorer], [0], cells.shape[1], constraints=constraints).events():
             pass
         return scorer.nats
     nats = 0.0

@@ -18,9 +18,9 @@ import varcli.pianoroll.generation.scheduler as scheduler
 from varcli.loading import load_model
 from varcli.pianoroll.generation.generate import generate, warm_up
 from varcli.pianoroll.generation.settings import SampleSettings
-from varcli.pianoroll.inference.engine import Answerer
+from varcli.pianoroll.inference.engine import Engine
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.sampling.siblings import Answer, Ask, Filled
+from varcli.pianoroll.sampling.siblings import Filled, Request, Response
 
 BATCH = 16
 LOOK_HEAD = ["checkpoint", "rolls", "level", "looks", "families per look", "ms per look", "in all [s]"]
@@ -66,18 +66,18 @@ def _timed() -> Iterator[list[tuple[int, int, float]]]:
     """Note level, families and seconds of every look."""
     looks = []
 
-    class Timed(Answerer):
-        def __call__(self, level: int, asks: list[Ask]) -> Sequence[Answer | Filled]:
+    class Timed(Engine):
+        def __call__(self, level: int, asks: list[Request]) -> Sequence[Response | Filled]:
             began = time.perf_counter()
             answers = super().__call__(level, asks)
             looks.append((level, len(asks), time.perf_counter() - began))
             return answers
 
-    scheduler.Answerer = Timed
+    scheduler.Engine = Timed
     try:
         yield looks
     finally:
-        scheduler.Answerer = Answerer
+        scheduler.Engine = Engine
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

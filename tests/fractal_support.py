@@ -15,7 +15,7 @@ import torch
 from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, PianorollConfig
 from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.generation.generate import SampleSettings, generate
-from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import Canvas, Draw, FractalModel, Parents, build
 from varcli.pianoroll.model.level import STATE_MASKED, LevelModel
@@ -150,7 +150,7 @@ def follow(model: FractalModel, codes: torch.Tensor | np.ndarray, *, seed: int =
 
 
 def follow_with(
-    model: FractalModel, codes: np.ndarray, scorers: list[Any], kind: type[Run] = Run, **options: Any
+    model: FractalModel, codes: np.ndarray, scorers: list[Any], kind: type[Scheduler] = Scheduler, **options: Any
 ) -> np.ndarray:
     """The same with given scorers, one per canvas."""
     how: dict[str, Any] = {"batch_generate_size": 1} | options
@@ -161,7 +161,7 @@ def follow_with(
     return np.array([scorer.nats for scorer in scorers])
 
 
-class RemoteRun(Run):
+class RemoteScheduler(Scheduler):
     """A run that believes its model to be on another device, and so sends it copies of what is written."""
 
     @property

@@ -1,4 +1,4 @@
-"""Sampling under conditions: kept cells stay, limits hold, and what is kept is felt at every level.
+"""Sampling under constraints: kept cells stay, limits hold, and what is kept is felt at every level.
 
 Shapes: P pitches, T steps.
 """
@@ -10,14 +10,14 @@ import pytest
 from fractal_support import samples, some_canvas, tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_conditions import CONDITIONED, draw_conditions
+from test_constraints import CONDITIONED, draw_constraints
 
 from varcli.errors import UsageError
 from varcli.pianoroll.events import PatchDone
 from varcli.pianoroll.generation.generate import SampleSettings, generate
-from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Sampler
 
 KINDS = [("ar", "ar", "ar"), ("mar", "mar", "mar"), ("ar", "mar", "ar"), ("mar", "ar", "mar")]
@@ -41,22 +41,22 @@ def masks(mode: str, canvas: np.ndarray) -> np.ndarray:
     return kept
 
 
-def conditions_of(mode: str, seed: int = 0, **options: Any) -> Conditions:
-    """The conditions of a mode on a random canvas of the models here."""
+def constraints_of(mode: str, seed: int = 0, **options: Any) -> CanvasConstraints:
+    """The constraints of a mode on a random canvas of the models here."""
     canvas = some_canvas(model_of("ar"), STEPS, seed=seed, density=0.5)
     kept = masks(mode, canvas)
-    return Conditions(kept, np.where(kept, canvas, 0).astype(np.uint8), np.ones(canvas.shape, bool), **options)
+    return CanvasConstraints(kept, np.where(kept, canvas, 0).astype(np.uint8), np.ones(canvas.shape, bool), **options)
 
 
 @pytest.mark.parametrize("kinds", KINDS, ids="-".join)
 @pytest.mark.parametrize("mode", ["continuation", "inpainting", "harmonise"])
 def test_kept_cells_come_back_as_they_were(kinds, mode) -> None:
-    model, conditions = model_of(kinds), conditions_of(mode)
-    common = {"num_samples": 4, "target_width": STEPS, "conditions": conditions}
+    model, constraints = model_of(kinds), constraints_of(mode)
+    common = {"num_samples": 4, "target_width": STEPS, "constraints": constraints}
     found = samples(model, batch_size=4, **common)
     for cells in found:
-        assert conditions.breach(cells) is None
-        assert np.array_equal(cells[conditions.given], conditions.codes[conditions.given])
+        assert constraints.violation(cells) is None
+        assert np.array_equal(cells[constraints.given], constraints.codes[constraints.given])
     assert len({cells.tobytes() for cells in found}) == 4
     # Batches of another size are rounded in another way; of the same size, they are the same.
     one = samples(model, batch_size=4, **common | {"num_samples": 1})
@@ -69,12 +69,12 @@ def test_kept_cells_come_back_as_they_were(kinds, mode) -> None:
 )
 def test_limits_hold_in_every_roll(kinds, notes, seed, polyphony, batch) -> None:
     model = tiny(kinds, "4x4>2x2>1x1", 8, notes=notes, model=CONDITIONED, seed=seed % 5)
-    conditions = draw_conditions(np.random.default_rng(seed), model, 7, polyphony=polyphony)
+    constraints = draw_constraints(np.random.default_rng(seed), model, 7, polyphony=polyphony)
     how = {"num_iter_list": (3, 2, 2, 1)[: len(model.levels)]} if model.masked else {}
     for cells in samples(
-        model, num_samples=batch, batch_size=batch, target_width=7, seed=seed, conditions=conditions, **how
+        model, num_samples=batch, batch_size=batch, target_width=7, seed=seed, constraints=constraints, **how
     ):
-        assert conditions.breach(cells) is None
+        assert constraints.violation(cells) is None
 
 
 class Recorder(Sampler):
@@ -102,9 +102,9 @@ class Recorder(Sampler):
         return 2
 
 
-def logits_under(model: FractalModel, conditions: Conditions) -> dict[tuple[int, int, int], np.ndarray]:
+def logits_under(model: FractalModel, constraints: CanvasConstraints) -> dict[tuple[int, int, int], np.ndarray]:
     recorder = Recorder(model)
-    for _ in Run(model, [recorder], [0], STEPS, batch_generate_size=1, conditions=conditions).events():
+    for _ in Scheduler(model, [recorder], [0], STEPS, batch_generate_size=1, constraints=constraints).events():
         pass
     return recorder.seen
 
@@ -120,9 +120,9 @@ def test_another_context_changes_what_every_level_says(kinds) -> None:
     other[:, 4:][::2] = 3
     silent = np.where(kept & (np.arange(8) % 3 > 0)[:, None], codes, 0).astype(np.uint8)
     everywhere = np.ones(kept.shape, bool)
-    base = logits_under(model, Conditions(kept, codes, everywhere))
+    base = logits_under(model, CanvasConstraints(kept, codes, everywhere))
     for context in (other, silent):
-        changed = logits_under(model, Conditions(kept, context, everywhere))
+        changed = logits_under(model, CanvasConstraints(kept, context, everywhere))
         for level in range(model.tree.depth + 1):
             both = [node for node in base.keys() & changed.keys() if node[0] == level]
             moved = [node for node in both if not np.allclose(base[node], changed[node], rtol=1e-4, atol=1e-5)]
@@ -131,10 +131,12 @@ def test_another_context_changes_what_every_level_says(kinds) -> None:
 
 @pytest.mark.parametrize("kinds", [("ar",) * 3, ("mar",) * 3], ids="-".join)
 def test_what_was_known_beforehand_is_no_frame(kinds) -> None:
-    model, conditions = model_of(kinds), conditions_of("continuation")
-    how = SampleSettings(target_width=STEPS, conditions=conditions)
+    model, constraints = model_of(kinds), constraints_of("continuation")
+    how = SampleSettings(target_width=STEPS, constraints=constraints)
     patches = [event for event in generate(model, how) if isinstance(event, PatchDone) and event.level == 0]
-    assert all(not conditions.given[low:high, start:stop].all() for e in patches for low, high, start, stop in e.bounds)
+    assert all(
+        not constraints.given[low:high, start:stop].all() for e in patches for low, high, start, stop in e.bounds
+    )
     assert {event.total for event in patches} == {6}
     assert patches[-1].index == 6
 
@@ -142,19 +144,19 @@ def test_what_was_known_beforehand_is_no_frame(kinds) -> None:
 def test_only_models_that_learned_it_are_conditioned() -> None:
     model = tiny("ar", "4x4>2x2>1x1", 8, notes=True, velocity_bins=2, name="plain")
     with pytest.raises(UsageError, match="plain was not trained to take a prompt"):
-        samples(model, target_width=STEPS, conditions=conditions_of("inpainting"))
-    limits = Conditions.limits((np.arange(8) < 4)[:, None].repeat(STEPS, 1), 1)
-    cells = samples(model, target_width=STEPS, conditions=limits)[0]
+        samples(model, target_width=STEPS, constraints=constraints_of("inpainting"))
+    limits = CanvasConstraints.limits((np.arange(8) < 4)[:, None].repeat(STEPS, 1), 1)
+    cells = samples(model, target_width=STEPS, constraints=limits)[0]
     assert not cells[4:].any() and (cells > 0).sum(0).max() == 1
 
 
-def bad(given: list[tuple[int, int, int]], allowed: Any = slice(None), **options: Any) -> Conditions:
-    """Conditions on 4 pitches and 3 steps with cells (pitch, step, code) given, and pitches that are allowed."""
+def bad(given: list[tuple[int, int, int]], allowed: Any = slice(None), **options: Any) -> CanvasConstraints:
+    """Constraints on 4 pitches and 3 steps with cells (pitch, step, code) given, and pitches that are allowed."""
     mask, codes, may = np.zeros((4, 3), bool), np.zeros((4, 3), np.uint8), np.zeros((4, 3), bool)
     for pitch, step, code in given:
         mask[pitch, step], codes[pitch, step] = True, code
     may[allowed] = True
-    return Conditions(mask, codes, may, **options)
+    return CanvasConstraints(mask, codes, may, **options)
 
 
 @pytest.mark.parametrize(
@@ -169,13 +171,13 @@ def bad(given: list[tuple[int, int, int]], allowed: Any = slice(None), **options
         ([(1, t, 2) for t in range(3)], {"allowed": 1}, "nothing may sound"),
     ],
 )
-def test_conditions_that_contradict_one_another(given, options, said) -> None:
+def test_constraints_that_contradict_one_another(given, options, said) -> None:
     with pytest.raises(UsageError, match=said):
         bad(given, **options)
 
 
 def test_a_held_cell_asks_for_one_before_it_in_canvases_that_know_held_cells() -> None:
-    assert bad([(1, 2, 1)]).carried[1].tolist() == [False, True, False]
-    assert not bad([(1, 2, 1)], binary=True).carried.any()
-    assert not bad([(1, 2, 1), (1, 1, 0)]).carried.any()
-    assert not bad([(1, 0, 1), (2, 2, 2)]).carried.any()
+    assert bad([(1, 2, 1)]).tied[1].tolist() == [False, True, False]
+    assert not bad([(1, 2, 1)], binary=True).tied.any()
+    assert not bad([(1, 2, 1), (1, 1, 0)]).tied.any()
+    assert not bad([(1, 0, 1), (2, 2, 2)]).tied.any()

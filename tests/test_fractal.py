@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from fractal_support import RemoteRun, all_canvases, codes_of, follow, follow_with, price, some_canvas, tiny
+from fractal_support import RemoteScheduler, all_canvases, codes_of, follow, follow_with, price, some_canvas, tiny
 
 from varcli.config import load_config
 from varcli.pianoroll.model.fractal import Draw, FractalModel, build
@@ -67,7 +67,7 @@ def total_of(model: FractalModel, steps: int) -> float:
         ("1x1", 3, 3, {}),
         ("2x2>1x1", 2, 3, {"notes": True, "velocity_bins": 2}),
         ("2x1>1x1", 2, 2, {"notes": True, "velocity_bins": 5}),
-        # Without the cell before it in sight, "held" is never ruled out.
+        # Without the cell before it in window_weights, "held" is never ruled out.
         ("2x2>1x1", 2, 2, {"notes": True, "level": {"steps_before": 0, "lags": ()}}),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_model_on_another_device_sees_the_same_canvas(kinds) -> None:
     model = tiny(kinds, "4x4>1x1", 8, notes=True, velocity_bins=3)
     canvases = np.stack([some_canvas(model, 6, seed=s) for s in range(2)])
     for part in (canvases, canvases[:1]):
-        np.testing.assert_allclose(follow(model, part, kind=RemoteRun), follow(model, part), rtol=1e-5)
+        np.testing.assert_allclose(follow(model, part, kind=RemoteScheduler), follow(model, part), rtol=1e-5)
 
 
 @pytest.mark.parametrize("scan_order", ORDERS)

@@ -9,7 +9,7 @@ import torch
 from fractal_support import all_canvases, codes_of, follow, follow_with, price, samples, tiny
 
 from varcli.pianoroll.generation.generate import warm_up
-from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.model.fractal import Draw, FractalModel
 from varcli.pianoroll.sampling.policy import Sampler, Scorer
 
@@ -20,8 +20,8 @@ def frequencies(model: FractalModel, steps: int, count: int, batch: int, **optio
     found = np.zeros(codes ** (model.tree.pitches * steps))
     places = codes ** np.arange(model.tree.pitches * steps)[::-1]
     for first in range(0, count, batch):
-        choosers = [Sampler(model.tree, steps, (7, first + i), 1.0, 1.0) for i in range(batch)]
-        run = Run(model, choosers, range(batch), steps, **options)
+        policies = [Sampler(model.tree, steps, (7, first + i), 1.0, 1.0) for i in range(batch)]
+        run = Scheduler(model, policies, range(batch), steps, **options)
         for _ in run.events():
             pass
         for sheet in run.sheets:
@@ -108,12 +108,12 @@ def test_cells_unmasked_together_come_as_often_as_they_are_priced(notes) -> None
 def test_a_sample_does_not_depend_on_how_many_follow_it(kind, monkeypatch) -> None:
     sizes = []
 
-    def counted(model: FractalModel, choosers: list[Sampler], *rest: Any, **options: Any) -> Run:
-        sizes.append(len(choosers))
-        return Run(model, choosers, *rest, **options)
+    def counted(model: FractalModel, policies: list[Sampler], *rest: Any, **options: Any) -> Scheduler:
+        sizes.append(len(policies))
+        return Scheduler(model, policies, *rest, **options)
 
     # Rows of a smaller batch may be rounded in another way, so the last one is filled up.
-    monkeypatch.setattr("varcli.pianoroll.generation.generate.Run", counted)
+    monkeypatch.setattr("varcli.pianoroll.generation.generate.Scheduler", counted)
     model = tiny(kind, "4x4>2x2>1x1", 8, notes=True, velocity_bins=3)
     common = {"batch_size": 2, "target_width": 10, "seed": 3}
     one, three, five = (samples(model, num_samples=n, **common) for n in (1, 3, 5))

@@ -5,17 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fractal_support import RemoteRun, all_canvases, codes_of, follow_with, some_canvas, tiny
+from fractal_support import RemoteScheduler, all_canvases, codes_of, follow_with, some_canvas, tiny
 
 from varcli.pianoroll.config import SampleConfig
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 from varcli.pianoroll.events import PatchDone
 from varcli.pianoroll.generation.generate import generate
-from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
 from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
-from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Sampler, Scorer
 
 ECHO = {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}
@@ -51,7 +51,7 @@ class Whole(InOrder):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.needs_whole_families = True
+        self.needs_all_siblings = True
 
 
 def followed(
@@ -59,17 +59,17 @@ def followed(
     canvases: np.ndarray,
     given: np.ndarray | None = None,
     *,
-    kind: type[Run] = Run,
+    kind: type[Scheduler] = Scheduler,
     order: str = "time",
     scorer: type[Scorer] = InOrder,
 ) -> Any:
     """The same as sampling has it, child by child; with cells given, of one canvas."""
-    conditions = None
+    constraints = None
     if given is not None:
         (cells,) = canvases
-        conditions = Conditions(given, cells * given, np.ones(given.shape, bool))
+        constraints = CanvasConstraints(given, cells * given, np.ones(given.shape, bool))
     scorers = [scorer(model.tree, cells) for cells in canvases]
-    return follow_with(model, canvases, scorers, kind, order=order, conditions=conditions)
+    return follow_with(model, canvases, scorers, kind, order=order, constraints=constraints)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_sampling_in_the_order_of_time_draws_from_what_the_walk_prices(
         assert nats == pytest.approx(total(model, cells, known), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", [Run, RemoteRun])
-def test_a_piece_costs_the_same_in_company(kind: type[Run]):
+@pytest.mark.parametrize("kind", [Scheduler, RemoteScheduler])
+def test_a_piece_costs_the_same_in_company(kind: type[Scheduler]):
     model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=MODEL)
     canvases = np.stack([some_canvas(model, 14, seed=seed, density=0.4) for seed in range(3)])
     assert followed(model, canvases, kind=kind) == pytest.approx([total(model, cells) for cells in canvases], rel=1e-4)
@@ -142,15 +142,15 @@ def test_the_likelihood_in_the_order_of_time_is_exact():
     *_, report = score(model, [piece], in_order=True)
     assert isinstance(report, LikelihoodReport) and report.exact
     assert report.nats_per_frame * 14 == pytest.approx(total(model, cells), rel=1e-5)
-    *_, limited = score(model, [piece], in_order=True, conditions=unlimited)
+    *_, limited = score(model, [piece], in_order=True, constraints=unlimited)
     assert isinstance(limited, LikelihoodReport)
     assert limited.nats_per_frame == pytest.approx(report.nats_per_frame, rel=1e-4)
 
 
-def unlimited(steps: int) -> Conditions:
+def unlimited(steps: int) -> CanvasConstraints:
     """A limit on polyphony that limits nothing, but has pieces followed decision by decision."""
     nothing = np.zeros((8, steps), bool)
-    return Conditions(nothing, nothing.astype(np.uint8), ~nothing, max_polyphony=8)
+    return CanvasConstraints(nothing, nothing.astype(np.uint8), ~nothing, max_polyphony=8)
 
 
 def test_levels_with_attention_cannot_be_walked_in_order():
@@ -165,8 +165,8 @@ def test_what_is_drawn_one_by_one_is_drawn_by_the_looks_of_one_child_each():
     model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=MODEL)
     drawn = []
     for order in ("time", "scan"):
-        chooser = Sampler(model.tree, 18, (0, 0), 1.0, 1.0)
-        run = Run(model, [chooser], [0], 18, order=order)
+        policy = Sampler(model.tree, 18, (0, 0), 1.0, 1.0)
+        run = Scheduler(model, [policy], [0], 18, order=order)
         events = list(run.events())
         drawn.append(run.sheets[0].visible.copy())
         patches = [event for event in events if isinstance(event, PatchDone) and event.level == 0]

@@ -124,9 +124,9 @@ def likelihood(
         for name, reason in impossible:
             display.warn(f"{name} is left out: {reason}")
         maps = _maps(surprise_map, pieces, overwrite)
-        conditions = partial(constraints.conditions, config) if constraints else None
+        limits = partial(constraints.on_canvas, config) if constraints else None
         *_, report = display.follow(
-            score(model, pieces, passes=passes, seed=seed, conditions=conditions, in_order=order is Order.time)
+            score(model, pieces, passes=passes, seed=seed, constraints=limits, in_order=order is Order.time)
         )
         assert isinstance(report, LikelihoodReport)
         for path, piece, scored in zip(maps, pieces, report.pieces, strict=bool(maps)):
@@ -149,7 +149,7 @@ def _possible(
     kept, impossible = [], []
     for piece in pieces:
         limits = constraints.limits(config, piece.cells.shape[1])
-        reason = None if limits is None else limits.breach(piece.cells)
+        reason = None if limits is None else limits.violation(piece.cells)
         if reason is None:
             kept.append(piece)
         else:

@@ -69,7 +69,7 @@ class LevelConfig(Section):
         return self
 
 
-class EchoConfig(Section):
+class CopyConfig(Section):
     """Pointers to similar stretches of the same piece, from which nodes may copy."""
 
     candidates: int = Field(default=0, ge=0, le=32, description="Stretches that a column may point to; 0: no copying.")
@@ -110,7 +110,7 @@ class ModelConfig(Section):
         default=False,
         description="Tell nodes how many notes sound below them in their step; for first patches one step wide.",
     )
-    echo: EchoConfig = Field(default=EchoConfig(), description="Copying from similar stretches of the piece.")
+    echo: CopyConfig = Field(default=CopyConfig(), description="Copying from similar stretches of the piece.")
     note_dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of seen cells hidden in training.")
     conditioning: bool = Field(
         default=False,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from varcli.pianoroll.config import PianorollConfig
-    from varcli.pianoroll.sampling.conditions import Conditions
+    from varcli.pianoroll.sampling.constraints import CanvasConstraints
 
 
 def complete_scale(incomplete: str) -> list[str]:
@@ -70,18 +70,18 @@ class Constraints:
             )
         return allowed
 
-    def limits(self, config: "PianorollConfig", steps: int) -> "Conditions | None":
+    def limits(self, config: "PianorollConfig", steps: int) -> "CanvasConstraints | None":
         """The same for a canvas of a model, nothing given; None if nothing is limited."""
-        return self.conditions(config, steps) if self else None
+        return self.on_canvas(config, steps) if self else None
 
-    def conditions(self, config: "PianorollConfig", steps: int) -> "Conditions":
+    def on_canvas(self, config: "PianorollConfig", steps: int) -> "CanvasConstraints":
         """The same, whether anything is limited or not."""
-        from varcli.pianoroll.sampling.conditions import Conditions
+        from varcli.pianoroll.sampling.constraints import CanvasConstraints
         from varcli.pianoroll.score.roll import Vocabulary
 
         check_pitches(config)
         allowed = self.pitches()[:, None].repeat(steps, 1)
-        return Conditions.limits(allowed, self.max_polyphony, binary=Vocabulary.of(config.model).binary)
+        return CanvasConstraints.limits(allowed, self.max_polyphony, binary=Vocabulary.of(config.model).binary)
 
 
 def check_pitches(config: "PianorollConfig") -> None:

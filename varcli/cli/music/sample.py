@@ -155,7 +155,7 @@ def sample(
         top_p=share,
         tempo_bpm=ready.tempo_bpm,
         seed=seed,
-        conditions=ready.conditions,
+        constraints=ready.constraints,
         steps_per_bar=ready.steps_per_bar,
         downbeats=ready.downbeats,
     )

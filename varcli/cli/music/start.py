@@ -13,7 +13,7 @@ from varcli.errors import UsageError
 
 if TYPE_CHECKING:
     from varcli.pianoroll.config import PianorollConfig
-    from varcli.pianoroll.sampling.conditions import Conditions
+    from varcli.pianoroll.sampling.constraints import CanvasConstraints
     from varcli.pianoroll.sampling.prompt import Kept
     from varcli.pianoroll.score.midi import MidiPiece
 
@@ -73,12 +73,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Ready:
-    """The same, read and checked: width in steps, tempo, conditions, bars, and the name of a voice that is kept."""
+    """The same, read and checked: width in steps, tempo, constraints, bars, and the name of a voice that is kept."""
 
     start: Start
     width: int
     tempo_bpm: float
-    conditions: "Conditions | None"
+    constraints: "CanvasConstraints | None"
     steps_per_bar: int | None = None
     downbeats: tuple[int, ...] | None = None
     voice: str | None = None
@@ -86,7 +86,7 @@ class Ready:
 
     def document(self) -> dict[str, Any]:
         """What --json says of it."""
-        given = None if self.start.prompt is None or self.conditions is None else self.conditions.given
+        given = None if self.start.prompt is None or self.constraints is None else self.constraints.given
         return {
             "prompt": None if self.start.prompt is None else str(self.start.prompt),
             "kept_cells": 0 if given is None else int(given.sum()),
@@ -105,18 +105,18 @@ def prepare(start: Start, config: "PianorollConfig") -> Ready:
     allowed = start.constraints.pitches()
     if start.prompt is None:
         width = DEFAULT_WIDTH if start.width is None else start.width
-        conditions = start.constraints.limits(config, width)
-        return Ready(start, width, DEFAULT_TEMPO if start.tempo_bpm is None else start.tempo_bpm, conditions)
+        constraints = start.constraints.limits(config, width)
+        return Ready(start, width, DEFAULT_TEMPO if start.tempo_bpm is None else start.tempo_bpm, constraints)
 
     from varcli.pianoroll.generation.settings import check_conditioning
-    from varcli.pianoroll.sampling.conditions import Conditions
+    from varcli.pianoroll.sampling.constraints import CanvasConstraints
     from varcli.pianoroll.sampling.prompt import bars_of
 
     check_conditioning(config)
     check_pitches(config)
     piece, kept = _keep(start, start.prompt, config)
     width, roll = kept.given.shape[1], piece.roll
-    conditions = Conditions(
+    constraints = CanvasConstraints(
         kept.given,
         kept.codes,
         allowed[:, None].repeat(width, 1),
@@ -127,7 +127,7 @@ def prepare(start: Start, config: "PianorollConfig") -> Ready:
         start,
         width,
         roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm,
-        conditions,
+        constraints,
         roll.steps_per_bar,
         bars_of(roll, width),
         (start.keep_track or "Top voice") if start.mode is Mode.harmonise else None,

@@ -14,11 +14,11 @@ import torch
 from varcli.errors import UsageError, VarError
 from varcli.pianoroll.corpus.corpus import Piece, check_rows
 from varcli.pianoroll.events import PieceScored
-from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
 from varcli.pianoroll.model.tree import Tree
-from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Scorer
 
 PARENTS_AT_ONCE = 512
@@ -58,12 +58,12 @@ def score(
     *,
     passes: int = 1,
     seed: int = 0,
-    conditions: Callable[[int], Conditions] | None = None,
+    constraints: Callable[[int], CanvasConstraints] | None = None,
     in_order: bool = False,
 ) -> Iterator[PieceScored | LikelihoodReport]:
     """Score pieces one by one; the last item is the report.
 
-    `conditions` say what may sound in a piece of so many steps: the likelihood is then that among such pieces. With a
+    `constraints` say what may sound in a piece of so many steps: the likelihood is then that among such pieces. With a
     limit on polyphony the pieces are followed decision by decision, as in sampling, which takes longer.
     Masked models are scored `passes` times with other draws of what is known, from `seed`; or `in_order`, that of time,
     which is exact. Padding is never scored. Raises UsageError when there is nothing to score or the model has no such
@@ -82,10 +82,10 @@ def score(
     levels = np.zeros(len(model.levels))
     nats, frames = 0.0, 0
     for done, piece in enumerate(pieces, 1):
-        limits = None if conditions is None else conditions(piece.cells.shape[1])
-        breach = None if limits is None else limits.breach(piece.cells)
-        if breach is not None:
-            raise VarError(f"{piece.name} cannot be under these limits: {breach}", "loosen them, or leave it out")
+        limits = None if constraints is None else constraints(piece.cells.shape[1])
+        violation = None if limits is None else limits.violation(piece.cells)
+        if violation is not None:
+            raise VarError(f"{piece.name} cannot be under these limits: {violation}", "loosen them, or leave it out")
         draws = [Draw(torch.Generator(), scan=model.masked)] if exact else _draws(piece.name, passes, seed)
         likelihood, per_level = _score_piece(model, piece, draws, by_frame, limits)
         scored.append(likelihood)
@@ -120,7 +120,11 @@ def _draws(name: str, passes: int, seed: int) -> list[Draw]:
 
 @torch.inference_mode()
 def _score_piece(
-    model: FractalModel | Ensemble, piece: Piece, draws: Sequence[Draw], by_frame: bool, limits: Conditions | None
+    model: FractalModel | Ensemble,
+    piece: Piece,
+    draws: Sequence[Draw],
+    by_frame: bool,
+    limits: CanvasConstraints | None,
 ) -> tuple[PieceLikelihood, np.ndarray]:
     """Price one piece; returns it and its nats per level."""
     model.eval()
@@ -147,7 +151,7 @@ _Priced = Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]
 """Level, then nats, pitch and step [M] of its decisions."""
 
 
-def _walked(model: FractalModel | Ensemble, piece: Piece, draw: Draw, limits: Conditions | None) -> _Priced:
+def _walked(model: FractalModel | Ensemble, piece: Piece, draw: Draw, limits: CanvasConstraints | None) -> _Priced:
     """Price all decisions of a level at once."""
     codes = torch.from_numpy(np.ascontiguousarray(piece.cells))[None].to(model.device)
     allowed = None if limits is None else Limits(allowed=torch.from_numpy(limits.allowed)[None].to(model.device))
@@ -168,14 +172,14 @@ class _Ledger(Scorer):
 
 
 def _followed(
-    model: FractalModel | Ensemble, piece: Piece, draw: Draw, number: int, limits: Conditions | None
+    model: FractalModel | Ensemble, piece: Piece, draw: Draw, number: int, limits: CanvasConstraints | None
 ) -> _Priced:
     """Price one decision after another: in random order `number` where levels are masked, or in that of time."""
     if not isinstance(model, FractalModel):
         raise UsageError("a limit on polyphony needs a single model, not an ensemble", "leave out --max-polyphony")
     ledger = _Ledger(model.tree, piece.cells, number)
     order = "time" if draw.scan and model.masked else "random"
-    run = Run(model, [ledger], [0], piece.cells.shape[1], batch_generate_size=1, order=order, conditions=limits)
+    run = Scheduler(model, [ledger], [0], piece.cells.shape[1], batch_generate_size=1, order=order, constraints=limits)
     for _ in run.events():
         pass
     level, pitch, step, nats = (np.array(column) for column in zip(*ledger.entries, strict=True))

@@ -6,7 +6,7 @@ import torch
 
 from varcli.events import Event
 from varcli.pianoroll.events import SampleDone, SampleStarted
-from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
 from varcli.pianoroll.inference.packed_transformer import multiplies_bfloat16
 from varcli.pianoroll.model.ensemble import Ensemble
@@ -38,19 +38,19 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
     top_p = defaults.top_p if settings.top_p is None else settings.top_p
     for first in range(0, settings.num_samples, settings.batch_size):
         samples = range(first, first + settings.batch_size)
-        choosers = [
+        policies = [
             Sampler(model.tree, settings.target_width, (settings.seed, sample), temperature, top_p)
             for sample in samples
         ]
-        run = Run(
+        run = Scheduler(
             model,
-            choosers,
+            policies,
             samples,
             settings.target_width,
             iterations=iterations,
             batch_generate_size=defaults.batch_generate_size,
             order=defaults.order,
-            conditions=settings.conditions,
+            constraints=settings.constraints,
             dtype=torch.bfloat16 if multiplies_bfloat16(model.device) else torch.float32,
         )
         asked = [sheet for sheet in run.sheets if sheet.sample < settings.num_samples]
@@ -63,14 +63,14 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
 
 
 def _roll(model: FractalModel, settings: SampleSettings, cells, sample: int) -> Roll:
-    options, conditions = model.config.model, settings.conditions
+    options, constraints = model.config.model, settings.constraints
     return Roll(
         cells=cells,
         vocabulary=vocabulary_of(model),
         steps_per_beat=options.steps_per_beat,
         steps_per_bar=settings.steps_per_bar or options.steps_per_bar,
         downbeats=settings.downbeats,
-        kept=conditions.given if conditions is not None and conditions.given.any() else None,
+        kept=constraints.given if constraints is not None and constraints.given.any() else None,
         tempo_bpm=settings.tempo_bpm,
         title=f"{model.config.name}, seed {settings.seed}, sample {sample}",
     )

@@ -5,7 +5,7 @@ from math import inf
 
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PerLevel, PianorollConfig, at_levels
-from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.constraints import CanvasConstraints
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class SampleSettings:
 
     `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
     `temperature` and `top_p` are one number, or one per level, coarse to fine, a cell's value last.
-    `conditions` say what is kept and what may sound, on canvases of `target_width` steps; `steps_per_bar` and
+    `constraints` say what is kept and what may sound, on canvases of `target_width` steps; `steps_per_bar` and
     `downbeats` are those of the rolls that come out.
     """
 
@@ -27,7 +27,7 @@ class SampleSettings:
     top_p: PerLevel | None = None
     tempo_bpm: float = 120.0
     seed: int = 0
-    conditions: Conditions | None = None
+    constraints: CanvasConstraints | None = None
     steps_per_bar: int | None = None
     downbeats: tuple[int, ...] | None = None
 
@@ -50,11 +50,11 @@ def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[i
     _check_per_level(config, settings.temperature, "--temperature", inf)
     _check_per_level(config, settings.top_p, "--top-p", 1.0)
     _check_scan_order(config, settings.scan_order)
-    if settings.conditions is not None:
-        shape, wanted = settings.conditions.given.shape, (config.model.pitches, settings.target_width)
+    if settings.constraints is not None:
+        shape, wanted = settings.constraints.given.shape, (config.model.pitches, settings.target_width)
         if shape != wanted:
-            raise ValueError(f"conditions are for {shape} cells, not {wanted}")
-        if settings.conditions.given.any():
+            raise ValueError(f"constraints are for {shape} cells, not {wanted}")
+        if settings.constraints.given.any():
             check_conditioning(config)
     return _iterations(config, settings.num_iter_list)
 

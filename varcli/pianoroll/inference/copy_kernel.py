@@ -1,7 +1,6 @@
-"""What pointers bring to nodes while music is written: the same as an `Echo`, compiled, since a look has few nodes.
+"""Copy attention in sampling, compiled: the same as `CopyAttention`, for steps of few nodes.
 
-Shapes: N nodes, B canvases, C columns of level 0, K candidates, M cells of a window, H hidden units of the judge, D
-width.
+Shapes: N nodes, B canvases, C columns of level 0, K candidates, M cells of a window, H hidden scoring units, D width.
 """
 
 from typing import NamedTuple
@@ -13,15 +12,15 @@ from torch import Tensor
 
 from varcli.pianoroll.inference.window_kernel import (
     FLAGS,
-    Memory,
-    Rules,
-    Window,
+    CanvasArrays,
+    Visibility,
+    WindowArrays,
+    arrays_of,
     look_around,
-    memory_of,
-    rules_of,
+    visibility_of,
     window_of,
 )
-from varcli.pianoroll.model.copy_attention import ROW, TRAITS, Echo
+from varcli.pianoroll.model.copy_attention import ROW, TRAITS, CopyAttention
 from varcli.pianoroll.model.fractal import Canvas, FractalModel
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN
 
@@ -29,12 +28,12 @@ UNSEEN, SILENT, SOUNDING = range(3)
 
 
 class _View(NamedTuple):
-    """The window of a level's echo, and its judge; channels f32 [256, C].
+    """The window of a level's copy attention, and its scoring network; channels f32 [256, C].
 
     `later` [M] are the steps of its cells from a node, `centre` [M] says which lie in it. `logs` [n] is log1p(n) / 2.
     """
 
-    window: Window
+    window: WindowArrays
     later: np.ndarray
     centre: np.ndarray
     channels: np.ndarray
@@ -46,29 +45,42 @@ class _View(NamedTuple):
     logs: np.ndarray
 
 
-class Bringing:
-    """Embeds what the candidates of a canvas bring to the nodes of one level, without gradients, on the CPU."""
+class CopyKernel:
+    """Copy attention of the nodes of one level over the candidates of a canvas, without gradients, on the CPU."""
 
     def __init__(self, model: FractalModel, level: int, canvas: Canvas) -> None:
         echo = model.echoes[level]
-        assert isinstance(echo, Echo)
+        assert isinstance(echo, CopyAttention)
         self._canvas = canvas
         self._weight = torch.cat([echo.show.weight, echo.tell.weight], 1).detach().t().contiguous()
-        self._memory, self._view, self._rules = memory_of(canvas), _view(echo, canvas), rules_of(model, canvas)
+        self._arrays, self._view, self._visibility = (
+            arrays_of(canvas),
+            _view(echo, canvas),
+            visibility_of(model, canvas),
+        )
 
     def __call__(self, where: Tensor) -> Tensor:
-        """What is brought to nodes [N, D]; `where` i64 [6, N] are the facts of `Fixed`."""
+        """Copied vectors of nodes [N, D]; `where` i64 [6, N] as in `SiblingTokens`."""
         candidates = self._canvas.candidates
         assert candidates is not None
         shift, traits, below = (
             x.flatten(0, 1).contiguous().numpy() for x in (candidates.shift, candidates.traits, candidates.below)
         )
         brought = torch.empty(where.shape[1], len(self._weight))
-        _bring(where.contiguous().numpy(), self._memory, shift, traits, below, self._view, self._rules, brought.numpy())
+        _copy(
+            where.contiguous().numpy(),
+            self._arrays,
+            shift,
+            traits,
+            below,
+            self._view,
+            self._visibility,
+            brought.numpy(),
+        )
         return brought @ self._weight
 
 
-def _view(echo: Echo, canvas: Canvas) -> _View:
+def _view(echo: CopyAttention, canvas: Canvas) -> _View:
     hidden, _, last = echo.judge
     assert isinstance(hidden, torch.nn.Linear) and isinstance(last, torch.nn.Linear)
     M = len(echo.offsets)
@@ -90,32 +102,32 @@ def _view(echo: Echo, canvas: Canvas) -> _View:
 
 
 @njit(**FLAGS)
-def _bring(
+def _copy(
     where: np.ndarray,
-    memory: Memory,
+    arrays: CanvasArrays,
     shift: np.ndarray,
     traits: np.ndarray,
     below: np.ndarray,
     view: _View,
-    rules: Rules,
+    visibility: Visibility,
     out: np.ndarray,
 ) -> None:
-    """Write into out f32 [N, M * C + 3 K] what is shown and told to nodes `where` i64 [6, N]."""
+    """Write into out f32 [N, M * C + 3 K] the weighted cells and the weights of nodes `where` i64 [6, N]."""
     K, M, C = shift.shape[1], len(view.later), view.channels.shape[1]
     own, there, score = np.empty(M, np.uint8), np.empty((K, M), np.uint8), np.empty(K, np.float32)
     hidden = np.empty(len(view.bias), np.float32)
     out[:] = 0
     for node in range(where.shape[1]):
         first, step, position, pitch = where[0, node], where[2, node], where[3, node], where[4, node]
-        column = where[5, node] * rules.columns + step // rules.column
-        row = pitch // rules.settled * rules.settled // ROW
-        look_around(first, position, memory, view.window, rules, own)
+        column = where[5, node] * visibility.columns + step // visibility.column
+        row = pitch // visibility.settled * visibility.settled // ROW
+        look_around(first, position, arrays, view.window, visibility, own)
         told = out[node, M * C :]
         most = np.float32(0)
         for k in range(K):
             if shift[column, k] == 0:
                 continue
-            _look_there(first, step % rules.column, shift[column, k], memory, view, rules, there[k])
+            _look_there(first, step % visibility.column, shift[column, k], arrays, view, visibility, there[k])
             counts = _compare(own, there[k])
             hidden[:] = view.bias
             for trait in range(traits.shape[2]):
@@ -152,17 +164,17 @@ def _look_there(
     first: int,
     inside: int,
     shift: int,
-    memory: Memory,
+    arrays: CanvasArrays,
     view: _View,
-    rules: Rules,
+    visibility: Visibility,
     seen: np.ndarray,
 ) -> None:
-    """Codes u8 [M] around the place pointed to, of nodes that stand `inside` a column, as `Echo`."""
-    codes, reveal = memory
+    """Codes u8 [M] around the place pointed to, of nodes that stand `inside` a column, as `CopyAttention`."""
+    codes, reveal = arrays
     for m in range(len(seen)):
         at = first + shift + view.window.offsets[m]
-        veiled = view.later[m] >= -inside - shift if rules.in_order else reveal[at] != 0
-        seen[m] = UNKNOWN if veiled and not (rules.conditioning and codes[at] >= GIVEN) else codes[at]
+        veiled = view.later[m] >= -inside - shift if visibility.in_order else reveal[at] != 0
+        seen[m] = UNKNOWN if veiled and not (visibility.conditioning and codes[at] >= GIVEN) else codes[at]
 
 
 @njit(**FLAGS)

@@ -18,7 +18,7 @@ ROWS = 128
 """Rows that one thread works on at a time."""
 
 
-class Joining:
+class FusedAddNorm:
     """Adds what a product says to the residual stream, and normalises the sum for the next product."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What answering needs of one level, added up and laid out once per run.
+"""The weights of one level, added up and laid out once per batch.
 
 Shapes: n children of a family, M nodes, D width, V vocabulary of cell values.
 """
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from varcli.pianoroll.inference.packed_transformer import PackedTransformer, Rotary, pack
-from varcli.pianoroll.inference.window_embedding import Seeing
+from varcli.pianoroll.inference.window_embedding import WindowEmbedding
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import GIVEN, OWN_SHARE, LevelModel
 from varcli.pianoroll.model.transformer import rotary_tables
@@ -30,18 +30,18 @@ class Size(NamedTuple):
     dtype: torch.dtype = torch.float32
 
 
-class Tables:
+class LevelWeights:
     """A level's network and tables.
 
     order [n + ahead - 1]: children of a family, the last repeated so that a look ahead may reach beyond it.
     place [rows * columns, D] says where nodes stand, a column being a step of the bar, or one of level 0.
     mask f32 [n, n] is added to scores of attention (None: all may look at all); it is `unlimited` if it only hides what
-    comes later. rotary tables are [n, 1, F]. `before` is the cell of a value's window before its own, if in sight.
+    comes later. rotary tables are [n, 1, F]. `before` is the cell of a value's window before its own, if inside.
     """
 
     def __init__(self, model: FractalModel, network: LevelModel, size: Size) -> None:
         self.network, self.ahead = network, size.ahead
-        self.seeing = Seeing(network, size.dtype)
+        self.seeing = WindowEmbedding(network, size.dtype)
         self.columns = size.columns if network.level == 0 else network.steps_per_bar
         n = len(size.top) if network.level == 0 else network.siblings
         self.order = np.minimum(np.arange(n + max(1, size.ahead) - 1), n - 1)
@@ -59,10 +59,10 @@ class Tables:
             self._inherit, self._share = pack(network.inherit), pack(network.share)
             self._spread, self._own = network.spread.weight.detach().t().contiguous(), network.place.weight.detach()
         self.rotary: Rotary | None = None
-        self.mask, self.stack, self.memory, self.unlimited = None, None, None, True
+        self.mask, self.stack, self.kv_cache, self.unlimited = None, None, None, True
         if network.transformer is not None:
             self.stack = PackedTransformer(network.transformer, self._product_type(size))
-            self.memory = self.stack.memory(size.sheets, len(self.order)) if size.ahead else None
+            self.kv_cache = self.stack.kv_cache(size.sheets, len(self.order)) if size.ahead else None
             self._lay_out_attention(size.top)
 
     def _product_type(self, size: Size) -> torch.dtype:

@@ -1,10 +1,10 @@
-"""A transformer laid out for writing: the same sums as `attention.Transformer`, with as little as possible around them.
+"""A packed transformer for sampling: the same sums as `transformer.Transformer`, with as little as possible around.
 
 A few tokens at a time cost what it takes to read the weights and to launch operations. So the weights are laid out
-once, tokens stand in two dimensions, keys and values lie side by side in one memory, and GELU, which costs as much as
+once, tokens stand in two dimensions, keys and values lie side by side in one kv_cache, and GELU, which costs as much as
 the product before it, is taken within that product. On processors that multiply bfloat16 the products may be of that
 kind; sums, norms and what goes from block to block stay in float32, and what stands between two products is compiled,
-see `joining`.
+see `fused_norm`.
 
 Shapes: R sequences, m new tokens of each, M = R * m, c of m wanted, K keys, H heads, D width, F = D / H.
 """
@@ -88,14 +88,14 @@ class PackedLinear:
 
 
 @dataclass(frozen=True)
-class Slots:
-    """Where new tokens stand in a memory of keys and values [blocks, rows, length, 2 D], filled from the left.
+class KVCache:
+    """Where new tokens stand in a cache of keys and values [blocks, rows, length, 2 D], filled from the left.
 
     Without `rows` there is one sequence, that goes on at column `start`; else sequence i is row rows[i], and its tokens
-    stand `at` columns [M], `cells` [M] of the memory. Queries look at the first `stop` columns at most.
+    stand `at` columns [M], `cells` [M] of the cache. Queries look at the first `stop` columns at most.
     """
 
-    memory: Tensor
+    kv_cache: Tensor
     stop: int
     start: int = 0
     rows: Tensor | None = None
@@ -103,23 +103,23 @@ class Slots:
     cells: Tensor | None = None
 
     @classmethod
-    def of(cls, memory: Tensor, rows: list[int], starts: list[int], m: int) -> "Slots":
-        """Slots for `m` new tokens of each of some rows."""
+    def of(cls, kv_cache: Tensor, rows: list[int], starts: list[int], m: int) -> "KVCache":
+        """The cache for `m` new tokens of each of some rows."""
         stop = max(starts) + m
-        if memory.shape[1] == 1:
-            return cls(memory, stop, starts[0])
-        row, start = torch.tensor([rows, starts], device=memory.device)
-        at = start[:, None] + torch.arange(m, device=memory.device)
-        return cls(memory, stop, 0, row, at.view(-1), (at + row[:, None] * memory.shape[2]).view(-1))
+        if kv_cache.shape[1] == 1:
+            return cls(kv_cache, stop, starts[0])
+        row, start = torch.tensor([rows, starts], device=kv_cache.device)
+        at = start[:, None] + torch.arange(m, device=kv_cache.device)
+        return cls(kv_cache, stop, 0, row, at.view(-1), (at + row[:, None] * kv_cache.shape[2]).view(-1))
 
     def store(self, block: int, kv_MD: Tensor) -> Tensor:
         """Write new keys and values [M, 2 D] of a block and return all of its rows' [R, stop, 2 D]."""
-        memory = self.memory[block]
+        kv_cache = self.kv_cache[block]
         if self.rows is None or self.cells is None:
-            memory[0, self.start : self.stop] = kv_MD
-            return memory[:, : self.stop]
-        memory.view(-1, memory.shape[2]).index_copy_(0, self.cells, kv_MD)
-        return memory[:, : self.stop].index_select(0, self.rows)
+            kv_cache[0, self.start : self.stop] = kv_MD
+            return kv_cache[:, : self.stop]
+        kv_cache.view(-1, kv_cache.shape[2]).index_copy_(0, self.cells, kv_MD)
+        return kv_cache[:, : self.stop].index_select(0, self.rows)
 
 
 class _PackedBlock:
@@ -143,14 +143,14 @@ class PackedTransformer:
         self.heads, self.width, self.dtype = stack.heads, stack.width, dtype
         self.blocks = [_PackedBlock(block, dtype) for block in stack.blocks if isinstance(block, Block)]
         self.norm = (stack.norm.weight.detach(), stack.norm.bias.detach())
-        self._joining = None
+        self._add_norm = None
         if dtype == torch.bfloat16 and self.norm[0].device.type == "cpu":
-            from varcli.pianoroll.inference.fused_norm import Joining  # numba is slow to import
+            from varcli.pianoroll.inference.fused_norm import FusedAddNorm  # numba is slow to import
 
-            self._joining = Joining()
+            self._add_norm = FusedAddNorm()
 
-    def memory(self, rows: int, length: int) -> Tensor:
-        """An empty memory of keys and values for `rows` sequences of up to `length` tokens."""
+    def kv_cache(self, rows: int, length: int) -> Tensor:
+        """An empty cache of keys and values for `rows` sequences of up to `length` tokens."""
         return self.norm[0].new_zeros(len(self.blocks), rows, length, 2 * self.width, dtype=self.dtype)
 
     def __call__(
@@ -160,16 +160,16 @@ class PackedTransformer:
         *,
         mask: Tensor | None = None,
         rotary: Rotary | None = None,
-        slots: Slots | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
         """Run the tokens of some sequences, each as many.
 
         `mask` [R|1, 1, m, K] is added to the scores; `rotary` holds cosines and sines [M, 1, F]; both of this dtype.
-        Without slots the new tokens are all there is.
+        Without a cache the new tokens are all there is.
         """
         n_MD = self._enter(x_MD)
         for index in range(len(self.blocks)):
-            x_MD, n_MD = self._run(index, x_MD, n_MD, sequences, mask, rotary, slots)
+            x_MD, n_MD = self._run(index, x_MD, n_MD, sequences, mask, rotary, cache)
         return F.layer_norm(x_MD + n_MD, (self.width,), *self.norm)
 
     def some(
@@ -206,8 +206,8 @@ class PackedTransformer:
 
     def _join(self, x_MD: Tensor, y_MD: Tensor, norm: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """The sum of x and y, and its norm for the next product."""
-        if self._joining is not None:
-            return self._joining(x_MD, y_MD, norm)
+        if self._add_norm is not None:
+            return self._add_norm(x_MD, y_MD, norm)
         x_MD = x_MD + y_MD
         return x_MD, F.layer_norm(x_MD, (self.width,), *norm).to(self.dtype)
 
@@ -227,14 +227,14 @@ class PackedTransformer:
         sequences: int,
         mask: Tensor | None,
         rotary: Rotary | None,
-        slots: Slots | None,
+        cache: KVCache | None,
     ) -> tuple[Tensor, Tensor]:
         D = self.width
         qkv = self.blocks[index].qkv(n_MD)
         if rotary is not None:
             self._turn_(qkv[:, : 2 * D], rotary)
         q, kv = qkv[:, :D], qkv[:, D:]
-        kv = kv.view(sequences, -1, 2 * D) if slots is None else slots.store(index, kv)
+        kv = kv.view(sequences, -1, 2 * D) if cache is None else cache.store(index, kv)
         return self._feed(index, x_MD, self._attend(q, kv, mask))
 
     def _turn_(self, x_MX: Tensor, rotary: Rotary) -> None:

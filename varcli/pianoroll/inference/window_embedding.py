@@ -1,6 +1,6 @@
-"""What the windows of nodes say, added up from the cells in which something sounds.
+"""Embeddings of windows, added up from the cells in which something sounds.
 
-Most cells of a window are silent and add nothing, so looking costs what is there, not what the window holds. Only
+Most cells of a window are silent and add nothing, so the cost is that of the sounding cells, not of the window. Only
 "known", a channel of masked models in which silence counts, is a product over the whole window.
 
 Shapes: M nodes, W cells of a window, C channels of a cell, D width.
@@ -19,7 +19,7 @@ LEAST_WORK = 50_000
 """Weights below which it is as well."""
 
 
-class Seeing:
+class WindowEmbedding:
     """The first linear map of a level, for windows without gradients.
 
     Its weights are `rows` [W * C, D] for the channels `heard` [256, C], `known_rows` [W, D] for cells that are known

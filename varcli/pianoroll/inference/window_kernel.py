@@ -1,6 +1,6 @@
-"""What nodes see of the canvas while music is written: the same as `FractalModel.look_at` and `Seeing`, compiled.
+"""Windows of nodes in sampling, gathered and embedded by compiled code: `FractalModel.look_at` and `WindowEmbedding`.
 
-A look has few nodes, so that launching operations would cost more than what they do.
+A request has few nodes, so that launching operations would cost more than what they do.
 
 Shapes: N nodes, W cells of a window, C channels of a cell but "known", D width.
 """
@@ -12,7 +12,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from varcli.pianoroll.inference.window_embedding import Seeing
+from varcli.pianoroll.inference.window_embedding import WindowEmbedding
 from varcli.pianoroll.model.fractal import Canvas, FractalModel
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View
 from varcli.threads import Workers
@@ -26,8 +26,8 @@ STRETCH = np.uint64(16)
 """Cells that are looked at side by side."""
 
 
-class Window(NamedTuple):
-    """A view: offsets i32 [W] in the flat memory, `follows` and `differs` [positions, W].
+class WindowArrays(NamedTuple):
+    """A view: offsets i32 [W] in the flat arrays, `follows` and `differs` [positions, W].
 
     `runs` i64 [runs, 3] are stretches of cells that lie side by side: first cell, first offset, how many.
     """
@@ -38,7 +38,7 @@ class Window(NamedTuple):
     runs: np.ndarray
 
 
-class Rules(NamedTuple):
+class Visibility(NamedTuple):
     """How a model settles what is known: is_ar [levels], steps of a column and columns of a canvas, pitches that are
     settled together; `in_order` if level 0 knows the columns before its own; `past_only` if nothing but the past can be
     written so far, and so nothing needs to be hidden."""
@@ -53,25 +53,25 @@ class Rules(NamedTuple):
     settled: int
 
 
-class Memory(NamedTuple):
+class CanvasArrays(NamedTuple):
     """Codes u8 of all canvases, flat, and the masked levels that show them (the codes again if no level is masked)."""
 
     codes: np.ndarray
     reveal: np.ndarray
 
 
-def window_of(view: View, canvas: Canvas) -> Window:
-    """The window of a view on the memory of a canvas."""
+def window_of(view: View, canvas: Canvas) -> WindowArrays:
+    """The window of a view on the arrays of a canvas."""
     offsets = canvas.flat_offsets(view).numpy()
     first = np.flatnonzero(np.diff(offsets, prepend=offsets[0] - 2) != 1)
     runs = np.stack([first, offsets[first], np.diff(first, append=len(offsets))], 1).astype(np.int64)
-    return Window(offsets, view.follows.numpy(), view.differs.numpy(), runs)
+    return WindowArrays(offsets, view.follows.numpy(), view.differs.numpy(), runs)
 
 
-def rules_of(model: FractalModel, canvas: Canvas, *, past_only: bool = False) -> Rules:
-    """The rules of a model for its canvas."""
+def visibility_of(model: FractalModel, canvas: Canvas, *, past_only: bool = False) -> Visibility:
+    """The visibility of a model for its canvas."""
     h, w = model.tree.shapes[0]
-    return Rules(
+    return Visibility(
         is_ar=model.is_ar.numpy(),
         masked=canvas.reveal is not None,
         conditioning=model.config.model.conditioning,
@@ -83,23 +83,25 @@ def rules_of(model: FractalModel, canvas: Canvas, *, past_only: bool = False) ->
     )
 
 
-def memory_of(canvas: Canvas) -> Memory:
-    """The live memory of a canvas."""
+def arrays_of(canvas: Canvas) -> CanvasArrays:
+    """The live arrays of a canvas."""
     codes = canvas.codes.view(-1).numpy()
-    return Memory(codes, codes if canvas.reveal is None else canvas.reveal.view(-1).numpy())
+    return CanvasArrays(codes, codes if canvas.reveal is None else canvas.reveal.view(-1).numpy())
 
 
-class Looking:
+class WindowKernel:
     """Looks at a canvas for the nodes of one level and embeds what they see, without gradients, on the CPU."""
 
-    def __init__(self, model: FractalModel, view: View, canvas: Canvas, seeing: Seeing, *, past_only: bool) -> None:
-        self._seeing, self._memory = seeing, memory_of(canvas)
-        self._window, self._rules = window_of(view, canvas), rules_of(model, canvas, past_only=past_only)
+    def __init__(
+        self, model: FractalModel, view: View, canvas: Canvas, seeing: WindowEmbedding, *, past_only: bool
+    ) -> None:
+        self._seeing, self._arrays = seeing, arrays_of(canvas)
+        self._window, self._visibility = window_of(view, canvas), visibility_of(model, canvas, past_only=past_only)
         self._workers = Workers()
         self._heard, self._rows = seeing.heard.numpy(), seeing.rows.numpy()
 
     def __call__(self, where: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes u8 [N, W] (UNKNOWN where hidden) and tokens [N, D]; `where` i64 [facts, N] are those of `Fixed`."""
+        """Codes u8 [N, W] (UNKNOWN where hidden) and tokens [N, D]; `where` as in `SiblingTokens`."""
         N = where.shape[1]
         codes = torch.empty(N, len(self._window.offsets), dtype=torch.uint8)
         sounding = (
@@ -112,9 +114,9 @@ class Looking:
             _see(
                 place,
                 part * NODES,
-                self._memory,
+                self._arrays,
                 self._window,
-                self._rules,
+                self._visibility,
                 self._heard,
                 self._rows,
                 seen[nodes],
@@ -126,24 +128,26 @@ class Looking:
 
 
 @njit(**FLAGS)
-def look_around(first: int, position: int, memory: Memory, window: Window, rules: Rules, seen: np.ndarray) -> None:
+def look_around(
+    first: int, position: int, arrays: CanvasArrays, window: WindowArrays, visibility: Visibility, seen: np.ndarray
+) -> None:
     """Write codes u8 [W] that a node sees around it, as `FractalModel.look_at`."""
-    codes, reveal = memory
+    codes, reveal = arrays
     for cell in range(len(seen)):
         at = first + window.offsets[cell]
         parted = window.differs[position, cell]
-        shown_by_mask = rules.masked and not rules.is_ar[parted]
+        shown_by_mask = visibility.masked and not visibility.is_ar[parted]
         veiled = reveal[at] > parted if shown_by_mask else window.follows[position, cell]
-        seen[cell] = UNKNOWN if veiled and not (rules.conditioning and codes[at] >= GIVEN) else codes[at]
+        seen[cell] = UNKNOWN if veiled and not (visibility.conditioning and codes[at] >= GIVEN) else codes[at]
 
 
 @njit(**FLAGS)
 def _see(
     where: np.ndarray,
     begin: int,
-    memory: Memory,
-    window: Window,
-    rules: Rules,
+    arrays: CanvasArrays,
+    window: WindowArrays,
+    visibility: Visibility,
     heard: np.ndarray,
     rows: np.ndarray,
     seen: np.ndarray,
@@ -157,13 +161,13 @@ def _see(
     # Cells that sound, eight of them to a word, since in most words none does.
     sounding = np.zeros(-(-W // 8) * 8, np.uint8)
     words = sounding.view(np.uint64)
-    plainly = rules.past_only or (rules.masked and not rules.conditioning and not rules.is_ar.any())
+    plainly = visibility.past_only or (visibility.masked and not visibility.conditioning and not visibility.is_ar.any())
     for node in range(len(seen)):
         first, position = where[0, begin + node], where[3, begin + node]
         if plainly:
-            _look_along_runs(first, position, memory, window, rules.past_only, seen[node])
+            _look_along_runs(first, position, arrays, window, visibility.past_only, seen[node])
         else:
-            look_around(first, position, memory, window, rules, seen[node])
+            look_around(first, position, arrays, window, visibility, seen[node])
         for cell in range(W):
             sounding[cell] = 0 if seen[node, cell] == UNKNOWN else seen[node, cell]
         token = out[node]
@@ -184,10 +188,10 @@ def _see(
 
 @njit(**FLAGS)
 def _look_along_runs(
-    first: int, position: int, memory: Memory, window: Window, past_only: bool, seen: np.ndarray
+    first: int, position: int, arrays: CanvasArrays, window: WindowArrays, past_only: bool, seen: np.ndarray
 ) -> None:
     """The same as `look_around` where nothing is hidden (`past_only`), or all that no mask shows."""
-    codes, reveal = memory
+    codes, reveal = arrays
     differs = window.differs[position]
     for run in range(len(window.runs)):
         # Numbers without a sign need no check for places counted from the end.

@@ -64,8 +64,8 @@ class Canvas:
         self.full = self.codes[:, low_p : low_p + P, low_t : low_t + width]
         self.reveal = torch.full_like(self.codes, NEVER) if model.masked and not in_order else None
         self.in_order = in_order or model.level_models[0].kind == "ar"  # level 0 knows the columns before its own
-        self.counts_heard: Tensor | None = None
-        self.heard_rows: Tensor | None = None
+        self.pitch_class_counts: Tensor | None = None
+        self.pitch_class_rows: Tensor | None = None
         self.candidates: Candidates | None = None
         self._inside = torch.arange(T, device=codes_BPT.device) < self.steps_B[:, None]
         self._voices: Tensor | None = None

@@ -1,8 +1,8 @@
 """Copying: pointers to earlier stretches of the same piece, and what they would have a node do.
 
 Music repeats itself. For every column of level 0, `find` looks for other columns whose surroundings agree with its own,
-as far as they are known: these are the candidates. At every node an `Echo` judges them once more by all that is known
-there, weighs them, and hands on what stands at the place each points to.
+as far as they are known: these are the candidates. At every node a `CopyAttention` scores them by all that is known
+there, and returns the cells at the places they point to, weighted by a softmax of the scores.
 
 Shapes: B canvases, P pitches, C columns of level 0, w steps of a column, K candidates, M cells of a window, D width.
 """
@@ -62,7 +62,7 @@ class Candidates:
             old[canvases] = new
 
 
-def find_in(known_BPT: Tensor, config: ModelConfig, *, in_order: bool | None = None) -> Candidates:
+def candidates_of(known_BPT: Tensor, config: ModelConfig, *, in_order: bool | None = None) -> Candidates:
     """Candidates of canvases u8 [B, P, T] by what a model's config says; see `find`.
 
     `in_order`, level 0 knows the columns before its own; None: if it is autoregressive.
@@ -251,7 +251,7 @@ def agreement_below(known_BPK: Tensor, shift_QK: Tensor, columns_Q: Tensor, colu
     return F.pad(counts.cumsum(2), (0, 0, 1, 0)).clamp(max=255).to(torch.uint8)
 
 
-class Echo(View):
+class CopyAttention(View):
     """Weighs the candidates at the nodes of one level and embeds what they bring."""
 
     def __init__(self, level: int, config: ModelConfig, tree: Tree, width: int) -> None:
@@ -262,7 +262,7 @@ class Echo(View):
             np.arange(-around, h + around), np.arange(-options.steps_before, w + options.steps_after), indexing="ij"
         )
         offsets = np.stack([p.ravel(), t.ravel()], 1)
-        super().__init__(level, tree.sight(level, offsets), config)
+        super().__init__(level, tree.window_weights(level, offsets), config)
         self.centre = np.flatnonzero((offsets >= 0).all(1) & (offsets < (h, w)).all(1))
         self.column = tree.shapes[0][1]
         K, channels = options.candidates, self.channels.shape[1]
@@ -288,7 +288,7 @@ class Echo(View):
         sounding, counts = _overlaps(sounding, own_sounding)
         both = counts[..., :K, 0]
         here_only, there_only = counts[..., K:, 0] - both, counts[..., :K, 1] - both
-        row = model.settled_rows(p_Nn) // ROW
+        row = model.rows_known_below(p_Nn) // ROW
         below = candidates.below.flatten(0, 1)[column, :, row.view(-1)].view(*c_Nn.shape, K, 3)
         counted = torch.cat([torch.stack([both, here_only, there_only], -1), below], -1).float().log1p() / 2
         traits = candidates.traits.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, *candidates.traits.shape[2:])

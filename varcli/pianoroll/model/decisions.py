@@ -68,7 +68,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Rules:
+class DecisionMasks:
     """What holds in families [N, n] before the network is asked.
 
     `asked` children are visited, of which `free` ones are decided by the network; `forced` free ones cost nothing.
@@ -82,7 +82,9 @@ class Rules:
     scale: Tensor
 
 
-def in_order(occupied: Tensor, can: Tensor, must: Tensor | None, *, top: bool, is_masked: bool = False) -> Rules:
+def in_order(
+    occupied: Tensor, can: Tensor, must: Tensor | None, *, top: bool, is_masked: bool = False
+) -> DecisionMasks:
     """AR: every child that can be occupied is visited; the last one of a parent that had none so far is forced.
 
     A child's state says whether the one before it is occupied, or, if `is_masked`, that it is masked itself.
@@ -96,10 +98,12 @@ def in_order(occupied: Tensor, can: Tensor, must: Tensor | None, *, top: bool, i
     free = can if must is None else can & ~must
     if is_masked:
         state = torch.where(occupied, STATE_OCCUPIED, STATE_EMPTY).masked_fill(free, STATE_MASKED)
-    return Rules(can, free, torch.zeros_like(can) if top else forced, state, torch.ones_like(can[:, :1]).float())
+    return DecisionMasks(
+        can, free, torch.zeros_like(can) if top else forced, state, torch.ones_like(can[:, :1]).float()
+    )
 
 
-def masked(occupied: Tensor, can: Tensor, must: Tensor | None, draw: Draw, *, top: bool) -> Rules:
+def masked(occupied: Tensor, can: Tensor, must: Tensor | None, draw: Draw, *, top: bool) -> DecisionMasks:
     """MAR: a uniform number of the children that can be occupied is known; the others are asked about.
 
     Which ones are known is random, or the first in order. A child asked about after k of n known ones stands for
@@ -124,7 +128,7 @@ def masked(occupied: Tensor, can: Tensor, must: Tensor | None, draw: Draw, *, to
     forced = asked & (known_count == count - 1) & ~(known & occupied).any(1, keepdim=True)
     state = torch.where(occupied, STATE_OCCUPIED, STATE_EMPTY).masked_fill(free, STATE_MASKED)
     scale = count / (count - known_count).clamp(min=1).float()
-    return Rules(asked, free, torch.zeros_like(can) if top else forced, state, scale)
+    return DecisionMasks(asked, free, torch.zeros_like(can) if top else forced, state, scale)
 
 
 def draw_parents(parents: Parents, cap: int | None, generator: torch.Generator) -> Parents:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.model.canvas import NEVER, Canvas, Limits
-from varcli.pianoroll.model.copy_attention import Candidates, Echo, agreement_below, find_in
+from varcli.pianoroll.model.copy_attention import Candidates, CopyAttention, agreement_below, candidates_of
 from varcli.pianoroll.model.decisions import (
     Decisions,
     Draw,
@@ -28,7 +28,7 @@ from varcli.pianoroll.model.decisions import (
     masked,
 )
 from varcli.pianoroll.model.level import GIVEN, MOST_VOICES, STATE_START, LevelModel, View, hide, plain
-from varcli.pianoroll.model.pitch_classes import heard_at
+from varcli.pianoroll.model.pitch_classes import pitch_class_features
 from varcli.pianoroll.model.tree import Tree
 
 __all__ = ["NEVER", "Canvas", "Decisions", "Draw", "FractalModel", "Limits", "Parents", "build", "forbid_held"]
@@ -47,7 +47,7 @@ class FractalModel(nn.Module):
         for index, options in enumerate(config.model.levels):
             levels.append(LevelModel(index, config.model, self.tree, width))
             if config.model.echo.candidates:
-                echoes.append(Echo(index, config.model, self.tree, options.width))
+                echoes.append(CopyAttention(index, config.model, self.tree, options.width))
             width = options.width
         self.levels = nn.ModuleList(levels)
         self.echoes = nn.ModuleList(echoes)
@@ -81,7 +81,7 @@ class FractalModel(nn.Module):
         """Where the weights lie."""
         return self.is_ar.device
 
-    def settled_rows(self, pitch: Tensor) -> Tensor:
+    def rows_known_below(self, pitch: Tensor) -> Tensor:
         """How many rows of its column a node at `pitch` knows to be complete below it (column-major AR level 0)."""
         h, w = self.tree.shapes[0]
         return pitch if w == 1 and self.level_models[0].kind == "ar" else pitch // h * h
@@ -118,12 +118,12 @@ class FractalModel(nn.Module):
         if not len(self.echoes):
             return
         if sheets is None or canvas.candidates is None:
-            canvas.candidates = find_in(canvas.known_at_top(self), self.config.model, in_order=canvas.in_order)
+            canvas.candidates = candidates_of(canvas.known_at_top(self), self.config.model, in_order=canvas.in_order)
         else:
             known = canvas.known_at_top(self, sheets)
-            canvas.candidates.replace(sheets, find_in(known, self.config.model, in_order=canvas.in_order))
+            canvas.candidates.replace(sheets, candidates_of(known, self.config.model, in_order=canvas.in_order))
 
-    def point_again(self, canvas: Canvas, at_Nn: Parents) -> None:
+    def recompare_candidates(self, canvas: Canvas, at_Nn: Parents) -> None:
         """Compare the columns of nodes anew with where they point, after cells were written in them.
 
         Only where columns are one step wide: elsewhere nodes count no more than was settled when level 0 was asked.
@@ -141,7 +141,7 @@ class FractalModel(nn.Module):
         x, voices = None, self.count(level, canvas, at_Nn)
         if len(self.echoes):
             echo = self.echoes[level.level]
-            assert isinstance(echo, Echo)
+            assert isinstance(echo, CopyAttention)
             c, p, t = at_Nn.canvas, at_Nn.pitch, at_Nn.step
             x = echo(self, canvas, c, p, t, self.tree.position(level.level, p, t))
         return x if voices is None else voices if x is None else x + voices
@@ -211,14 +211,14 @@ class FractalModel(nn.Module):
         can, must = can[at], None if must is None else must[at]
         top = level.level == 0
         if level.kind == "ar" or canvas.reveal is None:
-            rules = in_order(occupied, can, must, top=top, is_masked=level.kind == "mar")
+            masks = in_order(occupied, can, must, top=top, is_masked=level.kind == "mar")
         else:
-            rules = masked(occupied, can, must, draw, top=top)
-            self._show(canvas, level, c_Nn, p_Nn, t_Nn, (t_Nn < canvas.steps_B[c_Nn]) & ~rules.asked)
+            masks = masked(occupied, can, must, draw, top=top)
+            self._show(canvas, level, c_Nn, p_Nn, t_Nn, (t_Nn < canvas.steps_B[c_Nn]) & ~masks.asked)
         if top and canvas.candidates is None:
             self.point(canvas)
-        nodes = Parents(c_Nn, p_Nn, t_Nn, None, parents.weight[:, None] * rules.scale)
-        asked, free, forced, state = rules.asked, rules.free, rules.forced, rules.state
+        nodes = Parents(c_Nn, p_Nn, t_Nn, None, parents.weight[:, None] * masks.scale)
+        asked, free, forced, state = masks.asked, masks.free, masks.forced, masks.state
         inherited = None if parents.hidden is None else level.inherited(parents.hidden)
         if level.stateless:
             # No node looks at another: only those that matter are run, a row each.
@@ -237,7 +237,7 @@ class FractalModel(nn.Module):
             level.locate(p_Nn, t_Nn),
             state,
             inherited,
-            self._listen(level, canvas, nodes),
+            self._pitch_class_context(level, canvas, nodes),
             self.more(level, canvas, nodes),
         )
         hidden = level.attend(x, t_Nn)
@@ -248,7 +248,7 @@ class FractalModel(nn.Module):
         go_on = asked & occupied
         return priced, Parents(c_Nn[go_on], p_Nn[go_on], t_Nn[go_on], hidden[go_on], weight[go_on])
 
-    def _listen(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor | None:
+    def _pitch_class_context(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor | None:
         """What nodes hear of the key, [N, n, FEATURES], or None if the model has no ear for it.
 
         It is counted once, when level 0 has settled what is known: whole columns before, or unmasked patches.
@@ -256,10 +256,10 @@ class FractalModel(nn.Module):
         if not self.config.model.tonality:
             return None
         if level.level == 0:
-            canvas.counts_heard = canvas.heard(self)
-        assert canvas.counts_heard is not None
+            canvas.pitch_class_counts = canvas.heard(self)
+        assert canvas.pitch_class_counts is not None
         column = at_Nn.canvas * canvas.columns + at_Nn.step // self.tree.shapes[0][1]
-        return heard_at(canvas.counts_heard, column, at_Nn.pitch)
+        return pitch_class_features(canvas.pitch_class_counts, column, at_Nn.pitch)
 
     def _show(
         self, canvas: Canvas, level: LevelModel, c_Nn: Tensor, p_Nn: Tensor, t_Nn: Tensor, known_Nn: Tensor
@@ -277,7 +277,7 @@ class FractalModel(nn.Module):
         seen = self.windows(level, canvas, nodes)
         assert cells.hidden is not None
         state = torch.full_like(nodes.pitch, STATE_START)
-        sounds = self._listen(level, canvas, nodes)
+        sounds = self._pitch_class_context(level, canvas, nodes)
         place, more = level.locate(nodes.pitch, nodes.step), self.more(level, canvas, nodes)
         x = level.embed(seen, place, state, level.inherited(cells.hidden), sounds, more)
         logits = level.decide(level.attend(x, nodes.step), nodes.pitch).float()

@@ -15,7 +15,7 @@ from varcli.pianoroll.model.dropout import kept
 from varcli.pianoroll.model.mlp import ResidualMLP
 from varcli.pianoroll.model.pitch_classes import FEATURES
 from varcli.pianoroll.model.transformer import Transformer, rotary_tables
-from varcli.pianoroll.model.tree import Tree, Window
+from varcli.pianoroll.model.tree import CellWindow, Tree
 
 UNKNOWN = 255
 """Code of a cell that a node may not see or that does not exist yet."""
@@ -70,7 +70,7 @@ class View(nn.Module):
     differs: Tensor
     channels: Tensor
 
-    def __init__(self, level: int, window: Window, config: ModelConfig) -> None:
+    def __init__(self, level: int, window: CellWindow, config: ModelConfig) -> None:
         super().__init__()
         self.level = level
         self.register_buffer("offsets", torch.from_numpy(window.offsets), persistent=False)
@@ -90,7 +90,7 @@ class LevelModel(View):
 
     def __init__(self, level: int, config: ModelConfig, tree: Tree, parent_width: int) -> None:
         options: LevelConfig = config.levels[level]
-        window: Window = tree.window(level, options)
+        window: CellWindow = tree.window(level, options)
         super().__init__(level, window, config)
         self.kind, self.width, self.stateless = options.kind, options.width, options.network == "mlp"
         self.is_value = level == tree.depth
@@ -138,7 +138,7 @@ class LevelModel(View):
         assert network is not None
         return network
 
-    def _initialise(self, window: Window) -> None:
+    def _initialise(self, window: CellWindow) -> None:
         # Cells far away in time start with less weight: most of what decides a note is near.
         lag = torch.from_numpy(window.offsets[:, 1]).abs().float().sub(1).clamp(min=0)
         scale = (1 + lag).pow(-0.5).repeat_interleave(self.channels.shape[1])

@@ -46,7 +46,7 @@ def _running_counts(sounding_BPCw: Tensor) -> Tensor:
     return torch.cat([counts_BCK.new_zeros(B, 1, PITCH_CLASSES), counts_BCK.cumsum(1)], 1)
 
 
-def heard_at(heard_BCSK: Tensor, column: Tensor, pitch: Tensor) -> Tensor:
+def pitch_class_features(heard_BCSK: Tensor, column: Tensor, pitch: Tensor) -> Tensor:
     """Features as nodes at `pitch` in flat columns b * C + c hear them, f32 [..., FEATURES]."""
     shares, amount = _shares(heard_BCSK.flatten(0, 1)[column])
     turn = (pitch[..., None] + torch.arange(PITCH_CLASSES, device=pitch.device)) % PITCH_CLASSES
@@ -54,12 +54,12 @@ def heard_at(heard_BCSK: Tensor, column: Tensor, pitch: Tensor) -> Tensor:
     return torch.cat([turned.flatten(-2), amount], -1)
 
 
-def rotations(heard_BCSK: Tensor) -> Tensor:
+def features_by_class(heard_BCSK: Tensor) -> Tensor:
     """Features as each of the 12 pitch classes hears them, f32 [B * C * K, FEATURES]: row (b * C + c) * 12 + class."""
     B, C, _, K = heard_BCSK.shape
     column = torch.arange(B * C, device=heard_BCSK.device)[:, None].expand(-1, K)
     pitch = torch.arange(K, device=heard_BCSK.device).expand(B * C, -1)
-    return heard_at(heard_BCSK, column, pitch).flatten(0, 1)
+    return pitch_class_features(heard_BCSK, column, pitch).flatten(0, 1)
 
 
 def _shares(heard: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ LAG_REACH = 2
 
 
 @dataclass(frozen=True)
-class Window:
+class CellWindow:
     """Cells a node looks at, as offsets from its first cell, and when they are known.
 
     offsets [W, 2]: (pitch, step). precedes [positions, W]: the cell is generated before the node, in scan order.
@@ -79,7 +79,7 @@ class Tree:
         (h0, w0), (h, w) = self.shapes[0], self.shapes[min(level, self.depth - 1)]
         return (p % h0) // h * (w0 // w) + (t % w0) // w
 
-    def window(self, level: int, config: LevelConfig) -> Window:
+    def window(self, level: int, config: LevelConfig) -> CellWindow:
         """What nodes of `level` see (the last level, a cell's value, stands at the cell itself)."""
         h, w = self.shapes[min(level, self.depth - 1)]
         around = config.pitches_around
@@ -94,9 +94,9 @@ class Tree:
                     np.arange(-LAG_REACH, h + LAG_REACH), np.arange(-1, w + 1) + sign * lag, indexing="ij"
                 )
                 parts.append(np.stack([p.ravel(), t.ravel()], 1))
-        return self.sight(level, np.unique(np.concatenate(parts), axis=0))
+        return self.window_weights(level, np.unique(np.concatenate(parts), axis=0))
 
-    def sight(self, level: int, offsets: np.ndarray) -> Window:
+    def window_weights(self, level: int, offsets: np.ndarray) -> CellWindow:
         """When cells at `offsets` [W, 2] from nodes of `level` are known."""
         h, w = self.shapes[min(level, self.depth - 1)]
         w0, n = self.shapes[0][1], self.positions(level)
@@ -105,7 +105,7 @@ class Tree:
         precedes, differs = self._compare(
             level, node_p[:, None], node_t[:, None], offsets[None, :, 0], offsets[None, :, 1]
         )
-        return Window(offsets, precedes, differs)
+        return CellWindow(offsets, precedes, differs)
 
     def _compare(self, level: int, node_p, node_t, dp, dt) -> tuple[np.ndarray, np.ndarray]:
         """Whether cells at (node + offset) come before nodes of `level`, and at which level their paths part."""

@@ -13,13 +13,13 @@ import numpy as np
 
 from varcli.pianoroll.events import LevelStarted, PatchDone
 from varcli.pianoroll.model.level import STATE_EMPTY, STATE_OCCUPIED
-from varcli.pianoroll.sampling.siblings import Answer, Ask, Family, Filled, Worker, bounds, emit
+from varcli.pianoroll.sampling.siblings import Decoder, Filled, Request, Response, Siblings, bounds, emit
 
 if TYPE_CHECKING:
-    from varcli.pianoroll.generation.scheduler import Run
+    from varcli.pianoroll.generation.scheduler import Scheduler
 
 
-def fill_in_order(run: "Run", family: Family) -> Worker:
+def fill_in_order(run: "Scheduler", family: Siblings) -> Decoder:
     """Decide the children of a family one after another and fill the occupied ones."""
     sheet, level, n = family.sheet, family.level, int(family.exists[-1]) + 1
     shape = run.tree.shapes[level]
@@ -28,17 +28,17 @@ def fill_in_order(run: "Run", family: Family) -> Worker:
     emit(sheet, LevelStarted(sheet.sample, level, kind, len(family.exists), len(family.exists) if kind == "mar" else 0))
     if kind == "mar" and family.must is not None:
         family.state[family.must] = STATE_OCCUPIED
-    start, any_occupied = 0, level == 0 or family.must_sound
+    start, any_occupied = 0, level == 0 or family.any_required
     candidates = _candidates(run, family, start)
     while len(candidates):
-        whole = sheet.chooser.needs_whole_families and not any_occupied and run.assumes_silence
+        whole = sheet.policy.needs_all_siblings and not any_occupied and run.speculates
         stop = n if whole else min(n, start + ahead)
-        answer = yield Ask(family, start, stop)
-        assert isinstance(answer, Answer)
+        answer = yield Request(family, start, stop)
+        assert isinstance(answer, Response)
         asked = candidates[candidates < stop]
         forced = not any_occupied and len(asked) == len(candidates)
         logits = family.insist(asked, answer.logits[asked - start])
-        first = sheet.chooser.first(level, family.p[asked], family.t[asked], logits, forced) if len(asked) else None
+        first = sheet.policy.first(level, family.p[asked], family.t[asked], logits, forced) if len(asked) else None
         hit = stop if first is None else int(asked[first])
         for index in range(start, hit):
             _empty(run, family, index, shape)
@@ -55,18 +55,18 @@ def fill_in_order(run: "Run", family: Family) -> Worker:
         _empty(run, family, index, shape)
 
 
-def fill_at_once(run: "Run", family: Family) -> Worker:
+def fill_at_once(run: "Scheduler", family: Siblings) -> Decoder:
     """Have all cells of a block decided and written together, and tell of them one by one."""
     sheet, level = family.sheet, family.level
     emit(sheet, LevelStarted(sheet.sample, level, "ar", len(family.exists), 0))
-    answer = yield Ask(family, 0, len(family.p))
+    answer = yield Request(family, 0, len(family.p))
     assert isinstance(answer, Filled)
     for index in np.flatnonzero(answer.codes).tolist():
         sheet.show(int(family.p[index]), int(family.t[index]), int(answer.codes[index]))
         _done(run, family, index)
 
 
-def _candidates(run: "Run", family: Family, start: int) -> np.ndarray:
+def _candidates(run: "Scheduler", family: Siblings, start: int) -> np.ndarray:
     """Children from `start` on that are to be asked about now.
 
     Of the others, those that are sure to be occupied say so to the next one.
@@ -80,13 +80,13 @@ def _candidates(run: "Run", family: Family, start: int) -> np.ndarray:
     return later[is_open]
 
 
-def _tell(run: "Run", family: Family, index: int, state: int) -> None:
+def _tell(run: "Scheduler", family: Siblings, index: int, state: int) -> None:
     """Note in the state of the next child what one is; children of masked levels have states of their own."""
     if run.model.level_models[family.level].kind == "ar" and index + 1 < len(family.state):
         family.state[index + 1] = state
 
 
-def _empty(run: "Run", family: Family, index: int, shape: tuple[int, int]) -> None:
+def _empty(run: "Scheduler", family: Siblings, index: int, shape: tuple[int, int]) -> None:
     if run.model.masked:
         family.sheet.finish(family.level, int(family.p[index]), int(family.t[index]), shape, empty=True)
     known = family.must is not None and family.must[index]
@@ -96,7 +96,7 @@ def _empty(run: "Run", family: Family, index: int, shape: tuple[int, int]) -> No
         _done(run, family, index)
 
 
-def _done(run: "Run", family: Family, index: int) -> None:
+def _done(run: "Scheduler", family: Siblings, index: int) -> None:
     sheet, total = family.sheet, len(family.exists)
     box = (bounds(run, family, index),)
     number = index + 1 if total == len(family.p) else int(np.searchsorted(family.exists, index)) + 1

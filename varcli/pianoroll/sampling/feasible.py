@@ -10,31 +10,31 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.constraints import CanvasConstraints
 
 
-class Openings:
-    """Follows one canvas under its conditions; `shapes` are those of the levels, `width` the steps they tile.
+class Feasibility:
+    """Follows one canvas under its constraints; `shapes` are those of the levels, `width` the steps they tile.
 
     `moving` says whether writing a cell changes what is open, as a limit on polyphony does: a cell that sounds in any
     case is counted from the start, whether it is written yet or not.
     """
 
-    def __init__(self, conditions: Conditions, shapes: Sequence[tuple[int, int]], width: int) -> None:
-        self.given = conditions.given
-        self.moving = conditions.max_polyphony is not None
+    def __init__(self, constraints: CanvasConstraints, shapes: Sequence[tuple[int, int]], width: int) -> None:
+        self.given = constraints.given
+        self.moving = constraints.max_polyphony is not None
         self._shapes = shapes
         pad = ((0, 0), (0, width - self.given.shape[1]))
-        free = np.pad(conditions.allowed & ~conditions.given, pad)
-        carried, must = np.pad(conditions.carried, pad), np.pad(conditions.must, pad)
+        free = np.pad(constraints.allowed & ~constraints.given, pad)
+        tied, must = np.pad(constraints.tied, pad), np.pad(constraints.must, pad)
         self._free = [_pooled(free, (h, 1 if self.moving else w)) for h, w in shapes]
-        self._carried = [_pooled(carried, shape) for shape in shapes]
+        self._carried = [_pooled(tied, shape) for shape in shapes]
         self._must = [_pooled(must, shape) for shape in shapes]
-        self._reserved = conditions.carried
+        self._reserved = constraints.tied
         self._room = np.full(width, True)
         self._left = np.zeros(width, np.int64)
-        if conditions.max_polyphony is not None:
-            self._left[:] = conditions.max_polyphony - np.pad(conditions.settled, pad[1])
+        if constraints.max_polyphony is not None:
+            self._left[:] = constraints.max_polyphony - np.pad(constraints.settled, pad[1])
             self._room = self._left > 0
 
     def must(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:

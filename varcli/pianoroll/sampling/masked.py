@@ -15,10 +15,10 @@ import numpy as np
 
 from varcli.pianoroll.events import LevelStarted, PatchDone
 from varcli.pianoroll.model.level import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED
-from varcli.pianoroll.sampling.siblings import Answer, Ask, Family, Filled, Together, Worker, bounds, emit
+from varcli.pianoroll.sampling.siblings import Concurrent, Decoder, Filled, Request, Response, Siblings, bounds, emit
 
 if TYPE_CHECKING:
-    from varcli.pianoroll.generation.scheduler import Run
+    from varcli.pianoroll.generation.scheduler import Scheduler
 
 
 @dataclass
@@ -31,7 +31,7 @@ class _Turns:
     any_occupied: bool
 
 
-def fill_masked(run: "Run", family: Family) -> Worker:
+def fill_masked(run: "Scheduler", family: Siblings) -> Decoder:
     """Unmask the children of a family over the iterations of its level and fill the occupied ones."""
     sheet, level, n = family.sheet, family.level, len(family.exists)
     turns = _take_turns(run, family)
@@ -41,8 +41,8 @@ def fill_masked(run: "Run", family: Family) -> Worker:
     for iteration, count in enumerate(counts, 1):
         stop = turns.taken + count
         for batch, first in enumerate(range(turns.taken, stop, size), 1):
-            answer = yield Ask(family, 0, len(family.p), turns.order[first : min(first + size, stop)])
-            assert isinstance(answer, Answer)
+            answer = yield Request(family, 0, len(family.p), turns.order[first : min(first + size, stop)])
+            assert isinstance(answer, Response)
             hits = []
             for part in _parts(run, family, turns.order[first : min(first + size, stop)]):
                 hits += yield from _decide(run, family, turns, part, answer)
@@ -53,12 +53,12 @@ def fill_masked(run: "Run", family: Family) -> Worker:
             emit(sheet, event)
 
 
-def fill_masked_at_once(run: "Run", family: Family) -> Worker:
+def fill_masked_at_once(run: "Scheduler", family: Siblings) -> Decoder:
     """Have all cells of a block decided and written together, and tell of them iteration by iteration."""
     sheet, level, n = family.sheet, family.level, len(family.exists)
     order, counts = _take_turns(run, family).order, _counts(run, level, n)
     emit(sheet, LevelStarted(sheet.sample, level, "mar", n, len(counts)))
-    answer = yield Ask(family, 0, len(family.p), order, tuple(counts))
+    answer = yield Request(family, 0, len(family.p), order, tuple(counts))
     assert isinstance(answer, Filled)
     done = 0
     for iteration, count in enumerate(counts, 1):
@@ -71,28 +71,28 @@ def fill_masked_at_once(run: "Run", family: Family) -> Worker:
         emit(sheet, event)
 
 
-def _counts(run: "Run", level: int, n: int) -> list[int]:
+def _counts(run: "Scheduler", level: int, n: int) -> list[int]:
     """How many of `n` children each iteration of a level unmasks."""
     return (even_counts if run.in_order(level) else unmask_counts)(n, run.iterations(level))
 
 
-def _take_turns(run: "Run", family: Family) -> _Turns:
+def _take_turns(run: "Scheduler", family: Siblings) -> _Turns:
     """Draw the order of the children, or keep that of time, and show those that are known to be empty."""
-    exists, any_occupied = family.exists, family.level == 0 or family.must_sound
+    exists, any_occupied = family.exists, family.level == 0 or family.any_required
     can = family.open(exists) if family.must is None else family.open(exists) | family.must[exists]
     order, closed = exists[can], exists[~can]
     if len(order) and not run.in_order(family.level):
-        order = order[family.sheet.chooser.order(family.level, family.p[order], family.t[order])]
+        order = order[family.sheet.policy.order(family.level, family.p[order], family.t[order])]
     _finish(run, family, closed, STATE_EMPTY)
     if family.must is not None:
         family.state[family.must] = STATE_OCCUPIED
     return _Turns(closed, order, 0, any_occupied)
 
 
-def _parts(run: "Run", family: Family, chosen: np.ndarray) -> list[np.ndarray]:
+def _parts(run: "Scheduler", family: Siblings, chosen: np.ndarray) -> list[np.ndarray]:
     """The children of a batch that are decided together: all of them, unless each changes what is left for others."""
-    openings = family.sheet.openings
-    if openings is None or not openings.moving:
+    feasibility = family.sheet.feasibility
+    if feasibility is None or not feasibility.moving:
         return [chosen]
     if family.level == run.tree.depth - 1:
         chosen[:] = chosen[np.argsort(family.t[chosen], kind="stable")]  # a step after a step, as in _in_turn
@@ -100,8 +100,8 @@ def _parts(run: "Run", family: Family, chosen: np.ndarray) -> list[np.ndarray]:
 
 
 def _decide(
-    run: "Run", family: Family, turns: _Turns, chosen: np.ndarray, answer: Answer
-) -> Generator[Ask | Together, Answer | Filled | None, list[int]]:
+    run: "Scheduler", family: Siblings, turns: _Turns, chosen: np.ndarray, answer: Response
+) -> Generator[Request | Concurrent, Response | Filled | None, list[int]]:
     """Decide the next children and fill the occupied ones; returns these."""
     sheet, level = family.sheet, family.level
     turns.taken += len(chosen)
@@ -111,20 +111,20 @@ def _decide(
         nodes = chosen[can]
         forced = not turns.any_occupied and not family.open(turns.order[turns.taken :]).any()
         logits = family.insist(nodes, answer.logits[nodes])
-        occupied[can] = sheet.chooser.each(level, family.p[nodes], family.t[nodes], logits, forced)
+        occupied[can] = sheet.policy.each(level, family.p[nodes], family.t[nodes], logits, forced)
     turns.any_occupied |= bool(occupied.any())
     hits = chosen[occupied]
     # Silence first: a cell after it cannot be held.
     _finish(run, family, chosen[~occupied], STATE_EMPTY)
     for group in _in_turn(run, family, hits):
-        yield Together(
+        yield Concurrent(
             [run.fill(level + 1, sheet, int(family.p[k]), int(family.t[k]), answer.hidden[int(k)]) for k in group]
         )
         _finish(run, family, group, STATE_OCCUPIED)
     return hits.tolist()
 
 
-def _in_turn(run: "Run", family: Family, hits: np.ndarray) -> list[np.ndarray]:
+def _in_turn(run: "Scheduler", family: Siblings, hits: np.ndarray) -> list[np.ndarray]:
     """Occupied children that are filled together: all at once, but cells a step after a step.
 
     Whether a cell is held or struck hangs on the cell before it; decided side by side, notes fall to pieces.
@@ -135,7 +135,7 @@ def _in_turn(run: "Run", family: Family, hits: np.ndarray) -> list[np.ndarray]:
     return [hits[steps == step] for step in np.unique(steps)]
 
 
-def _finish(run: "Run", family: Family, nodes: np.ndarray, state: int) -> None:
+def _finish(run: "Scheduler", family: Siblings, nodes: np.ndarray, state: int) -> None:
     shape = run.tree.shapes[family.level]
     for k in nodes:
         p, t = int(family.p[k]), int(family.t[k])

@@ -11,13 +11,13 @@ from varcli.pianoroll.config import PerLevel, at_levels
 from varcli.pianoroll.model.tree import Tree
 
 
-class Chooser(Protocol):
+class DecisionPolicy(Protocol):
     """Decides the children of a node and the values of cells, from logits of the model.
 
-    `needs_whole_families` says whether `first` must see all children that are left at once where one is occupied.
+    `needs_all_siblings` says whether `first` must see all children that are left at once where one is occupied.
     """
 
-    needs_whole_families: bool
+    needs_all_siblings: bool
 
     def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Random order of nodes [n] of a masked level, as indices."""
@@ -54,7 +54,7 @@ class Sampler:
         self._shapes = tree.shapes
         levels = len(tree.shapes) + 1
         self._temperature, self._top_p = at_levels(temperature, levels), at_levels(top_p, levels)
-        self.needs_whole_families = min(self._top_p[: len(tree.shapes)]) < 1
+        self.needs_all_siblings = min(self._top_p[: len(tree.shapes)]) < 1
 
     @property
     def draws_plainly(self) -> bool:
@@ -140,7 +140,7 @@ class Scorer:
     """Follows a canvas of codes u8 [P, T] and adds up what its decisions cost, in `nats`."""
 
     def __init__(self, tree: Tree, codes: np.ndarray, seed: int = 0) -> None:
-        self.nats, self.needs_whole_families = 0.0, False
+        self.nats, self.needs_all_siblings = 0.0, False
         self._codes, self._shapes = codes, tree.shapes
         self._rng_seed = seed
 

@@ -1,7 +1,7 @@
 """Families: the children of one parent while they are being decided, and what they ask of the network.
 
-A family is worked through by a coroutine (`ar`, `mar` or `cells`). It yields `Ask` when it needs the network and
-`Together` when its children may go on side by side; the scheduler in `run` answers many families in one batch.
+A family is worked through by a coroutine (`ar`, `mar` or `cells`). It yields `Request` when it needs the network and
+`Concurrent` when its children may go on side by side; the scheduler in `run` answers many families in one batch.
 """
 
 from collections.abc import Generator, Iterator
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from varcli.events import Event
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN
-from varcli.pianoroll.sampling.feasible import Openings
-from varcli.pianoroll.sampling.policy import Chooser
+from varcli.pianoroll.sampling.feasible import Feasibility
+from varcli.pianoroll.sampling.policy import DecisionPolicy
 
 if TYPE_CHECKING:
-    from varcli.pianoroll.generation.scheduler import Run
+    from varcli.pianoroll.generation.scheduler import Scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Cell:
 
 
 @dataclass
-class Sheet:
-    """One sample being written: row in the batch, live codes and reveal maps u8 [P, T], chooser, event queue.
+class SampleState:
+    """One sample being written: row in the batch, live codes and reveal maps u8 [P, T], policy, event queue.
 
     `codes` is what the network sees, where cells known beforehand carry a flag; `visible` holds plain codes.
-    `openings` says where the sample may and must sound, None if that is everywhere and nowhere.
+    `feasibility` says where the sample may and must sound, None if that is everywhere and nowhere.
     """
 
     row: int
@@ -43,8 +43,8 @@ class Sheet:
     visible: np.ndarray
     reveal: np.ndarray | None
     steps: int
-    chooser: Chooser
-    openings: Openings | None = None
+    policy: DecisionPolicy
+    feasibility: Feasibility | None = None
     events: "list[Event | Cell]" = field(default_factory=list)
 
     def finish(self, level: int, p: int, t: int, shape: tuple[int, int], *, empty: bool) -> None:
@@ -64,8 +64,8 @@ class Sheet:
         """Write one cell."""
         self.codes[p, t] = code
         self.visible[p, t] = code
-        if self.openings is not None:
-            self.openings.wrote(p, t)
+        if self.feasibility is not None:
+            self.feasibility.wrote(p, t)
 
     def keep(self, given: np.ndarray, codes: np.ndarray) -> None:
         """Write the cells known beforehand, where `given` bool [P, T]; every node may see them."""
@@ -74,7 +74,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class SiblingTokens:
     """What does not change about the children of a family: tokens so far [n, D], and where they stand, i64 [facts, n].
 
     The facts are first cell in the flat memory, pitch row, step, position in the patch; and if anything asks for them
@@ -87,7 +87,7 @@ class Fixed:
 
 
 @dataclass
-class Family:
+class Siblings:
     """Children of one parent: pitches and steps [n], indices of those that begin on the canvas, and states [n].
 
     `hidden` [D] is the parent's vector; `fixed` is what does not change about the children, once computed.
@@ -96,22 +96,22 @@ class Family:
     """
 
     level: int
-    sheet: Sheet
+    sheet: SampleState
     p: np.ndarray
     t: np.ndarray
     exists: np.ndarray
     state: np.ndarray
     hidden: Tensor | None
-    fixed: Fixed | None = None
+    fixed: SiblingTokens | None = None
     must: np.ndarray | None = None
     closed: np.ndarray | None = None
 
     def settle(self) -> None:
         """Look up which children sound in any case, and in which nothing is to be decided."""
-        openings = self.sheet.openings
-        if openings is not None:
+        feasibility = self.sheet.feasibility
+        if feasibility is not None:
             self.must = np.zeros(len(self.p), bool)
-            self.must[self.exists] = openings.must(self.level, self.p[self.exists], self.t[self.exists])
+            self.must[self.exists] = feasibility.must(self.level, self.p[self.exists], self.t[self.exists])
             self.closed = np.zeros(len(self.p), bool)
             self.closed[self.exists] = ~self.open(self.exists)
 
@@ -120,16 +120,16 @@ class Family:
         return self.closed is not None and bool(self.closed[index])
 
     @property
-    def must_sound(self) -> bool:
+    def any_required(self) -> bool:
         """Whether any child sounds in any case."""
         return self.must is not None and bool(self.must.any())
 
     def open(self, nodes: np.ndarray) -> np.ndarray:
         """Which of the children `nodes` hold a free cell that may sound now, bool [n]."""
-        openings = self.sheet.openings
-        if openings is None:
+        feasibility = self.sheet.feasibility
+        if feasibility is None:
             return np.ones(len(nodes), bool)
-        return openings.open(self.level, self.p[nodes], self.t[nodes])
+        return feasibility.open(self.level, self.p[nodes], self.t[nodes])
 
     def insist(self, nodes: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Logits [n] of the children `nodes`, infinite where one sounds in any case."""
@@ -137,14 +137,14 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     """A question to the network: logits and hidden vectors of the family's children from `start` up to `stop`.
 
     Of these, only those at the indices `wanted` need an answer (None: all). Where masked families are filled at once,
     `wanted` is the order of all, and `counts` says how many are decided in each iteration.
     """
 
-    family: Family
+    family: Siblings
     start: int
     stop: int
     wanted: np.ndarray | None = None
@@ -152,7 +152,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """logits [m] (or [1, V - 1] for a value) as numpy f32, hidden vectors [m, D]."""
 
     logits: np.ndarray
@@ -167,23 +167,23 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class Together:
+class Concurrent:
     """Coroutines that may run side by side; the asker goes on when all are done."""
 
-    parts: "list[Worker]"
+    parts: "list[Decoder]"
 
 
-Worker = Generator[Ask | Together, Answer | Filled | None, None]
+Decoder = Generator[Request | Concurrent, Response | Filled | None, None]
 
 
-def bounds(run: "Run", family: Family, index: int) -> tuple[int, int, int, int]:
+def bounds(run: "Scheduler", family: Siblings, index: int) -> tuple[int, int, int, int]:
     """(pitch0, pitch1, step0, step1) of a child, cut to the canvas."""
     h, w = run.tree.shapes[family.level]
     p, t = int(family.p[index]), int(family.t[index])
     return p, p + h, t, min(t + w, family.sheet.steps)
 
 
-def settled(sheet: Sheet, level: int, p: int, t: int, shape: tuple[int, int]) -> Worker:
+def settled(sheet: SampleState, level: int, p: int, t: int, shape: tuple[int, int]) -> Decoder:
     """The coroutine for a node in which nothing is left to decide."""
     sheet.finish(level, p, t, shape, empty=True)
     return
@@ -195,12 +195,12 @@ def unknown_canvas(shape: tuple[int, ...], masked: bool) -> np.ndarray:
     return np.full(shape, UNKNOWN if masked else 0, np.uint8)
 
 
-def emit(sheet: Sheet, event: Any) -> None:
+def emit(sheet: SampleState, event: Any) -> None:
     """Queue an event of a sample."""
     sheet.events.append(event)
 
 
-def drain(sheet: Sheet) -> Iterator[Event]:
+def drain(sheet: SampleState) -> Iterator[Event]:
     """Hand out queued events."""
     if sheet.events:
         events, sheet.events = sheet.events, []

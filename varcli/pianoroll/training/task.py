@@ -16,7 +16,7 @@ from varcli.errors import UsageError
 from varcli.events import FilesRead
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece, check_rows, read_corpus_of
-from varcli.pianoroll.model.copy_attention import Candidates, find_in, pad_candidates
+from varcli.pianoroll.model.copy_attention import Candidates, candidates_of, pad_candidates
 from varcli.pianoroll.model.ensemble import Ensemble, build
 from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
 from varcli.pianoroll.model.level import level_parameters
@@ -131,7 +131,7 @@ class PianorollTask:
         for piece in pieces:
             if piece.name not in self._candidates:
                 codes = torch.from_numpy(np.ascontiguousarray(piece.cells))
-                self._candidates[piece.name] = find_in(codes[None], config.model)
+                self._candidates[piece.name] = candidates_of(codes[None], config.model)
         return pad_candidates([self._candidates[piece.name] for piece in pieces], steps, config.model)
 
     def build(self) -> nn.Module:

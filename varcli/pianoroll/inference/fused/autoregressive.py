@@ -1,4 +1,4 @@
-"""Blocks of cells that decide in order, filled at once: the same as `ar` and `cells` one look at a time.
+"""Blocks of cells decided in order, filled at once: the same as `sampling.autoregressive`, one token at a time.
 
 Shapes: n children of a family, D width, D' that of the level above.
 """
@@ -12,14 +12,14 @@ from numba import njit
 
 from varcli.pianoroll.inference.fused.cells import (
     Draws,
-    Place,
-    Sight,
+    PlaceTable,
     Values,
+    WindowWeights,
     draw_value,
     draws_of,
     look,
-    sight_of,
     values_of,
+    window_weights_of,
 )
 from varcli.pianoroll.inference.fused.transformer_step import (
     FLAGS,
@@ -32,12 +32,12 @@ from varcli.pianoroll.inference.fused.transformer_step import (
     step,
     weights_of,
 )
-from varcli.pianoroll.inference.level_weights import Tables
-from varcli.pianoroll.inference.window_kernel import Memory, Rules, memory_of, rules_of
+from varcli.pianoroll.inference.level_weights import LevelWeights
+from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, arrays_of, visibility_of
 from varcli.pianoroll.model.fractal import Canvas, FractalModel
 from varcli.pianoroll.model.level import OWN_SHARE, STATE_EMPTY, STATE_OCCUPIED, STATE_START
 from varcli.pianoroll.sampling.policy import Sampler
-from varcli.pianoroll.sampling.siblings import Ask, Filled
+from varcli.pianoroll.sampling.siblings import Filled, Request
 from varcli.threads import Workers
 
 
@@ -48,8 +48,8 @@ class Cells(NamedTuple):
     and each its own `share` [n, D', OWN_SHARE], spread by `spread` [OWN_SHARE, D]; `own` [n, D] is added.
     """
 
-    sight: Sight
-    place: Place
+    window_weights: WindowWeights
+    place: PlaceTable
     state: np.ndarray
     offsets: np.ndarray
     flat: np.ndarray
@@ -63,7 +63,7 @@ class Cells(NamedTuple):
     row_bias: np.ndarray
 
 
-class InnerInOrder:
+class FusedAutoregressive:
     """Fills blocks of one batch of samples, whose canvases it reads and writes; needs `samplers`.
 
     `tables` are those of the two finest levels; weights of their transformers are of the dtype that they have there.
@@ -73,41 +73,47 @@ class InnerInOrder:
         self,
         model: FractalModel,
         canvas: Canvas,
-        tables: tuple[Tables, Tables],
-        choosers: Sequence[Sampler],
+        tables: tuple[LevelWeights, LevelWeights],
+        policies: Sequence[Sampler],
     ) -> None:
         self.level = model.tree.depth - 1
         self._workers = Workers()
         self._canvas, self._steps = canvas, canvas.steps
-        self._memory, self._rules = memory_of(canvas), rules_of(model, canvas, past_only=True)
+        self._arrays, self._visibility = arrays_of(canvas), visibility_of(model, canvas, past_only=True)
         self._cells = _cells_of(tables[0], canvas, model.tree.children[self.level])
         self._values = values_of(tables[1], canvas)
-        self._draws = draws_of(choosers)
+        self._draws = draws_of(policies)
 
-    def __call__(self, asks: list[Ask]) -> list[Filled]:
+    def __call__(self, asks: list[Request]) -> list[Filled]:
         """Decide and write all cells of some families."""
         asked = [ask.family for ask in asks]
         parent = torch.stack([family.hidden for family in asked if family.hidden is not None]).numpy()
         place = np.array([(family.sheet.row, family.p[0], family.t[0]) for family in asked])
         first = self._canvas.flat(*place.T)
         found = np.zeros((len(asks), len(self._cells.offsets)), np.uint8)
-        memory, rules, cells, values, draws = self._memory, self._rules, self._cells, self._values, self._draws
+        arrays, visibility, cells, values, draws = (
+            self._arrays,
+            self._visibility,
+            self._cells,
+            self._values,
+            self._draws,
+        )
 
         def fill(i: int) -> None:
-            _fill(parent[i], place[i], first[i], self._steps, memory, rules, cells, values, draws, found[i])
+            _fill(parent[i], place[i], first[i], self._steps, arrays, visibility, cells, values, draws, found[i])
 
         # Families lie on sheets of their own, so that nobody sees what others write.
         self._workers(fill, len(asks))
         return [Filled(codes) for codes in found]
 
 
-def _cells_of(tables: Tables, canvas: Canvas, offsets: np.ndarray) -> Cells:
+def _cells_of(tables: LevelWeights, canvas: Canvas, offsets: np.ndarray) -> Cells:
     network, n = tables.network, len(offsets)
     assert network.transformer is not None and tables.stack is not None
     share = network.share.weight.detach().unflatten(0, (n, OWN_SHARE)).transpose(1, 2)
     return Cells(
-        sight=sight_of(tables, canvas),
-        place=Place(tables.place.numpy(), tables.columns),
+        window_weights=window_weights_of(tables, canvas),
+        place=PlaceTable(tables.place.numpy(), tables.columns),
         state=tables.state.numpy(),
         offsets=offsets,
         flat=offsets[:, 0] * canvas.shape[2] + offsets[:, 1],
@@ -128,15 +134,15 @@ def _fill(
     place: np.ndarray,
     first: int,
     steps: int,
-    memory: Memory,
-    rules: Rules,
+    arrays: CanvasArrays,
+    visibility: Visibility,
     cells: Cells,
     values: Values,
     draws: Draws,
     found: np.ndarray,
 ) -> None:
     """Fill a family whose parent is f32 [D'] and whose first cell stands at `place` [3] (sheet, pitch, step) and
-    `first` in the flat memory; the codes go there and to `found` u8 [n]."""
+    `first` in the flat arrays; the codes go there and to `found` u8 [n]."""
     D, sheet, last = cells.own.shape[1], place[0], -1
     for k in range(len(found)):
         if place[2] + cells.offsets[k, 1] < steps:
@@ -144,7 +150,7 @@ def _fill(
     inherited, x, own = np.empty(D, np.float32), np.empty(D, np.float32), np.empty(OWN_SHARE, np.float32)
     multiply(cells.inherit.weight, cells.inherit.bias, parent, inherited)
     kept = np.empty((len(cells.weights.qkv), last + 1, 2 * D), np.float32)
-    seen = np.empty(len(cells.sight.window.offsets), np.uint8)
+    seen = np.empty(len(cells.window_weights.window.offsets), np.uint8)
     state, any_occupied = STATE_START, False
     for k in range(last + 1):
         p, t, at = place[1] + cells.offsets[k, 0], place[2] + cells.offsets[k, 1], first + cells.flat[k]
@@ -153,7 +159,7 @@ def _fill(
             x[i] = inherited[i] + cells.own[k, i] + cells.state[state, i] + where[i]
         multiply(cells.share[k], cells.share_bias[k], parent, own)
         add_product(cells.spread, own, x)
-        look(at, 0, memory, cells.sight, rules, seen, x)
+        look(at, 0, arrays, cells.window_weights, visibility, seen, x)
         step(x, k, kept, cells.weights)
         occupied = False
         if t < steps:
@@ -162,6 +168,8 @@ def _fill(
             occupied |= k == last and not any_occupied
         if occupied:
             any_occupied = True
-            found[k] = draw_value(x, at, 0, p, t, memory, rules, values, draws.values[sheet], draws.value_temperature)
-            memory.codes[at] = found[k]
+            found[k] = draw_value(
+                x, at, 0, p, t, arrays, visibility, values, draws.values[sheet], draws.value_temperature
+            )
+            arrays.codes[at] = found[k]
         state = STATE_OCCUPIED if occupied else STATE_EMPTY

@@ -1,8 +1,8 @@
-"""The cells of a block, filled at once: what `inner_ar` and `inner_mar` share, above all the values of cells.
+"""The cells of a block, filled at once: what both fused generators share, above all the values of cells.
 
-The two finest levels have most of the tokens and the least to do for each of them: asked one look at a time, what
-surrounds a look costs more than the look. Where both are transformers, and nothing but samplers decides, whole families
-run compiled, with the same tokens, logits and random numbers as look by look.
+The two finest levels have most of the tokens and the least to do for each of them: run one request at a time,
+launching operations costs more than what they compute. Where both are transformers, and
+nothing but samplers decides, all siblings run compiled, with the tokens, logits and random numbers of single requests.
 
 Shapes: W cells of a window, C channels of a cell, D width, D' that of the level above, V vocabulary of cell values.
 """
@@ -22,37 +22,37 @@ from varcli.pianoroll.inference.fused.transformer_step import (
     step,
     weights_of,
 )
-from varcli.pianoroll.inference.level_weights import Tables
-from varcli.pianoroll.inference.window_kernel import Memory, Rules, Window, look_around, window_of
+from varcli.pianoroll.inference.level_weights import LevelWeights
+from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, WindowArrays, look_around, window_of
 from varcli.pianoroll.model.fractal import Canvas, FractalModel
 from varcli.pianoroll.model.level import GIVEN, STATE_START, UNKNOWN
-from varcli.pianoroll.sampling.policy import Chooser, Sampler
+from varcli.pianoroll.sampling.policy import DecisionPolicy, Sampler
 
 
-class Sight(NamedTuple):
-    """A window and what its cells say: channels `heard` [256, C] by `rows` [W * C, D], `known` [W, D] for cells that
-    are known ([0, D] if that is no channel), and a bias [D]."""
+class WindowWeights(NamedTuple):
+    """A window and the weights of its cells: channels `heard` [256, C] by `rows` [W * C, D], `known` [W, D] for cells
+    that are known ([0, D] if that is no channel), and a bias [D]."""
 
-    window: Window
+    window: WindowArrays
     heard: np.ndarray
     rows: np.ndarray
     known: np.ndarray
     bias: np.ndarray
 
 
-class Place(NamedTuple):
-    """What the place of a node says, [rows * columns, D]; a row has so many pitches, and a bar so many columns."""
+class PlaceTable(NamedTuple):
+    """Embeddings of nodes' places [rows * columns, D], and the columns of a bar."""
 
     table: np.ndarray
     columns: int
 
 
 class Values(NamedTuple):
-    """The level of values. `before` is the cell of the window before the node, -1 if it is not in sight; `head`
+    """The level of values. `before` is the cell of the window before the node, -1 if outside it; `head`
     [D, V - 1] and `row_bias` [rows, V - 1] give the logits."""
 
-    sight: Sight
-    place: Place
+    window_weights: WindowWeights
+    place: PlaceTable
     inherit: Product
     weights: Weights
     head: np.ndarray
@@ -69,8 +69,8 @@ class Draws(NamedTuple):
     value_temperature: float
 
 
-def samplers(model: FractalModel, choosers: Sequence[Chooser]) -> list[Sampler] | None:
-    """The choosers, if they leave it to others to draw and the two finest levels of the model can be run here."""
+def samplers(model: FractalModel, policies: Sequence[DecisionPolicy]) -> list[Sampler] | None:
+    """The policies, if they leave it to others to draw and the two finest levels of the model can be run here."""
     options, levels = model.config.model, model.level_models
     plain = not (options.tonality or options.voices or len(model.echoes))
     kind = "mar" if model.masked else "ar"
@@ -84,27 +84,27 @@ def samplers(model: FractalModel, choosers: Sequence[Chooser]) -> list[Sampler] 
         and all(level.width % 8 == 0 for level in levels[-3:])
     )
     # Those of a kind of its own may want to be asked.
-    drawn = [chooser for chooser in choosers if isinstance(chooser, Sampler)]
-    able = able and all(type(chooser) is Sampler and chooser.draws_plainly for chooser in drawn)
-    return drawn if able and len(drawn) == len(choosers) else None
+    drawn = [policy for policy in policies if isinstance(policy, Sampler)]
+    able = able and all(type(policy) is Sampler and policy.draws_plainly for policy in drawn)
+    return drawn if able and len(drawn) == len(policies) else None
 
 
-def draws_of(choosers: Sequence[Sampler]) -> Draws:
+def draws_of(policies: Sequence[Sampler]) -> Draws:
     """What the samplers of a batch draw with."""
-    cells, values = zip(*(chooser.draws() for chooser in choosers), strict=True)
-    return Draws(np.stack(cells), np.stack(values), *choosers[0].temperatures[-2:])
+    cells, values = zip(*(policy.draws() for policy in policies), strict=True)
+    return Draws(np.stack(cells), np.stack(values), *policies[0].temperatures[-2:])
 
 
-def sight_of(tables: Tables, canvas: Canvas) -> Sight:
+def window_weights_of(tables: LevelWeights, canvas: Canvas) -> WindowWeights:
     """What nodes of a level see of a canvas."""
     seeing, network = tables.seeing, tables.network
     window = window_of(network, canvas)
-    return Sight(
+    return WindowWeights(
         window, seeing.heard.numpy(), seeing.rows.numpy(), seeing.known_rows.contiguous().numpy(), seeing.bias.numpy()
     )
 
 
-def values_of(tables: Tables, canvas: Canvas) -> Values:
+def values_of(tables: LevelWeights, canvas: Canvas) -> Values:
     """The level of values, laid out."""
     network = tables.network
     assert network.transformer is not None and tables.stack is not None
@@ -113,8 +113,8 @@ def values_of(tables: Tables, canvas: Canvas) -> Values:
     inherit = network.inherit.weight + spread @ share.weight
     bias = network.inherit.bias + spread @ share.bias + network.place.weight[0] + network.state.weight[STATE_START]
     return Values(
-        sight=sight_of(tables, canvas),
-        place=Place(tables.place.numpy(), tables.columns),
+        window_weights=window_weights_of(tables, canvas),
+        place=PlaceTable(tables.place.numpy(), tables.columns),
         inherit=product_of(inherit, bias),
         weights=weights_of(network.transformer, tables.stack.dtype),
         head=tables.row_weight.t().contiguous().numpy(),
@@ -125,27 +125,33 @@ def values_of(tables: Tables, canvas: Canvas) -> Values:
 
 @njit(**FLAGS)
 def look(
-    first: int, position: int, memory: Memory, sight: Sight, rules: Rules, seen: np.ndarray, x: np.ndarray
+    first: int,
+    position: int,
+    arrays: CanvasArrays,
+    window_weights: WindowWeights,
+    visibility: Visibility,
+    seen: np.ndarray,
+    x: np.ndarray,
 ) -> None:
     """Write the codes that a node sees [W], and add to its token x [D] what they say."""
-    if rules.past_only:
+    if visibility.past_only:
         for cell in range(len(seen)):
-            seen[cell] = memory.codes[first + sight.window.offsets[cell]]
+            seen[cell] = arrays.codes[first + window_weights.window.offsets[cell]]
     else:
-        look_around(first, position, memory, sight.window, rules, seen)
-    C, has_known = sight.heard.shape[1], len(sight.known) > 0
-    add(x, np.float32(1), sight.bias)
+        look_around(first, position, arrays, window_weights.window, visibility, seen)
+    C, has_known = window_weights.heard.shape[1], len(window_weights.known) > 0
+    add(x, np.float32(1), window_weights.bias)
     for cell in range(len(seen)):
         code = seen[cell]
         if code == UNKNOWN:
             continue
         if has_known:
-            add(x, np.float32(1), sight.known[cell])
+            add(x, np.float32(1), window_weights.known[cell])
         if code != 0:
             for channel in range(C):
-                share = sight.heard[code, channel]
+                share = window_weights.heard[code, channel]
                 if share != 0:
-                    add(x, share, sight.rows[cell * C + channel])
+                    add(x, share, window_weights.rows[cell * C + channel])
 
 
 @njit(**FLAGS)
@@ -162,8 +168,8 @@ def draw_value(
     position: int,
     p: int,
     t: int,
-    memory: Memory,
-    rules: Rules,
+    arrays: CanvasArrays,
+    visibility: Visibility,
     values: Values,
     uniform: np.ndarray,
     temperature: float,
@@ -173,8 +179,8 @@ def draw_value(
     x, logits = np.empty(D, np.float32), np.empty(outputs, np.float32)
     multiply(values.inherit.weight, values.inherit.bias, parent, x)
     add(x, np.float32(1), values.place.table[p * values.place.columns + t % values.place.columns])
-    seen = np.empty(len(values.sight.window.offsets), np.uint8)
-    look(first, position, memory, values.sight, rules, seen, x)
+    seen = np.empty(len(values.window_weights.window.offsets), np.uint8)
+    look(first, position, arrays, values.window_weights, visibility, seen, x)
     step(x, 0, np.empty((len(values.weights.qkv), 1, 2 * D), np.float32), values.weights)
     multiply(values.head, values.row_bias[p], x, logits)
     # Nothing is held where the cell before is known to be silent or does not exist.

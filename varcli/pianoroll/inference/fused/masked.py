@@ -1,6 +1,6 @@
-"""Blocks of cells that are unmasked in turns, filled at once: the same as `mar` and `cells` one look at a time.
+"""Blocks of cells that are unmasked in turns, filled at once: the same as `sampling.masked`.
 
-The looks of many families are products that torch does best; what is decided between two looks runs here.
+The network runs for many groups of siblings at once in torch; the decisions between two runs are compiled here.
 
 Shapes: R families, n children of each, c of them decided together, D' width of their level.
 """
@@ -13,33 +13,33 @@ from numba import njit
 
 from varcli.pianoroll.inference.fused.cells import Draws, Values, draw_value, draws_of, values_of
 from varcli.pianoroll.inference.fused.transformer_step import FLAGS
-from varcli.pianoroll.inference.level_weights import Tables
-from varcli.pianoroll.inference.window_kernel import Memory, Rules, memory_of, rules_of
+from varcli.pianoroll.inference.level_weights import LevelWeights
+from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, arrays_of, visibility_of
 from varcli.pianoroll.model.fractal import Canvas, FractalModel
 from varcli.pianoroll.model.level import STATE_EMPTY, STATE_OCCUPIED
 from varcli.pianoroll.sampling.policy import Sampler
-from varcli.pianoroll.sampling.siblings import Ask, Family, Filled
+from varcli.pianoroll.sampling.siblings import Filled, Request, Siblings
 from varcli.threads import Workers
 
-Look = Callable[[int, list[Ask]], tuple[np.ndarray, torch.Tensor]]
+Look = Callable[[int, list[Request]], tuple[np.ndarray, torch.Tensor]]
 
 
-class InnerMasked:
+class FusedMasked:
     """Fills blocks of one batch of samples, whose canvases it reads and writes; needs `samplers`.
 
     `look` answers what families of a level ask: logits [R * n] and hidden vectors [R * n, D'] of all of their children.
     """
 
     def __init__(
-        self, model: FractalModel, canvas: Canvas, tables: Tables, choosers: Sequence[Sampler], look: Look
+        self, model: FractalModel, canvas: Canvas, tables: LevelWeights, policies: Sequence[Sampler], look: Look
     ) -> None:
         self.level = model.tree.depth - 1
         self._canvas, self._look, self._patch = canvas, look, model.tree.shapes[0]
         self._workers = Workers()
-        self._memory, self._rules = memory_of(canvas), rules_of(model, canvas)
-        self._values, self._draws = values_of(tables, canvas), draws_of(choosers)
+        self._arrays, self._visibility = arrays_of(canvas), visibility_of(model, canvas)
+        self._values, self._draws = values_of(tables, canvas), draws_of(policies)
 
-    def __call__(self, asks: list[Ask]) -> list[Filled]:
+    def __call__(self, asks: list[Request]) -> list[Filled]:
         """Decide and write all cells of some families; each is asked about in the order of `wanted`."""
         families = [ask.family for ask in asks]
         orders = [ask.wanted for ask in asks if ask.wanted is not None]
@@ -51,7 +51,7 @@ class InnerMasked:
         for iteration in range(max(map(len, stops)) - 1):
             open_yet = [i for i, stop in enumerate(stops) if iteration < len(stop) - 1]
             chosen = [orders[i][stops[i][iteration] : stops[i][iteration + 1]] for i in open_yet]
-            now = [Ask(families[i], 0, n, part) for i, part in zip(open_yet, chosen, strict=True)]
+            now = [Request(families[i], 0, n, part) for i, part in zip(open_yet, chosen, strict=True)]
             logits, hidden = self._look(self.level, now)
             logits, hidden = logits.reshape(len(now), n), hidden.unflatten(0, (-1, n)).numpy()
             self._decide(
@@ -74,12 +74,12 @@ class InnerMasked:
         last: list[bool],
         places: np.ndarray,
         first: np.ndarray,
-        families: list[Family],
+        families: list[Siblings],
         logits: np.ndarray,
         hidden: np.ndarray,
         found: np.ndarray,
     ) -> None:
-        memory, rules, values, draws = self._memory, self._rules, self._values, self._draws
+        arrays, visibility, values, draws = self._arrays, self._visibility, self._values, self._draws
 
         def decide(at: int) -> None:
             i = open_yet[at]
@@ -93,8 +93,8 @@ class InnerMasked:
                 families[i].state,
                 logits[at],
                 hidden[at],
-                memory,
-                rules,
+                arrays,
+                visibility,
                 values,
                 draws,
                 found[i],
@@ -115,15 +115,15 @@ def _decide(
     state: np.ndarray,
     logits: np.ndarray,
     hidden: np.ndarray,
-    memory: Memory,
-    rules: Rules,
+    arrays: CanvasArrays,
+    visibility: Visibility,
     values: Values,
     draws: Draws,
     found: np.ndarray,
 ) -> None:
     """Decide the children `chosen` [c] of a family, the `last` ones or not, and write their codes to `found` u8 [n].
 
-    The children stand at `place` [3, n] (sheet, pitch, step) and `first` [n] in the flat memory.
+    The children stand at `place` [3, n] (sheet, pitch, step) and `first` [n] in the flat arrays.
     """
     occupied = np.zeros(len(chosen), np.bool_)
     forced = last and not found.any()
@@ -138,7 +138,7 @@ def _decide(
         forced &= not occupied[i]
         # Silence first: a cell after it cannot be held.
         if not occupied[i]:
-            memory.codes[first[k]], memory.reveal[first[k]], state[k] = 0, level, STATE_EMPTY
+            arrays.codes[first[k]], arrays.reveal[first[k]], state[k] = 0, level, STATE_EMPTY
     # A step after a step; those of one step do not see each other.
     hits = chosen[occupied]
     for step in np.unique(place[2][hits]):
@@ -147,16 +147,16 @@ def _decide(
                 p, t, at = place[1, k], int(place[2, k]), int(first[k])
                 position = int(p % patch[0] * patch[1] + t % patch[1])
                 uniform, heat = draws.values[place[0, k]], draws.value_temperature
-                found[k] = draw_value(hidden[k], at, position, int(p), t, memory, rules, values, uniform, heat)
-                memory.codes[at] = found[k]
+                found[k] = draw_value(hidden[k], at, position, int(p), t, arrays, visibility, values, uniform, heat)
+                arrays.codes[at] = found[k]
         for k in hits:
             if place[2, k] == step:
-                memory.reveal[first[k]], state[k] = level, STATE_OCCUPIED
+                arrays.reveal[first[k]], state[k] = level, STATE_OCCUPIED
 
 
 @njit(**FLAGS)
 def _at_least_one(probability: np.ndarray) -> float:
-    """The same as `choose.at_least_one`."""
+    """The same as `policy.at_least_one`."""
     if len(probability) == 1:
         return 1.0
     none = 0.0

@@ -1,6 +1,6 @@
 """A transformer that runs one token at a time, compiled: for levels so narrow that launching operations costs more.
 
-The same sums as `attention.Transformer` with a causal mask and no rotary positions. Weights may be kept in bfloat16,
+The same sums as `transformer.Transformer` with a causal mask and no rotary positions. Weights may be kept in bfloat16,
 which halves what is read; everything is added up in float32.
 
 Shapes: L blocks, n tokens of a sequence, D width, N inputs and M outputs of a product, H heads, F = D / H.
@@ -173,13 +173,13 @@ def _gelu(x: np.ndarray) -> None:
 
 
 @njit(**FLAGS)
-def step(x: np.ndarray, at: int, memory: np.ndarray, weights: Weights) -> None:
+def step(x: np.ndarray, at: int, kv_cache: np.ndarray, weights: Weights) -> None:
     """Run the token x f32 [D] at place `at` of its sequence, in place; it becomes its hidden vector.
 
-    `memory` f32 [L, n, 2 D] holds keys and values of what came before and takes those of the token. Where n is 1, a
+    `kv_cache` f32 [L, n, 2 D] holds keys and values of what came before and takes those of the token. Where n is 1, a
     token sees itself alone, so that its value is all there is to work out.
     """
-    D, alone = len(x), memory.shape[1] == 1
+    D, alone = len(x), kv_cache.shape[1] == 1
     normed, qkv, y, wide = np.empty_like(x), np.empty(3 * D, np.float32), np.empty_like(x), np.empty(4 * D, np.float32)
     for block in range(len(weights.qkv)):
         _normalise(x, weights.norm1[block], normed)
@@ -187,8 +187,8 @@ def step(x: np.ndarray, at: int, memory: np.ndarray, weights: Weights) -> None:
             multiply(weights.qkv[block, :, 2 * D :], weights.qkv_bias[block, 2 * D :], normed, y)
         else:
             multiply(weights.qkv[block], weights.qkv_bias[block], normed, qkv)
-            memory[block, at] = qkv[D:]
-            _attend(qkv[:D], memory[block, : at + 1], weights.heads, y)
+            kv_cache[block, at] = qkv[D:]
+            _attend(qkv[:D], kv_cache[block, : at + 1], weights.heads, y)
         _add_up(x, weights.out_bias[block])
         add_product(weights.out[block], y, x)
         _normalise(x, weights.norm2[block], normed)

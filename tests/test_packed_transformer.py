@@ -7,9 +7,9 @@ import pytest
 import torch
 from fractal_support import some_canvas, tiny
 
-from varcli.pianoroll.inference.level_weights import Size, Tables
-from varcli.pianoroll.inference.packed_transformer import PackedTransformer, Rotary, Slots
-from varcli.pianoroll.inference.window_embedding import Seeing
+from varcli.pianoroll.inference.level_weights import LevelWeights, Size
+from varcli.pianoroll.inference.packed_transformer import KVCache, PackedTransformer, Rotary
+from varcli.pianoroll.inference.window_embedding import WindowEmbedding
 from varcli.pianoroll.model.fractal import FractalModel, forbid_held
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN
 from varcli.pianoroll.model.transformer import Transformer, rotary_tables
@@ -51,37 +51,37 @@ def hidden(allowed: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("cuts", [c for n in range(L) for c in itertools.combinations(range(1, L), n)][::5])
 def test_tokens_kept_in_any_chunks_give_what_one_pass_gives(stack, packed, tokens, cuts) -> None:
     whole = stack(tokens[:1], causal=True, rotary=rotary_tables(torch.arange(L), D // H))[0]
-    memory, causal, parts = packed.memory(1, L), hidden(torch.ones(L, L, dtype=torch.bool).tril()), []
+    kv_cache, causal, parts = packed.kv_cache(1, L), hidden(torch.ones(L, L, dtype=torch.bool).tril()), []
     for start, stop in itertools.pairwise((0, *cuts, L)):
-        slots = Slots.of(memory, [0], [start], stop - start)
+        cache = KVCache.of(kv_cache, [0], [start], stop - start)
         rotary = turned(torch.arange(start, stop))
-        parts.append(packed(tokens[0, start:stop], 1, mask=causal[start:stop, :stop], rotary=rotary, slots=slots))
+        parts.append(packed(tokens[0, start:stop], 1, mask=causal[start:stop, :stop], rotary=rotary, cache=cache))
     torch.testing.assert_close(torch.cat(parts), whole)
 
 
 def test_rows_of_a_memory_may_stand_at_different_places_and_come_in_any_order(stack, packed, tokens) -> None:
     whole = stack(tokens, causal=True)
-    memory, known, m = packed.memory(B, L + 2), [2, 0, 4], 3
+    kv_cache, known, m = packed.kv_cache(B, L + 2), [2, 0, 4], 3
     causal = hidden(torch.ones(L + 2, L + 2, dtype=torch.bool).tril())
     for row, length in enumerate(known):
         if length:
-            slots = Slots.of(memory, [row], [0], length)
-            packed(tokens[row, :length], 1, mask=causal[:length, :length], slots=slots)
+            cache = KVCache.of(kv_cache, [row], [0], length)
+            packed(tokens[row, :length], 1, mask=causal[:length, :length], cache=cache)
     rows = [2, 0, 1]
-    slots = Slots.of(memory, rows, [known[row] for row in rows], m)
-    assert slots.at is not None
-    columns = slots.at.view(B, m)
+    cache = KVCache.of(kv_cache, rows, [known[row] for row in rows], m)
+    assert cache.at is not None
+    columns = cache.at.view(B, m)
     new = tokens[torch.tensor(rows)[:, None], columns].flatten(0, 1)
-    found = packed(new, B, mask=causal[columns][:, None, :, : slots.stop], slots=slots)
+    found = packed(new, B, mask=causal[columns][:, None, :, : cache.stop], cache=cache)
     torch.testing.assert_close(found.view(B, m, D), whole[torch.tensor(rows)[:, None], columns])
 
 
 def test_a_wrong_guess_that_was_kept_is_overwritten(stack, packed, tokens) -> None:
-    whole, memory = stack(tokens[:1], causal=True)[0], packed.memory(1, L)
+    whole, kv_cache = stack(tokens[:1], causal=True)[0], packed.kv_cache(1, L)
     causal = hidden(torch.ones(L, L, dtype=torch.bool).tril())
-    packed(tokens[0, :2], 1, mask=causal[:2, :2], slots=Slots.of(memory, [0], [0], 2))
-    packed(torch.randn(4, D), 1, mask=causal[2:6, :6], slots=Slots.of(memory, [0], [2], 4))
-    again = packed(tokens[0, 2:], 1, mask=causal[2:], slots=Slots.of(memory, [0], [2], L - 2))
+    packed(tokens[0, :2], 1, mask=causal[:2, :2], cache=KVCache.of(kv_cache, [0], [0], 2))
+    packed(torch.randn(4, D), 1, mask=causal[2:6, :6], cache=KVCache.of(kv_cache, [0], [2], 4))
+    again = packed(tokens[0, 2:], 1, mask=causal[2:], cache=KVCache.of(kv_cache, [0], [2], L - 2))
     torch.testing.assert_close(again, whole[2:])
 
 
@@ -119,8 +119,8 @@ def test_what_is_seen_is_the_same_from_the_sounding_cells_alone(kind, conditioni
     for level in model.level_models:
         codes = windows(model, level.level, share)
         with torch.inference_mode():
-            torch.testing.assert_close(Seeing(level)(codes), level.look(codes), rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(Seeing(level)(codes[:1]), level.look(codes[:1]), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(WindowEmbedding(level)(codes), level.look(codes), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(WindowEmbedding(level)(codes[:1]), level.look(codes[:1]), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["ar", "mar"])
@@ -130,7 +130,7 @@ def test_tables_inherit_and_decide_as_the_level_does(kind) -> None:
     p, t = torch.tensor([[0, 4, 7, 3]]), torch.tensor([[0, 2, 5, 7]])
     with torch.inference_mode():
         for level in model.level_models:
-            tables, vectors = Tables(model, level, size), torch.randn(4, 16)
+            tables, vectors = LevelWeights(model, level, size), torch.randn(4, 16)
             if level.level:
                 torch.testing.assert_close(tables.inherited(vectors), level.inherited(vectors), rtol=1e-4, atol=1e-4)
             row, said = p[0] // level.child_pitches, level.decide(vectors[None], p)

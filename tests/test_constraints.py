@@ -12,32 +12,32 @@ from fractal_support import all_canvases, codes_of, follow, follow_with, price, 
 
 from varcli.errors import UsageError
 from varcli.pianoroll.model.fractal import FractalModel, Limits
-from varcli.pianoroll.sampling.conditions import Conditions
+from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Scorer
 
 CONDITIONED = {"conditioning": True}
 
 
-def limits_of(conditions: Conditions, count: int) -> Limits:
-    """The same conditions for the walk, on `count` canvases."""
-    shape = (count, *conditions.given.shape)
+def limits_of(constraints: CanvasConstraints, count: int) -> Limits:
+    """The same constraints for the walk, on `count` canvases."""
+    shape = (count, *constraints.given.shape)
     return Limits(
-        torch.from_numpy(conditions.given).expand(shape).clone(),
-        torch.from_numpy(conditions.allowed).expand(shape).clone(),
+        torch.from_numpy(constraints.given).expand(shape).clone(),
+        torch.from_numpy(constraints.allowed).expand(shape).clone(),
     )
 
 
-def possible(model: FractalModel, conditions: Conditions) -> np.ndarray:
-    """Every canvas u8 [B, P, T] that may be under the conditions."""
-    P, T = conditions.given.shape
+def possible(model: FractalModel, constraints: CanvasConstraints) -> np.ndarray:
+    """Every canvas u8 [B, P, T] that may be under the constraints."""
+    P, T = constraints.given.shape
     canvases = all_canvases(P, T, codes_of(model)).numpy()
-    return np.array([canvas for canvas in canvases if conditions.breach(canvas) is None])
+    return np.array([canvas for canvas in canvases if constraints.violation(canvas) is None])
 
 
-def draw_conditions(
+def draw_constraints(
     rng: np.random.Generator, model: FractalModel, steps: int, *, polyphony: int | None = None
-) -> Conditions:
-    """Random conditions that do not contradict one another."""
+) -> CanvasConstraints:
+    """Random constraints that do not contradict one another."""
     shape = (model.tree.pitches, steps)
     binary = model.config.model.vocabulary == "binary"
     while True:
@@ -50,7 +50,7 @@ def draw_conditions(
             before[:, 0] = True
             codes[before & (codes == 1)] = 2
         try:
-            return Conditions(given, codes.astype(np.uint8), allowed, polyphony, binary)
+            return CanvasConstraints(given, codes.astype(np.uint8), allowed, polyphony, binary)
         except UsageError:
             continue
 
@@ -79,31 +79,31 @@ def test_probabilities_of_all_possible_canvases_sum_to_1(kinds, shapes, pitches,
     model = tiny(kinds, shapes, pitches, **{"model": CONDITIONED} | options)
     rng = np.random.default_rng(len(shapes) + steps)
     for seed in range(4):
-        conditions = draw_conditions(rng, model, steps, polyphony=polyphony)
-        canvases = possible(model, conditions)
+        constraints = draw_constraints(rng, model, steps, polyphony=polyphony)
+        canvases = possible(model, constraints)
         if len(canvases) > 200:
             continue
-        nats = follow(model, canvases, seed=seed, conditions=conditions)
+        nats = follow(model, canvases, seed=seed, constraints=constraints)
         assert np.exp(-nats).sum() == pytest.approx(1, abs=1e-5)
         if not model.masked and polyphony is None:
-            walked = price(model, canvases, limits=limits_of(conditions, len(canvases)))
+            walked = price(model, canvases, limits=limits_of(constraints, len(canvases)))
             np.testing.assert_allclose(nats, walked, rtol=1e-4, atol=1e-5)
-            alone = np.concatenate([follow(model, canvas[None], conditions=conditions) for canvas in canvases[::37]])
+            alone = np.concatenate([follow(model, canvas[None], constraints=constraints) for canvas in canvases[::37]])
             np.testing.assert_allclose(alone, walked[::37], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kinds", [("mar", "mar"), ("ar", "mar"), ("mar", "ar")], ids="-".join)
-def test_the_walk_of_masked_levels_estimates_the_mean_over_orders_under_conditions(kinds) -> None:
+def test_the_walk_of_masked_levels_estimates_the_mean_over_orders_under_constraints(kinds) -> None:
     model = tiny(kinds, "2x2>1x1", 4, notes=True, velocity_bins=2, model=CONDITIONED)
     canvas = some_canvas(model, 5, density=0.4)
     rng = np.random.default_rng(1)
     kept = rng.random(canvas.shape) < 0.3
     allowed = (canvas > 0) | (rng.random(canvas.shape) < 0.7)
-    conditions = Conditions(kept, np.where(kept, canvas, 0).astype(np.uint8), allowed)
+    constraints = CanvasConstraints(kept, np.where(kept, canvas, 0).astype(np.uint8), allowed)
     copies = canvas[None].repeat(200, 0)
     scorers = [Scorer(model.tree, canvas, seed) for seed in range(len(copies))]
-    orders = follow_with(model, copies, scorers, conditions=conditions)
-    limits = limits_of(conditions, len(copies))
+    orders = follow_with(model, copies, scorers, constraints=constraints)
+    limits = limits_of(constraints, len(copies))
     walks = np.concatenate([price(model, copies, seed=seed, limits=limits) for seed in range(5)])
     assert orders.std() > 0.01 * orders.mean()
     error = np.hypot(*(draws.std(ddof=1) / len(draws) ** 0.5 for draws in (orders, walks)))

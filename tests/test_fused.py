@@ -8,8 +8,8 @@ import torch
 from fractal_support import tiny
 
 from varcli.pianoroll.events import PatchDone
-from varcli.pianoroll.generation.scheduler import Run
-from varcli.pianoroll.inference.engine import Answerer
+from varcli.pianoroll.generation.scheduler import Scheduler
+from varcli.pianoroll.inference.engine import Engine
 from varcli.pianoroll.inference.fused.cells import samplers
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.sampling.policy import Sampler, Scorer
@@ -21,8 +21,8 @@ def drawn(
     model: FractalModel, steps: int, batch: int, temperature: float = 1.0, **options: Any
 ) -> tuple[list[np.ndarray], list[Any]]:
     """Canvases u8 [P, T] of a batch, and what was told of patches: sample, level, bounds, numbers, cells that sound."""
-    choosers = [Sampler(model.tree, steps, (5, sample), temperature, 1.0) for sample in range(batch)]
-    run, told = Run(model, choosers, range(batch), steps, **options), []
+    policies = [Sampler(model.tree, steps, (5, sample), temperature, 1.0) for sample in range(batch)]
+    run, told = Scheduler(model, policies, range(batch), steps, **options), []
     for event in run.events():
         if isinstance(event, PatchDone):
             numbers = (event.index, event.total, event.iteration, event.iterations, event.batch)
@@ -44,7 +44,7 @@ def assert_alike(model: FractalModel, batch: int, temperature: float, monkeypatc
         for level in model.level_models[:-1]:
             level.head.bias.add_(2.0 if model.masked else 0.5)
     at_once, told = drawn(model, 19, batch, temperature, **options)
-    monkeypatch.setattr(Answerer, "fill_at_once", lambda *_: None)
+    monkeypatch.setattr(Engine, "fill_at_once", lambda *_: None)
     by_look, told_by_look = drawn(model, 19, batch, temperature, **options)
     assert sum(int((cells > 0).sum()) for cells in at_once) > 10 * batch
     for one, other in zip(at_once, by_look, strict=True):

@@ -13,12 +13,12 @@ from varcli.pianoroll.score.roll import HELD
 
 
 @dataclass(frozen=True)
-class Conditions:
+class CanvasConstraints:
     """`given` bool [P, T]: cells known beforehand; `codes` u8 [P, T]: what they hold, 0 elsewhere; `allowed` bool
     [P, T]: where a free cell may sound; `max_polyphony`: most cells that sound at one step.
 
     Given cells are exempt from `allowed`, but count as polyphony. `binary` canvases know no held cells.
-    Raises UsageError for conditions that contradict one another.
+    Raises UsageError for constraints that contradict one another.
     """
 
     given: np.ndarray
@@ -37,12 +37,14 @@ class Conditions:
         self._check_room()
 
     @classmethod
-    def limits(cls, allowed: np.ndarray, max_polyphony: int | None = None, *, binary: bool = False) -> "Conditions":
-        """Conditions without given cells."""
+    def limits(
+        cls, allowed: np.ndarray, max_polyphony: int | None = None, *, binary: bool = False
+    ) -> "CanvasConstraints":
+        """Constraints without given cells."""
         return cls(np.zeros(allowed.shape, bool), np.zeros(allowed.shape, np.uint8), allowed, max_polyphony, binary)
 
     @cached_property
-    def carried(self) -> np.ndarray:
+    def tied(self) -> np.ndarray:
         """Free cells that must sound, bool [P, T]: the next one is kept and held, and would else have no beginning."""
         found = np.zeros(self.given.shape, bool)
         if not self.binary:
@@ -52,7 +54,7 @@ class Conditions:
     @cached_property
     def must(self) -> np.ndarray:
         """Cells that sound in any case, bool [P, T]."""
-        return (self.codes > 0) | self.carried
+        return (self.codes > 0) | self.tied
 
     @cached_property
     def can(self) -> np.ndarray:
@@ -64,15 +66,15 @@ class Conditions:
         """Cells of each step that sound in any case, i64 [T]."""
         return self.must.sum(0)
 
-    def breach(self, codes: np.ndarray) -> str | None:
-        """Why a canvas u8 [P, T] cannot be under these conditions, or None if it can."""
+    def violation(self, codes: np.ndarray) -> str | None:
+        """Why a canvas u8 [P, T] cannot be under these constraints, or None if it can."""
         wrong = np.argwhere(self.given & (codes != self.codes))
         if len(wrong):
             return f"pitch {wrong[0, 0]} at step {wrong[0, 1]} is not what was given"
         wrong = np.argwhere((codes > 0) & ~self.can)
         if len(wrong):
             return f"pitch {wrong[0, 0]} at step {wrong[0, 1]} sounds where nothing may"
-        wrong = np.argwhere(self.carried & (codes == 0))
+        wrong = np.argwhere(self.tied & (codes == 0))
         if len(wrong):
             return f"pitch {wrong[0, 0]} at step {wrong[0, 1]} is silent before a cell that is held"
         voices = (codes > 0).sum(0)
@@ -81,7 +83,7 @@ class Conditions:
         return None
 
     def _check_carried(self) -> None:
-        wrong = np.argwhere(self.carried & ~self.allowed)
+        wrong = np.argwhere(self.tied & ~self.allowed)
         if len(wrong):
             pitch, step = map(int, wrong[0])
             raise UsageError(
@@ -105,7 +107,7 @@ class Conditions:
     def _check_room(self) -> None:
         room = ~self.given & self.allowed
         if self.max_polyphony is not None:
-            room &= (self.settled < self.max_polyphony) | self.carried
+            room &= (self.settled < self.max_polyphony) | self.tied
         if not room.any() and not self.given.all():
             raise UsageError(
                 "nothing may sound where the roll is to be written", "loosen the scale, pitch range or polyphony"

@@ -10,7 +10,7 @@ from fractal_support import all_canvases, codes_of, follow, price, some_canvas, 
 from varcli.config import load_config
 from varcli.errors import UsageError
 from varcli.pianoroll.model.fractal import Canvas
-from varcli.pianoroll.model.pitch_classes import FEATURES, PITCH_CLASSES, heard, rotations
+from varcli.pianoroll.model.pitch_classes import FEATURES, PITCH_CLASSES, features_by_class, heard
 
 TONAL: dict[str, Any] = {"model": {"tonality": True}}
 
@@ -40,8 +40,8 @@ def test_counts_pitch_classes_near_and_in_all(past_only: bool) -> None:
 def test_a_transposed_past_is_heard_alike_from_the_transposed_pitch() -> None:
     on = torch.from_numpy(np.random.default_rng(1).random((1, 48, 2, 4)) < 0.3)
     on[:, 41:] = False
-    plain = rotations(heard(on, past_only=True)).view(1, 2, PITCH_CLASSES, FEATURES)
-    higher = rotations(heard(on.roll(7, 1), past_only=True)).view(1, 2, PITCH_CLASSES, FEATURES)
+    plain = features_by_class(heard(on, past_only=True)).view(1, 2, PITCH_CLASSES, FEATURES)
+    higher = features_by_class(heard(on.roll(7, 1), past_only=True)).view(1, 2, PITCH_CLASSES, FEATURES)
     torch.testing.assert_close(higher, plain.roll(7, 2))
 
 
@@ -68,7 +68,7 @@ def test_a_column_does_not_hear_itself_or_what_follows() -> None:
     codes = torch.from_numpy(some_canvas(model, 16))[None]
     changed = codes.clone()
     changed[:, :, 8:] = 1 - changed[:, :, 8:]
-    rows = [rotations(Canvas(model, c).heard(model)).view(4, PITCH_CLASSES, FEATURES) for c in (codes, changed)]
+    rows = [features_by_class(Canvas(model, c).heard(model)).view(4, PITCH_CLASSES, FEATURES) for c in (codes, changed)]
     torch.testing.assert_close(rows[0][:3], rows[1][:3])
     assert not torch.equal(rows[0][3], rows[1][3])
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from varcli.pianoroll.inference.fused_norm import ROWS, Gelu, Joining
+from varcli.pianoroll.inference.fused_norm import ROWS, FusedAddNorm, Gelu
 from varcli.pianoroll.inference.packed_transformer import PackedTransformer
 from varcli.pianoroll.model.transformer import Transformer
 
@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 def test_a_sum_and_its_norm_are_those_of_torch(rows) -> None:
     x, y = torch.randn(rows, 24), torch.randn(rows, 24).bfloat16()
     norm = (torch.randn(24), torch.randn(24))
-    sums, normed = Joining()(x, y, norm)
+    sums, normed = FusedAddNorm()(x, y, norm)
     torch.testing.assert_close(sums, x + y)
     assert normed.dtype == torch.bfloat16
     torch.testing.assert_close(normed, F.layer_norm(x + y, (24,), *norm).bfloat16(), rtol=1e-2, atol=1e-4)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from varcli.pianoroll.config import SampleConfig
-from varcli.pianoroll.generation.scheduler import Run
+from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.sampling.masked import even_counts
 from varcli.pianoroll.sampling.policy import Sampler
 
@@ -36,18 +36,18 @@ class Watched(Sampler):
 
 def watched(order: str) -> Watched:
     model = tiny("mar", SHAPES, 8)
-    chooser = Watched(model.tree, 12, (0, 0), 1.0, 1.0)
+    policy = Watched(model.tree, 12, (0, 0), 1.0, 1.0)
     with torch.inference_mode():
-        for _ in Run(model, [chooser], [0], 12, iterations=(3, 2, 2), order=order).events():
+        for _ in Scheduler(model, [policy], [0], 12, iterations=(3, 2, 2), order=order).events():
             pass
-    return chooser
+    return policy
 
 
 @pytest.mark.parametrize(("order", "drawn"), [("random", {0, 1, 2}), ("inner", {0}), ("scan", set())])
 def test_an_order_is_drawn_only_where_it_is_random(order: str, drawn: set[int]):
-    chooser = watched(order)
-    assert set(chooser.decided) == {0, 1, 2}
-    assert set(chooser.orders) == drawn
+    policy = watched(order)
+    assert set(policy.decided) == {0, 1, 2}
+    assert set(policy.orders) == drawn
 
 
 def test_patches_come_in_the_order_of_time():

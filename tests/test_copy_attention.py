@@ -7,8 +7,8 @@ import pytest
 import torch
 from fractal_support import all_canvases, codes_of, follow, price, samples, some_canvas, tiny
 
-from varcli.pianoroll.inference.copy_kernel import Bringing
-from varcli.pianoroll.model.copy_attention import Sides, find, find_in
+from varcli.pianoroll.inference.copy_kernel import CopyKernel
+from varcli.pianoroll.model.copy_attention import Sides, candidates_of, find
 from varcli.pianoroll.model.fractal import Canvas, Draw, Limits
 from varcli.pianoroll.model.level import GIVEN
 
@@ -144,7 +144,7 @@ def test_what_a_pointer_shows_changes_the_price():
     model = tiny("ar", "4x1>2x1>1x1", 8, level={"steps_before": 0, "lags": ()}, model=ECHO)
     cells = some_canvas(model, 12, density=0.4)
     codes = torch.from_numpy(cells)[None]
-    shift = find_in(codes, model.config.model).shift[0, 11]
+    shift = candidates_of(codes, model.config.model).shift[0, 11]
     assert int((shift != 0).sum()) == 3
     other = cells.copy()
     source = int(shift[0]) + 11
@@ -158,7 +158,7 @@ def test_candidates_of_a_piece_are_those_found_on_the_way():
     canvas = Canvas(model, codes)
     model.point(canvas)
     assert canvas.candidates is not None
-    known = find_in(codes, model.config.model)
+    known = candidates_of(codes, model.config.model)
     assert torch.equal(known.shift, canvas.candidates.shift)
     assert price(model, codes, candidates=known) == pytest.approx(price(model, codes), rel=1e-6)
 
@@ -188,7 +188,7 @@ def test_compiled_pointers_bring_what_pointers_bring(kinds: Any, conditioning: b
         position = model.tree.position(level.level, p, t)
         echo = model.echoes[level.level](model, canvas, c[:, None], p[:, None], t[:, None], position[:, None])
         where = torch.stack([canvas.flat(c, p, t), p // h, t, position, p, c])
-        torch.testing.assert_close(Bringing(model, level.level, canvas)(where), echo[:, 0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(CopyKernel(model, level.level, canvas)(where), echo[:, 0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kinds", ["ar", "mar"])
