@@ -41,10 +41,11 @@ MEANT = {
     "sigma_nm/uncertainty_x_nm>=.5e1": lambda t: (t.x_nm + 100) / t.sd_x_nm >= 5,
     "probability != 0": lambda t: t.probability != 0,
     "1 < 2": lambda t: np.ones(len(t), bool),
+    "x > 50" + " and x > 50" * 20_000: lambda t: t.x_nm > 50,
 }
 
 
-@pytest.mark.parametrize("text", MEANT)
+@pytest.mark.parametrize("text", MEANT, ids=range(len(MEANT)))
 def test_a_filter_means_what_it_says(text: str) -> None:
     rows = table()
     mask = parse_filter(text).apply(rows)
@@ -79,6 +80,8 @@ WRONG = {
     "__import__('os').system('true')": (12, "is not understood", "for example"),
     "x ** 2 > 4": (4, "a number or a column is missing before '*'", "for example"),
     "(" * 300 + "x > 1" + ")" * 300: (51, "more than 50 parentheses", "for example"),
+    "-" * 100_000 + "x > 1": (51, "more than 50 parentheses or signs", "for example"),
+    "x" + "+x" * 100_000 + " > 1": (402, "more than 200 of + - * /", "for example"),
 }
 
 

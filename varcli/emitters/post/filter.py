@@ -1,14 +1,18 @@
 """Filters of tables in a small language of their own, such as `uncertainty_xy_nm < 20 and photons > 300`.
 
 Grammar, loosest first: `or |`, `and &`, `not !`, comparisons (`0.2 < probability <= 1` is a chain), `+ -`, `* /`,
-unary minus, then numbers, columns and parentheses. Nothing of Python is ever run.
+unary minus, then numbers, columns and parentheses: Python's own precedence, so Python's parser builds the tree once the
+order of the words has been checked here. Nothing of Python is ever run.
 """
 
+import ast
 import difflib
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,13 +53,18 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)"
     r"|(?P<sign><=|>=|==|!=|[-+*/<>()&|!]))"
 )
-_COMPARE = {
-    **{"<": operator.lt, "<=": operator.le, ">": operator.gt},
-    **{">=": operator.ge, "==": operator.eq, "!=": operator.ne},
+_COMPARE: dict[type[ast.cmpop], Callable[..., np.ndarray]] = {
+    **{ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt},
+    **{ast.GtE: operator.ge, ast.Eq: operator.eq, ast.NotEq: operator.ne},
 }
-_ARITHMETIC = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
+_ARITHMETIC: dict[type[ast.operator], Callable[..., np.ndarray]] = {
+    **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+}
 _WORDS = {"and": "&", "or": "|", "not": "!"}
+_PYTHON = {sign: word for word, sign in _WORDS.items()}
+_BETWEEN = frozenset(("<", "<=", ">", ">=", "==", "!=", *"+-*/&|"))
 _DEEPEST = 50  # parentheses, minus signs and nots within each other
+_MOST_ARITHMETIC = 200  # signs; a sum is as deep a tree as it is long
 _EXAMPLE = 'for example "uncertainty_xy_nm < 20 and photons > 300"'
 
 
@@ -83,39 +92,42 @@ class Filter:
 
 def parse_filter(text: str) -> Filter:
     """Read a filter; raises UsageError with the position of what cannot be read, and the nearest column's name."""
-    return _Parser(text).parse()
+    parser = _Parser(text)
+    truths = parser.truths(parser.tree)
+    return Filter(text, tuple(parser.columns), truths)
 
 
 def _column(table: EmitterTable, name: str) -> np.ndarray | None:
     return spread_xy_nm(table) if name == "uncertainty_xy_nm" else getattr(table, _FIELDS[name])
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A part of a filter that has been read: where it begins, and either its numbers or its truths."""
+class _Token(NamedTuple):
+    """A number, name or sign, or the end, and the character where it begins."""
 
+    kind: str
+    word: str
     at: int
-    numbers: Numbers | None = None
-    truths: Truths | None = None
 
 
 class _Parser:
-    """Reads by recursive descent: one method per row of the grammar."""
+    """Splits and checks a text, has Python build its tree, and makes functions of a table of the tree's nodes."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.columns: list[str] = []
         self.tokens = list(self._split())
-        self.place = self.depth = 0
+        self.closed_by: dict[int, int] = {}  # tokens: parentheses that open, and the ones that close them
+        self._check_order()
+        # Operands are named by their place, so that any number is fine and a leaf tells which token it is.
+        words = [
+            _PYTHON.get(token.word, token.word) if token.kind == "sign" else f"_{place}"
+            for place, token in enumerate(self.tokens[:-1])
+        ]
+        starts = np.cumsum([0, *(len(word) + 1 for word in words)]).tolist()
+        self.token_at = {start: place for place, start in enumerate(starts)}
+        self.tree = ast.parse(" ".join(words), mode="eval").body
 
-    def parse(self) -> Filter:
-        part = self._either()
-        kind, word, at = self.tokens[self.place]
-        if kind != "end":
-            raise self._error(at, f"{word!r} is not expected here")
-        return Filter(self.text, tuple(self.columns), self._truths(part))
-
-    def _split(self) -> Iterator[tuple[str, str, int]]:
+    def _split(self) -> Iterator[_Token]:
         end, at = len(self.text.rstrip()), 0
         while at < end:
             found = _TOKEN.match(self.text, at)
@@ -124,99 +136,85 @@ class _Parser:
                 unknown = self.text[at]
                 raise self._error(at, f"{unknown!r} is not understood", "equal is ==" if unknown == "=" else None)
             kind = str(found.lastgroup)
-            word = found[kind]
-            sign = _WORDS.get(word.lower())
-            yield ("sign" if sign else kind), sign or word, found.start(kind)
+            sign = _WORDS.get(found[kind].lower())
+            yield _Token("sign" if sign else kind, sign or found[kind], found.start(kind))
             at = found.end()
-        yield "end", "", end
+        yield _Token("end", "", end)
 
     def _error(self, at: int, what: str, hint: str | None = None) -> UsageError:
         return UsageError(f"filter {self.text!r}: at character {at + 1}: {what}", hint or _EXAMPLE)
 
-    def _take(self, *signs: str) -> str | None:
-        """The next token if it is one of these signs."""
-        kind, word, _ = self.tokens[self.place]
-        if kind != "sign" or word not in signs:
-            return None
-        self.place += 1
-        return word
+    def _check_order(self) -> None:
+        """Raise UsageError where an operand or a sign between operands is missing, or what is nested is too deep."""
+        waiting: list[int] = []  # tokens: parentheses that are open, and signs before what they apply to
+        complete, arithmetic = False, 0
 
-    def _either(self) -> _Part:
-        part = self._both()
-        while self._take("|"):
-            left, right = self._truths(part), self._truths(self._both())
-            part = _Part(part.at, truths=_joined(left, right))
-        return part
+        def settle(signs: str) -> None:
+            while waiting and self.tokens[waiting[-1]].word in signs:
+                waiting.pop()
 
-    def _both(self) -> _Part:
-        part = self._not()
-        while self._take("&"):
-            left, right = _inverted(self._truths(part)), _inverted(self._truths(self._not()))
-            part = _Part(part.at, truths=_inverted(_joined(left, right)))
-        return part
+        for place, (kind, word, at) in enumerate(self.tokens):
+            before = self.tokens[place - 1].word if place else "("
+            if not complete:
+                if kind in ("number", "name"):
+                    complete = True
+                    settle("+-")
+                elif word in ("(", "+", "-") or (word == "!" and before in "(&|!"):
+                    waiting.append(place)
+                    if len(waiting) > _DEEPEST:
+                        raise self._error(at, f"more than {_DEEPEST} parentheses or signs within each other")
+                else:
+                    raise self._error(at, f"a number or a column is missing{f' before {word!r}' if word else ''}")
+                continue
+            if word in _BETWEEN:
+                complete = False
+                settle("!" if word in "&|" else "")
+                arithmetic += word in "+-*/"
+                if arithmetic > _MOST_ARITHMETIC:
+                    raise self._error(at, f"more than {_MOST_ARITHMETIC} of + - * /")
+                continue
+            settle("!")
+            if word == ")" and waiting:
+                self.closed_by[waiting.pop()] = place
+                settle("+-")
+            elif waiting:
+                opened = self.tokens[waiting[-1]].at + 1
+                raise self._error(at, f"the parenthesis of character {opened} is not closed")
+            elif kind != "end":
+                raise self._error(at, f"{word!r} is not expected here")
 
-    def _not(self) -> _Part:
-        at = self.tokens[self.place][2]
-        if not self._take("!"):
-            return self._comparison()
-        self._descend(at)
-        part = _Part(at, truths=_inverted(self._truths(self._not())))
-        self.depth -= 1
-        return part
+    def _start(self, node: ast.expr) -> int:
+        """The character where a node begins, with the parentheses around it."""
+        first, after = self.token_at[node.col_offset], self.token_at[(node.end_col_offset or 0) + 1]
+        while self.closed_by.get(first - 1) == after:
+            first, after = first - 1, after + 1
+        return self.tokens[first].at
 
-    def _comparison(self) -> _Part:
-        left = self._sum()
-        chain: Truths | None = None
-        at = left.at
-        while sign := self._take(*_COMPARE):
-            right = self._sum()
-            link = _compared(sign, self._numbers(left), self._numbers(right))
-            chain = link if chain is None else _inverted(_joined(_inverted(chain), _inverted(link)))
-            left = right
-        return left if chain is None else _Part(at, truths=chain)
+    def truths(self, node: ast.expr) -> Truths:
+        """The function of a condition; raises UsageError where the node is a number or holds what is not known."""
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return _inverted(self.truths(node.operand))
+        if isinstance(node, ast.BoolOp):
+            parts = [self.truths(value) for value in node.values]
+            return _any(parts) if isinstance(node.op, ast.Or) else _all(parts)
+        if isinstance(node, ast.Compare):
+            sides = [self.numbers(side) for side in (node.left, *node.comparators)]
+            links = zip(node.ops, sides, sides[1:], strict=False)
+            return _all([_compared(_COMPARE[type(sign)], left, right) for sign, left, right in links])
+        raise self._error(self._start(node), "a number stands where a condition is needed, such as photons > 300")
 
-    def _sum(self) -> _Part:
-        part = self._product()
-        while sign := self._take("+", "-"):
-            part = _Part(part.at, _combined(sign, self._numbers(part), self._numbers(self._product())))
-        return part
-
-    def _product(self) -> _Part:
-        part = self._signed()
-        while sign := self._take("*", "/"):
-            part = _Part(part.at, _combined(sign, self._numbers(part), self._numbers(self._signed())))
-        return part
-
-    def _signed(self) -> _Part:
-        at = self.tokens[self.place][2]
-        if not (sign := self._take("-", "+")):
-            return self._atom()
-        self._descend(at)
-        part = self._numbers(self._signed())
-        self.depth -= 1
-        return _Part(at, part if sign == "+" else lambda table: -part(table))
-
-    def _atom(self) -> _Part:
-        kind, word, at = self.tokens[self.place]
-        self.place += 1
-        if kind == "number":
-            number = np.asarray(float(word))
-            return _Part(at, lambda table: number)
-        if kind == "name":
-            return _Part(at, self._named(word, at))
-        if word != "(":
-            raise self._error(at, f"a number or a column is missing{f' before {word!r}' if word else ''}")
-        self._descend(at)
-        part = self._either()
-        if not self._take(")"):
-            raise self._error(self.tokens[self.place][2], f"the parenthesis of character {at + 1} is not closed")
-        self.depth -= 1
-        return _Part(at, part.numbers, part.truths)
-
-    def _descend(self, at: int) -> None:
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise self._error(at, f"more than {_DEEPEST} parentheses or signs within each other")
+    def numbers(self, node: ast.expr) -> Numbers:
+        """The function of a number per row; raises UsageError where the node is a condition or no column."""
+        if isinstance(node, ast.Name):
+            kind, word, at = self.tokens[int(node.id[1:])]
+            return self._named(word, at) if kind == "name" else lambda table: np.asarray(float(word))
+        if isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not):
+            part = self.numbers(node.operand)
+            return part if isinstance(node.op, ast.UAdd) else lambda table: -part(table)
+        if isinstance(node, ast.BinOp):
+            apply, left, right = _ARITHMETIC[type(node.op)], self.numbers(node.left), self.numbers(node.right)
+            return lambda table: apply(left(table), right(table))
+        raise self._error(self._start(node), "a condition stands where a number is needed")
 
     def _named(self, word: str, at: int) -> Numbers:
         name = _NAMES.get(word.lower())
@@ -228,44 +226,29 @@ class _Parser:
             self.columns.append(name)
         return lambda table: np.asarray(_column(table, name), np.float64)
 
-    def _numbers(self, part: _Part) -> Numbers:
-        if part.numbers is None:
-            raise self._error(part.at, "a condition stands where a number is needed")
-        return part.numbers
 
-    def _truths(self, part: _Part) -> Truths:
-        if part.truths is None:
-            raise self._error(part.at, "a number stands where a condition is needed, such as photons > 300")
-        return part.truths
-
-
-def _combined(sign: str, left: Numbers, right: Numbers) -> Numbers:
-    return lambda table: _ARITHMETIC[sign](left(table), right(table))
-
-
-def _compared(sign: str, left: Numbers, right: Numbers) -> Truths:
+def _compared(compare: Callable[..., np.ndarray], left: Numbers, right: Numbers) -> Truths:
     def truths(table: EmitterTable) -> tuple[np.ndarray, np.ndarray]:
         a, b = left(table), right(table)
         known = ~(np.isnan(a) | np.isnan(b))
-        holds = _COMPARE[sign](a, b)
+        holds = compare(a, b)
         return holds & known, ~holds & known
 
     return truths
 
 
-def _joined(left: Truths, right: Truths) -> Truths:
-    """Either of them: holds where one does, does not where neither does."""
+def _any(parts: Sequence[Truths]) -> Truths:
+    """Holds where one of the parts does, does not where none does."""
 
     def truths(table: EmitterTable) -> tuple[np.ndarray, np.ndarray]:
-        (yes_a, no_a), (yes_b, no_b) = left(table), right(table)
-        return yes_a | yes_b, no_a & no_b
+        return reduce(lambda a, b: (a[0] | b[0], a[1] & b[1]), (part(table) for part in parts))
 
     return truths
+
+
+def _all(parts: Sequence[Truths]) -> Truths:
+    return _inverted(_any([_inverted(part) for part in parts]))
 
 
 def _inverted(condition: Truths) -> Truths:
-    def truths(table: EmitterTable) -> tuple[np.ndarray, np.ndarray]:
-        yes, no = condition(table)
-        return no, yes
-
-    return truths
+    return lambda table: condition(table)[::-1]
