@@ -251,4 +251,8 @@ def _all(parts: Sequence[Truths]) -> Truths:
 
 
 def _inverted(condition: Truths) -> Truths:
-    return lambda table: condition(table)[::-1]
+    def truths(table: EmitterTable) -> tuple[np.ndarray, np.ndarray]:
+        holds, fails = condition(table)
+        return fails, holds
+
+    return truths
