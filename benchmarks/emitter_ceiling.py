@@ -21,7 +21,6 @@ from emitters import write_set
 from support import print_table, run
 
 from varcli.emitters.camera.file import read_camera
-from varcli.emitters.network.detect import Candidates
 from varcli.emitters.network.predict import Predictor
 from varcli.emitters.network.prediction import Conditions, Prediction
 from varcli.emitters.pipeline.calibration import Calibration
@@ -31,7 +30,7 @@ from varcli.emitters.pipeline.survey import Microscope
 from varcli.emitters.pipeline.trained_domain import TrainedDomain
 from varcli.emitters.stack.stack import Stack
 from varcli.emitters.stack.window import Window
-from varcli.emitters.table import concatenate
+from varcli.emitters.table import Emitters, concatenate
 from varcli.loading import load_model
 
 
@@ -63,7 +62,8 @@ class Knowing:
         frame, x, y, electrons = np.concatenate(rows, axis=1)
         sure = np.ones(len(x))
         spread = 0.1 * sure
-        known = Candidates(frame.astype(np.int64), x, y, electrons, spread, spread, spread, sure)
+        spreads = {"sd_x_px": spread, "sd_y_px": spread, "sd_electrons": spread * electrons}
+        known = Emitters(frame.astype(np.int64), x, y, electrons, **spreads, probability=sure)
         return replace(said, candidates=known)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import tifffile
 from scipy import ndimage
 
-from varcli.emitters.network.detect import Candidates
 from varcli.emitters.network.prediction import Conditions, Prediction
+from varcli.emitters.table import Emitters
 
 SCALES = (10, 20, 40, 80)
 SIGMA_PX, BASELINE, E_PER_ADU = 1.3, 100.0, 0.5
@@ -58,7 +58,8 @@ class Maxima:
         frame, row, column = np.nonzero(peaks)
         count = len(frame)
         full = np.full(count, 0.1)
-        found = Candidates(frame, column + 0.5, row + 0.5, full * 10_000, full, full, full, full * 9)
+        spread = {"sd_x_px": full, "sd_y_px": full, "sd_electrons": full * 1000, "probability": full * 9}
+        found = Emitters(frame, column + 0.5, row + 0.5, full * 10_000, **spread)
         counts, cells, of_cells = {}, {}, {}
         for scale in SCALES:
             side = [-(-n * scale // 40) for n in frames_e.shape[1:]]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from varcli.emitters.camera.noise import Noise
-from varcli.emitters.fit.fit import Candidates, Shape, fit
+from varcli.emitters.fit.fit import Shape, fit
 from varcli.emitters.psf.estimate import estimate_psf
 from varcli.emitters.simulation.acquisition import Rows, render
 from varcli.emitters.simulation.config import SpotConfig
+from varcli.emitters.table import Emitters
 
 SIGMA, ELLIPTICITY, TAIL, TAIL_SCALE = 1.4, 1.2, 0.2, 2.5
 BACKGROUND = 5.0
@@ -30,7 +31,7 @@ def test_the_fit_explains_what_the_simulator_makes(ellipticity, tail):
     # Far above the noise: what is left over is the difference of the two shapes.
     x, y, electrons = [15.3], [16.8], [40000.0]
     frames = simulated(x, y, electrons, ellipticity, tail)
-    start = Candidates(np.zeros(1, np.int64), np.array([15.5]), np.array([16.6]), np.array([30000.0]))
+    start = Emitters(np.zeros(1, np.int64), np.array([15.5]), np.array([16.6]), np.array([30000.0]))
     found = fit(frames, start, Noise(1.0, 1.0), SIGMA, shape=Shape(ellipticity, tail, TAIL_SCALE))
     np.testing.assert_allclose([found.x_px[0], found.y_px[0]], [x[0], y[0]], atol=0.002)
     assert found.electrons[0] == pytest.approx(electrons[0], rel=0.004)
@@ -49,7 +50,7 @@ def test_the_bound_is_that_of_the_simulated_spot(ellipticity, tail):
         slopes.append((mean(*(at + change)) - mean(*(at - change))) / (2 * step))
     information = np.einsum("ayx,byx->ab", np.array(slopes), np.array(slopes) / (mean(*at) + 1.0))
     bound = np.sqrt(np.diag(np.linalg.inv(information)))
-    start = Candidates(np.zeros(1, np.int64), at[:1], at[1:2], at[2:3])
+    start = Emitters(np.zeros(1, np.int64), at[:1], at[1:2], at[2:3])
     found = fit(mean(*at)[None], start, Noise(1.0, 1.0), SIGMA, shape=Shape(ellipticity, tail, TAIL_SCALE))
     np.testing.assert_allclose([found.crlb_x_px[0], found.crlb_y_px[0]], bound[:2], rtol=0.03)
     np.testing.assert_allclose(found.crlb_electrons[0], bound[2], rtol=0.1)
@@ -70,7 +71,7 @@ def test_the_survey_measures_what_the_simulator_was_told(ellipticity):
     apart = np.arange(0, len(frame), 4)
     lone = simulated(x[apart], y[apart], np.full(len(apart), 4000.0), ellipticity, 0.0, frame[apart], 120, 48)
     noisy = (rng.poisson(lone) + rng.normal(0, 1, lone.shape)).astype(np.float32)
-    start = Candidates(frame[apart], x[apart] + 0.2, y[apart] - 0.2, np.full(len(apart), 3000.0))
+    start = Emitters(frame[apart], x[apart] + 0.2, y[apart] - 0.2, np.full(len(apart), 3000.0))
     fitted = fit(noisy, start, Noise(1.0, 1.0), found.sigma_px, shape=shape)
     for got, true, bound in ((fitted.x_px, x, fitted.crlb_x_px), (fitted.y_px, y, fitted.crlb_y_px)):
         rmse = math.sqrt(np.mean((got - true[apart]) ** 2))

@@ -8,9 +8,9 @@ from scipy.special import erf
 
 from varcli.emitters.camera.hot_pixels import hot_pixels
 from varcli.emitters.camera.noise import Noise
-from varcli.emitters.fit import fit as refinement
 from varcli.emitters.fit.block import Image, Law, Optics, evaluate, normal_equations, workspace
-from varcli.emitters.fit.fit import Candidates, PhotonPrior, RefineSettings, Shape, fit, photon_prior, refine
+from varcli.emitters.fit.fit import PhotonPrior, RefineSettings, Shape, fit, photon_prior, refine
+from varcli.emitters.table import Emitters
 
 NOISE = Noise(1.0, 1.5)
 SIGMA = 1.3
@@ -32,7 +32,7 @@ def expose(mean, rng, noise=NOISE):
 
 def candidates(frame, rows):
     x, y, electrons = np.asarray(rows, float).reshape(-1, 3).T
-    return Candidates(np.asarray(frame, np.int64), x, y, electrons)
+    return Emitters(np.asarray(frame, np.int64), x, y, electrons)
 
 
 def test_gradient_of_the_objective_is_the_derivative():
@@ -169,4 +169,4 @@ def test_the_law_of_photons_is_that_of_lone_emitters():
 
 def test_shapes_and_columns():
     found = fit(np.full((1, 8, 8), 5.0, np.float32), candidates([0], [[4, 4, 50.0]]), NOISE, SIGMA, None, None, Shape())
-    assert {len(getattr(found, name)) for name in refinement.Fitted.__dataclass_fields__} == {1}
+    assert {len(getattr(found, name)) for name in found.columns()} == {1}

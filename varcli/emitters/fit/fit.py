@@ -9,13 +9,14 @@ Legend: n frames, Y X camera pixels, E emitters.
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit.block import MAX_BLOCK, Law, Optics, Plan, workspace
-from varcli.emitters.fit.frame import COLUMNS, refine_frame
+from varcli.emitters.fit.frame import FITTED, refine_frame
+from varcli.emitters.table import Emitters
 
 WINDOW_PIXELS = 4096
 
@@ -61,65 +62,19 @@ class RefineSettings:
     threads: int = 2
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Where emitters may be: columns [E]; `frame` is an index into the frames that are given with them."""
-
-    frame: np.ndarray
-    x_px: np.ndarray
-    y_px: np.ndarray
-    electrons: np.ndarray
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Emitters after the fit, columns [E], ordered by frame.
-
-    `sd_*` are standard deviations given what was believed, raised by a measured share among neighbours, `crlb_*` the
-    same without any belief. `log_odds` is how much
-    better the log evidence is with the emitter than without it, `chi2` the mean squared residual around it in units of
-    its variance, `neighbour` the distance to the nearest other in sigmas (99: none near), `origin` the row of the
-    candidate that it began as, or -1.
-    """
-
-    frame: np.ndarray
-    x_px: np.ndarray
-    y_px: np.ndarray
-    electrons: np.ndarray
-    background: np.ndarray
-    sd_x_px: np.ndarray
-    sd_y_px: np.ndarray
-    sd_electrons: np.ndarray
-    sd_background: np.ndarray
-    crlb_x_px: np.ndarray
-    crlb_y_px: np.ndarray
-    crlb_electrons: np.ndarray
-    log_odds: np.ndarray
-    chi2: np.ndarray
-    neighbour: np.ndarray
-    origin: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-    def rows(self, chosen: np.ndarray) -> "Fitted":
-        """The rows of a boolean mask or of indices, in that order."""
-        return Fitted(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
-
-
 Sigma = float | np.ndarray
 
 
 def fit(
     frames_e: np.ndarray,
-    candidates: Candidates,
+    candidates: Emitters,
     noise: Noise,
     sigma_px: Sigma,
     prior: PhotonPrior | None = None,
     settings: RefineSettings | None = None,
     shape: Shape | None = None,
     known: np.ndarray | None = None,
-) -> Fitted:
+) -> Emitters:
     """Fit the candidates of frames [n, Y, X] jointly, as many as they are; `sigma_px` is a number or one per frame.
 
     Without a prior every emitter is fitted by the likelihood alone; with one, emitters that overlap are drawn to it.
@@ -130,21 +85,21 @@ def fit(
 
 def refine(
     frames_e: np.ndarray,
-    candidates: Candidates,
+    candidates: Emitters,
     noise: Noise,
     sigma_px: Sigma,
     prior: PhotonPrior | None = None,
     settings: RefineSettings | None = None,
     shape: Shape | None = None,
     known: np.ndarray | None = None,
-) -> Fitted:
+) -> Emitters:
     """Like `fit`, and find by the evidence of the image which emitters are missing, doubled, merged or not there."""
     return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, known, select=True)
 
 
 def run(
     frames_e: np.ndarray,
-    candidates: Candidates,
+    candidates: Emitters,
     noise: Noise,
     sigma_px: Sigma,
     prior: PhotonPrior | None,
@@ -152,7 +107,7 @@ def run(
     shape: Shape | None,
     known: np.ndarray | None,
     select: bool,
-) -> Fitted:
+) -> Emitters:
     """Both ways of `fit` and `refine`: frames shared among threads, rows put together in the order of frames."""
     settings, shape = settings or RefineSettings(), shape or Shape()
     count, height, width = frames_e.shape
@@ -185,18 +140,16 @@ def run(
                 plan,
                 work,
             )
-            origin = found[:, -1].astype(np.int64)
-            found[:, -1] = np.where(origin >= 0, padded[first[k] + origin], -1)
-            rows.append(np.concatenate([np.full((len(found), 1), float(k)), found], 1))
+            origin = found["origin"]
+            found["origin"] = np.where(origin >= 0, padded[first[k] + origin], -1)
+            found["frame"] = k
+            rows.append(found)
         return rows
 
     with ThreadPoolExecutor(settings.threads) as pool:
         rows = [row for part in pool.map(work_on, chunks(count, settings.threads)) for row in part]
-    table = np.concatenate(rows) if rows else np.zeros((0, COLUMNS + 1))
-    columns: dict[str, np.ndarray] = {}
-    for field, column in zip(fields(Fitted), table.T, strict=True):
-        columns[field.name] = column.astype(np.int64 if field.name in ("frame", "origin") else np.float64)
-    return Fitted(**columns)
+    table = np.concatenate(rows) if rows else np.empty(0, FITTED)
+    return Emitters(**{name: table[name].copy() for name in FITTED.names or ()})
 
 
 def chunks(count: int, threads: int) -> Iterator[range]:
@@ -206,7 +159,7 @@ def chunks(count: int, threads: int) -> Iterator[range]:
         yield range(start, min(count, start + size))
 
 
-def law_of(candidates: Candidates, prior: PhotonPrior | None, settings: RefineSettings, pixels: int) -> Law:
+def law_of(candidates: Emitters, prior: PhotonPrior | None, settings: RefineSettings, pixels: int) -> Law:
     """The law of electrons and the density of emitters that counts are judged by."""
     usable = candidates.electrons[candidates.electrons > 0]
     mean = prior.log_mean if prior else (float(np.median(np.log(usable))) if len(usable) else math.log(1000.0))
@@ -222,7 +175,7 @@ def plan_of(settings: RefineSettings) -> Plan:
     return Plan(**{name: Plan.__annotations__[name](getattr(settings, name)) for name in names})
 
 
-def photon_prior(fitted: Fitted) -> PhotonPrior | None:
+def photon_prior(fitted: Emitters) -> PhotonPrior | None:
     """The law of electrons that a first pass shows, from emitters that stand alone; None where fewer than 30 do."""
     precise = fitted.sd_electrons < 0.35 * fitted.electrons
     for apart in (4.0, 3.0, 2.0):

@@ -20,7 +20,16 @@ from varcli.emitters.fit.scene import (
     sweep,
 )
 
-COLUMNS = 15
+FITTED = np.dtype(
+    [
+        ("frame", "<i8"),
+        *((name, "<f8") for name in ("x_px", "y_px", "electrons", "background")),
+        *((name, "<f8") for name in ("sd_x_px", "sd_y_px", "sd_electrons", "sd_background")),
+        *((name, "<f8") for name in ("crlb_x_px", "crlb_y_px", "crlb_electrons", "log_odds", "chi2", "neighbour")),
+        ("origin", "<i8"),
+    ]
+)
+"""Columns of `Emitters` that the fit fills."""
 CROWDED_EXCESS = 0.14  # errors among neighbours beyond the quadratic bound, measured: there, a count may be wrong
 
 
@@ -37,13 +46,13 @@ def doubt(image, known, model_error):
 
 @njit(**FLAGS)
 def refine_frame(data, known, shift, excess, candidates, optics, law, believe, select, plan, work):
-    """Emitters of one frame as rows of `COLUMNS` numbers: those of `Fitted` after its frame, in that order."""
+    """Emitters of one frame as rows of `FITTED`, whose frame and origin count within it."""
     height, width = data.shape
     image = Image(data, known.copy(), shift, excess, np.empty((height, width)), np.empty((height, width)))
     places = 3 * len(candidates) + 64 + height * width // 8 if select else len(candidates)
     scene = open_scene(image, optics, candidates, places, work)
     if len(candidates) == 0 and not select:
-        return np.empty((0, COLUMNS))
+        return np.empty(0, FITTED)
     scene.belief[:] = 1.0
     use = 1.0 if believe else 0.0
     for _ in range(plan.sweeps):
@@ -84,7 +93,7 @@ def report(image, scene, optics, law, use, select, plan, work):
     """Rows of all emitters (with `select` of those inside the frame), with their uncertainties and features."""
     height, width = image.data.shape
     total = 0
-    out = np.empty((scene.count[0], COLUMNS))
+    out = np.empty(scene.count[0], FITTED)
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     trial = np.zeros((MAX_BLOCK, 4))
     unit, column = np.zeros(3 * MAX_BLOCK + 1), np.zeros(3 * MAX_BLOCK + 1)
@@ -123,19 +132,20 @@ def report(image, scene, optics, law, use, select, plan, work):
             if bound == 0:
                 gap = distance[1] if count > 1 else 99.0
                 excess = 1 + CROWDED_EXCESS * min(max(4.5 - gap, 0.0), 1.0)
-                row[4], row[5] = excess * math.sqrt(covariance[0, 0]), excess * math.sqrt(covariance[1, 1])
-                row[6] = excess * electrons * math.sqrt(covariance[2, 2])
-                row[7] = excess * math.sqrt(covariance[3, 3])
-                row[11] = odds(covariance, electrons, law)
+                row.sd_x_px = excess * math.sqrt(covariance[0, 0])
+                row.sd_y_px = excess * math.sqrt(covariance[1, 1])
+                row.sd_electrons = excess * electrons * math.sqrt(covariance[2, 2])
+                row.sd_background = excess * math.sqrt(covariance[3, 3])
+                row.log_odds = odds(covariance, electrons, law)
             else:
-                row[8], row[9] = math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1])
-                row[10] = electrons * math.sqrt(covariance[2, 2])
-        row[0], row[1], row[2] = x, y, electrons
+                row.crlb_x_px, row.crlb_y_px = math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1])
+                row.crlb_electrons = electrons * math.sqrt(covariance[2, 2])
+        row.frame, row.x_px, row.y_px, row.electrons = 0, x, y, electrons
         inside_y, inside_x = int(min(max(y, 0), height - 1)), int(min(max(x, 0), width - 1))
-        row[3] = image.ground[inside_y, inside_x]
-        row[12] = misfit(image, optics, x, y)
-        row[13] = gap
-        row[14] = scene.origin[k]
+        row.background = image.ground[inside_y, inside_x]
+        row.chi2 = misfit(image, optics, x, y)
+        row.neighbour = gap
+        row.origin = scene.origin[k]
         total += 1
     return out[:total].copy()
 

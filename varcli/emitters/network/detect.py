@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from varcli.emitters.table import Emitters, Record
+
 _WEAKEST = 0.004
 """Expected count below which a cell is ignored; what is dropped adds up to well under one emitter in a hundred."""
 _BLUR_PX = 0.2
@@ -15,29 +17,20 @@ _REACH_PX = 1.5
 _GATE = 3.0
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Emitters that the network proposes [E]: px from the corner, photoelectrons, standard deviations, probability."""
-
-    frame: np.ndarray
-    x_px: np.ndarray
-    y_px: np.ndarray
-    electrons: np.ndarray
-    sd_x_px: np.ndarray
-    sd_y_px: np.ndarray
-    sd_log_electrons: np.ndarray
-    probability: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.frame)
+_FOUND = np.dtype(
+    [
+        ("frame", "<i8"),
+        *((name, "<f8") for name in ("x_px", "y_px", "log_electrons", "sd_x_px", "sd_y_px", "sd_log_electrons")),
+        ("probability", "<f8"),
+    ]
+)
 
 
 @dataclass(frozen=True)
-class FinestCells:
+class FinestCells(Record):
     """Cells of the finest scale [L], sorted by frame: expected count, where an emitter of it lies (px), its log
     photoelectrons, and their standard deviations."""
 
-    frame: np.ndarray
     count: np.ndarray
     x_px: np.ndarray
     y_px: np.ndarray
@@ -47,7 +40,7 @@ class FinestCells:
     sd_log_electrons: np.ndarray
 
 
-def detect(cells: FinestCells, threshold: float) -> Candidates:
+def detect(cells: FinestCells, threshold: float) -> Emitters:
     """Take the heaviest cluster of expected count, spend up to one emitter of it, and go on while `threshold` is met.
 
     A cluster is what lies within a few standard deviations of one place. Its weight is the probability of the emitter,
@@ -69,14 +62,14 @@ def detect(cells: FinestCells, threshold: float) -> Candidates:
         )
     )
     rows = _detect_all(frame[order], count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold)
-    found = rows[:, 0].astype(np.int64)
-    x, y, log_electrons, sd_x, sd_y, sd_log, probability = rows[:, 1:].T
-    return Candidates(found, x, y, np.exp(log_electrons), sd_x, sd_y, sd_log, probability)
+    columns = {name: rows[name] for name in ("frame", "x_px", "y_px", "sd_x_px", "sd_y_px", "probability")}
+    electrons = np.exp(rows["log_electrons"])
+    return Emitters(**columns, electrons=electrons, sd_electrons=electrons * rows["sd_log_electrons"])
 
 
 @numba.njit(cache=True, nogil=True)
 def _detect_all(frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold):  # pragma: no cover - compiled
-    found = np.empty((len(frame) + 1, 8))
+    found = np.empty(len(frame) + 1, _FOUND)
     total = 0
     start = 0
     while start < len(frame):
@@ -210,5 +203,6 @@ def _emit(
         j, w = near[a], taken[a] / mass
         vl += w * (sd_log[j] ** 2 + (log_electrons[j] - ml) ** 2)
     row = found[total]
-    row[0], row[1], row[2], row[3] = frame, mx, my, ml
-    row[4], row[5], row[6], row[7] = np.sqrt(vx), np.sqrt(vy), np.sqrt(vl), min(mass, 1.0)
+    row.frame, row.x_px, row.y_px, row.log_electrons = frame, mx, my, ml
+    row.sd_x_px, row.sd_y_px, row.sd_log_electrons = np.sqrt(vx), np.sqrt(vy), np.sqrt(vl)
+    row.probability = min(mass, 1.0)

@@ -5,7 +5,7 @@ Legend: B frames, Y X pixels or cells.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from varcli.emitters.network.inputs import CELL_PX, FrameConditions, Inputs, pad
 from varcli.emitters.network.model import TrueVAREmitterPredictor
 from varcli.emitters.network.prediction import Conditions, Prediction
 from varcli.emitters.network.scales import ScaleOutput
+from varcli.emitters.table import concatenate
 
 _PIXELS_AT_ONCE = 64 * 40 * 40
 _TILE_PX = 1024
@@ -60,7 +61,7 @@ class Predictor:
                             tile.place(output, counts[output.scale][start : start + step], per_px)
                     finest.append(_finest(outputs[-1], tile, grids[outputs[-1].scale].cells_per_px, start))
         of_cells = {scale: B * grid.rows * grid.columns for scale, grid in grids.items()}
-        return Prediction(detect(_join(finest), threshold), counts, cells, of_cells)
+        return Prediction(detect(concatenate(finest), threshold), counts, cells, of_cells)
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -139,8 +140,4 @@ def _finest(output: ScaleOutput, tile: _Tile, cells_per_px: float, first_frame: 
         sd_y / cells_per_px,
         sd_log,
     )
-    return FinestCells(*(getattr(found, field.name)[own] for field in fields(found)))
-
-
-def _join(parts: Sequence[FinestCells]) -> FinestCells:
-    return FinestCells(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(FinestCells)))
+    return found.rows(own)

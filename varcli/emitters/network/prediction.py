@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varcli.emitters.network.detect import Candidates
+from varcli.emitters.table import Emitters
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Prediction:
     """Candidates, the expected counts [B, Y, X] of the scales asked for, and how many cells of each scale were worked
     out (`cells`) of how many there are (`of_cells`)."""
 
-    candidates: Candidates
+    candidates: Emitters
     counts: dict[int, np.ndarray]
     cells: dict[int, int]
     of_cells: dict[int, int]

@@ -12,11 +12,11 @@ from varcli.emitters.camera.hot_pixels import filled
 from varcli.emitters.config import FIELD_PX
 from varcli.emitters.network.prediction import Prediction
 from varcli.emitters.pipeline.calibration import Calibration
-from varcli.emitters.pipeline.estimator import Estimator, Found
+from varcli.emitters.pipeline.estimator import Estimator
 from varcli.emitters.pipeline.survey import Microscope, Network
 from varcli.emitters.stack.stack import Stack, StackHealth
 from varcli.emitters.stack.window import Window
-from varcli.emitters.table import EmitterTable
+from varcli.emitters.table import Emitters, EmitterTable
 from varcli.errors import VarError
 from varcli.events import Event
 
@@ -104,7 +104,7 @@ class ChunkAnalysis:
             scales=() if settings.map_scale is None else (settings.map_scale,),
         )
 
-    def _find(self, frames_e: np.ndarray, prediction: Prediction) -> Found:
+    def _find(self, frames_e: np.ndarray, prediction: Prediction) -> Emitters:
         """The emitters that reach the threshold, sorted by frame, then y, then x."""
         microscope = self.microscope
         priors = microscope.priors
@@ -141,7 +141,7 @@ def map_shape(window: Window, scale: int) -> tuple[int, int]:
 
 
 def table_of(
-    found: Found, microscope: Microscope, window: Window, first_frame: int, calibration: Calibration
+    found: Emitters, microscope: Microscope, window: Window, first_frame: int, calibration: Calibration
 ) -> EmitterTable:
     """Emitters in nm from the corner of the whole frame, and in photons."""
     camera, psf = microscope.camera, microscope.psf

@@ -5,16 +5,16 @@ Legend: E emitters, n frames, Y X camera pixels.
 
 import math
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit import fit as refine
-from varcli.emitters.network.detect import Candidates
 from varcli.emitters.network.prediction import PhotonLaw
 from varcli.emitters.psf.psf import Psf
+from varcli.emitters.table import Emitters
 
 _LEAST_EMITTERS = 20  # that a photon law rests on
 _SURE = 0.8
@@ -31,40 +31,14 @@ class Priors:
     density_per_px2: float | None = None
 
 
-@dataclass(frozen=True)
-class Found:
-    """Emitters [E] in some frames: px from the corner, photoelectrons, their standard deviations, the Cramér-Rao bound
-    of a coordinate, and the probability; `sd_background` is None where nothing was fitted."""
-
-    frame: np.ndarray
-    x_px: np.ndarray
-    y_px: np.ndarray
-    electrons: np.ndarray
-    background: np.ndarray
-    sd_x_px: np.ndarray
-    sd_y_px: np.ndarray
-    sd_electrons: np.ndarray
-    sd_background: np.ndarray | None
-    crlb_px: np.ndarray
-    probability: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-    def rows(self, chosen: np.ndarray) -> "Found":
-        """The rows of a boolean mask or of indices, in that order."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: column[chosen] for name, column in columns.items() if column is not None})
-
-
 class Estimator(Protocol):
     """A way from candidates to emitters; frames [n, Y, X] in photoelectrons, NaN where a pixel says nothing."""
 
-    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, priors: Priors) -> Found:
+    def emitters(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
         """The emitters, in any order."""
         ...
 
-    def priors(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Priors:
+    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf) -> Priors:
         """What the candidates of a few frames say of all emitters."""
         ...
 
@@ -80,24 +54,13 @@ def estimator_of(name: str, threads: int | None = None) -> Estimator:
 class NetworkEstimates:
     """Candidates as the network gave them."""
 
-    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, priors: Priors) -> Found:
+    def emitters(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
         """Background is that around them, the bound that of an emitter alone."""
         background = _background_at(frames_e, candidates)
-        return Found(
-            candidates.frame,
-            candidates.x_px,
-            candidates.y_px,
-            candidates.electrons,
-            background,
-            candidates.sd_x_px,
-            candidates.sd_y_px,
-            candidates.electrons * candidates.sd_log_electrons,
-            None,
-            lone_bound_px(candidates.electrons, background, noise, psf.sigma_px),
-            candidates.probability,
-        )
+        bound = lone_bound_px(candidates.electrons, background, noise, psf.sigma_px)
+        return replace(candidates, background=background, crlb_px=bound)
 
-    def priors(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Priors:
+    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf) -> Priors:
         """From the candidates that are sure."""
         sure = candidates.electrons[candidates.probability >= _SURE]
         law = None
@@ -116,38 +79,26 @@ class MaximumLikelihood:
     def __init__(self, threads: int) -> None:
         self.threads = threads
 
-    def emitters(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, priors: Priors) -> Found:
+    def emitters(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
         """The emitters that the image supports."""
         fitted = self._fitted(frames_e, candidates, noise, psf, priors)
-        return Found(
-            fitted.frame,
-            fitted.x_px,
-            fitted.y_px,
-            fitted.electrons,
-            fitted.background,
-            fitted.sd_x_px,
-            fitted.sd_y_px,
-            fitted.sd_electrons,
-            fitted.sd_background,
-            np.sqrt((fitted.crlb_x_px**2 + fitted.crlb_y_px**2) / 2),
-            # Posterior odds of the emitter against the same image without it.
-            1 / (1 + np.exp(-np.clip(fitted.log_odds, -30, 30))),
-        )
+        # Posterior odds of the emitter against the same image without it.
+        probability = 1 / (1 + np.exp(-np.clip(fitted.log_odds, -30, 30)))
+        bound = np.sqrt((fitted.crlb_x_px**2 + fitted.crlb_y_px**2) / 2)
+        return replace(fitted, crlb_px=bound, probability=probability)
 
-    def priors(self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf) -> Priors:
+    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf) -> Priors:
         """From a first fit, of the emitters in it that stand alone."""
         fitted = self._fitted(frames_e, candidates, noise, psf, Priors())
         prior = refine.photon_prior(fitted)
         law = None if prior is None else PhotonLaw(math.exp(prior.log_mean), float(np.clip(prior.log_sd, *_SPREAD)))
         return Priors(law, len(fitted) / frames_e.size)
 
-    def _fitted(
-        self, frames_e: np.ndarray, candidates: Candidates, noise: Noise, psf: Psf, priors: Priors
-    ) -> refine.Fitted:
+    def _fitted(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
         law = priors.photons
         return refine.refine(
             frames_e,
-            refine.Candidates(candidates.frame, candidates.x_px, candidates.y_px, candidates.electrons),
+            candidates,
             noise,
             psf.sigma_px,
             None if law is None else refine.PhotonPrior(math.log(law.electrons), law.log_sd),
@@ -165,7 +116,7 @@ def lone_bound_px(electrons: np.ndarray, background: np.ndarray, noise: Noise, s
     return np.sqrt(noise.excess * wide / counts * (1 + 4 * tau + np.sqrt(2 * tau / (1 + 4 * tau))))
 
 
-def _background_at(frames_e: np.ndarray, candidates: Candidates) -> np.ndarray:
+def _background_at(frames_e: np.ndarray, candidates: Emitters) -> np.ndarray:
     """Local background [E] in e per pixel: a low quantile of the means of 4x4 pixels, over 20 pixels around."""
     n, Y, X = frames_e.shape
     block = min(_BLOCK, Y, X)
