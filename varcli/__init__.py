@@ -10,17 +10,62 @@ from typing import TYPE_CHECKING, Any
 from varcli.version import __version__
 
 if TYPE_CHECKING:
+    from varcli.api.microscopy import (
+        evaluate_emitters,
+        localize,
+        localize_events,
+        postprocess,
+        postprocess_events,
+        render,
+        simulate,
+        simulate_events,
+    )
+    from varcli.emitters.camera.camera import Camera
+    from varcli.emitters.figures.render import Rendering
+    from varcli.emitters.post.pipeline import Steps
+    from varcli.emitters.results.files import Outputs
     from varcli.emitters.table import EmitterTable
     from varcli.emitters.tables import read_table, write_table
     from varcli.errors import UsageError, VarError
 
-__all__ = ["EmitterTable", "UsageError", "VarError", "__version__", "read_table", "write_table"]
+__all__ = [
+    "Camera",
+    "EmitterTable",
+    "Outputs",
+    "Rendering",
+    "Steps",
+    "UsageError",
+    "VarError",
+    "__version__",
+    "evaluate_emitters",
+    "localize",
+    "localize_events",
+    "postprocess",
+    "postprocess_events",
+    "read_table",
+    "render",
+    "simulate",
+    "simulate_events",
+    "write_table",
+]
 
 _HOMES = {
+    "Camera": "varcli.emitters.camera.camera",
     "EmitterTable": "varcli.emitters.table",
+    "Outputs": "varcli.emitters.results.files",
+    "Rendering": "varcli.emitters.figures.render",
+    "Steps": "varcli.emitters.post.pipeline",
     "UsageError": "varcli.errors",
     "VarError": "varcli.errors",
+    "evaluate_emitters": "varcli.api.microscopy",
+    "localize": "varcli.api.microscopy",
+    "localize_events": "varcli.api.microscopy",
+    "postprocess": "varcli.api.microscopy",
+    "postprocess_events": "varcli.api.microscopy",
     "read_table": "varcli.emitters.tables",
+    "render": "varcli.api.microscopy",
+    "simulate": "varcli.api.microscopy",
+    "simulate_events": "varcli.api.microscopy",
     "write_table": "varcli.emitters.tables",
 }
 """Where each name is defined; the imports above say the same to type checkers."""

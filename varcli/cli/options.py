@@ -47,6 +47,11 @@ def complete_formats(incomplete: str) -> list[tuple[str, str]]:
     ]
 
 
+def read_formats(text: str) -> tuple[str, ...]:
+    """Formats of tables, separated by commas."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
 def _complete_weights(incomplete: str, task: str) -> list[tuple[str, str]]:
     return [
         (entry.name, entry.summary)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from varcli.emitters.events import (
+    Assumed,
     FramesDone,
     FramesSimulated,
     PairsCorrelated,
@@ -215,13 +216,23 @@ class Display:
             self._say(said)
 
     def follow(self, events: Iterable[E]) -> Iterator[E]:
-        """Pass `events` on, showing each; warnings are printed and go no further."""
+        """Pass `events` on, showing each; what is warned of or assumed is printed and goes no further."""
         for event in events:
             if isinstance(event, Warned):
                 self.warn(event.message)
+            elif isinstance(event, Assumed):
+                self.say(f"assumed: {event.message}")
             else:
                 self.show(event)
                 yield event
+
+    def result(self, events: Iterable[object], kind: type[E]) -> E:
+        """Show `events` and return the last, which is the result."""
+        result = None
+        for event in self.follow(events):
+            result = event
+        assert isinstance(result, kind)
+        return result
 
     def show(self, event: object) -> None:
         """Take note of one event and draw if it is time."""

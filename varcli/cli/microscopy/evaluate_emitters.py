@@ -1,17 +1,13 @@
 """`var evaluate emitters`: how near a table of emitters comes to the truth."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from varcli.cli.options import JsonOption
 from varcli.cli.output import emit, table, warn
 from varcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from varcli.emitters.table import EmitterTable
 
 Found = Annotated[Path, typer.Argument(metavar="FOUND", help="Table of emitters to score, in any format that is read.")]
 Truth = Annotated[Path, typer.Argument(metavar="TRUTH", help="Table of the true emitters of the same frames.")]
@@ -53,53 +49,21 @@ def emitters(
     (lateral), rmse_axis_nm, efficiency, bias_x_nm, bias_y_nm, photon_ratio (median), gridding_x, gridding_y,
     within_1_sd, within_2_sd, z_std_robust, probability_error. Null stands for what the tables do not allow.
     """
-    size = None if size_nm is None else _parse_size(size_nm)
-    for path in (found, truth):
-        if not path.exists():
-            raise UsageError(f"{path}: no such file", "give a table of emitters")
+    from varcli.api.microscopy import evaluate_emitters
 
-    import numpy as np
-
-    from varcli.emitters.evaluation.metrics import score
-    from varcli.emitters.tables import read_table
-
-    ours, real = read_table(found, pixel_size), read_table(truth, pixel_size)
-    pixel_size = pixel_size or _said(ours, real, "pixel_size_nm")
-    assumed: dict[str, str] = {}
-    if size is None:
-        size = _said_size(ours, real, pixel_size)
-    if size is None:
-        size = _assumed_size(ours, real)
-        assumed["size_nm"] = "the field ends at the furthest emitter"
-        ends = f"{size[0]:.0f} x {size[1]:.0f} nm, where the furthest emitter lies"
-        warn(f"the size of the field is assumed: {ends}; see --size-nm")
-    if min(size) <= 2 * border:
-        raise UsageError(
-            f"--border {border:g}: nothing is left of {size[0]:g} x {size[1]:g} nm", "choose a smaller one"
-        )
-    scores = score(
-        ours,
-        real,
-        width_nm=size[0],
-        height_nm=size[1],
+    done = evaluate_emitters(
+        found,
+        truth,
         radius_nm=radius,
         border_nm=border,
+        size_nm=None if size_nm is None else _parse_size(size_nm),
         pixel_size_nm=pixel_size,
         least_photons=least_photons,
     )
-    document: dict[str, Any] = {
-        "found": str(found),
-        "truth": str(truth),
-        "radius_nm": radius,
-        "border_nm": border,
-        "least_photons": least_photons,
-        "size_nm": list(size),
-        "pixel_size_nm": pixel_size,
-        "assumed": assumed,
-        "emitters": {"found": len(ours), "truth": len(real)},
-        "frames": len(np.union1d(ours.frame, real.frame)),
-        **asdict(scores),
-    }
+    if "size_nm" in done.assumed:
+        ends = f"{done.size_nm[0]:.0f} x {done.size_nm[1]:.0f} nm, where the furthest emitter lies"
+        warn(f"the size of the field is assumed: {ends}; see --size-nm")
+    document = {"found": str(found), "truth": str(truth), **done.document()}
     emit(document, _lines(document), as_json)
 
 
@@ -112,27 +76,6 @@ def _parse_size(text: str) -> tuple[float, float]:
     if not 0 < min(width, height) <= max(width, height) < float("inf"):
         raise UsageError(f"--size-nm {text!r}: not a width and a height", "for example --size-nm 4000,4000")
     return width, height
-
-
-def _said(found: "EmitterTable", truth: "EmitterTable", key: str) -> float | None:
-    """What the provenance of either table says, the truth's first."""
-    values = [side.meta[key] for side in (truth, found) if isinstance(side.meta.get(key), int | float)]
-    return float(values[0]) if values else None
-
-
-def _said_size(found: "EmitterTable", truth: "EmitterTable", pixel_size_nm: float | None) -> tuple[float, float] | None:
-    width, height = (_said(found, truth, key) for key in ("width", "height"))
-    if pixel_size_nm is None or width is None or height is None:
-        return None
-    return width * pixel_size_nm, height * pixel_size_nm
-
-
-def _assumed_size(found: "EmitterTable", truth: "EmitterTable") -> tuple[float, float]:
-    """As far as the true emitters reach; raises UsageError where there is none."""
-    side = truth if len(truth) else found
-    if not len(side):
-        raise UsageError("both tables are empty and neither says how large the field is", "give --size-nm W,H")
-    return float(side.x_nm.max()), float(side.y_nm.max())
 
 
 def _lines(document: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from varcli.cli.options import complete_emitters, complete_formats
+from varcli.errors import UsageError
 
 
 class Mode(StrEnum):
@@ -60,3 +61,16 @@ Fps = Annotated[float, typer.Option("--fps", min=0.1, max=100, help="Frames a se
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", min=1, help="Frames worked on together; by the size of a frame otherwise.")
 ]
+
+
+def read_scale(text: str) -> int:
+    """Cells per 40 camera pixels from "80" or "2x"; raises UsageError."""
+    from varcli.emitters.config import FIELD_PX
+
+    try:
+        scale = float(text[:-1]) * FIELD_PX if text.lower().endswith("x") else float(text)
+        if scale == int(scale):
+            return int(scale)
+    except (ValueError, OverflowError):
+        pass
+    raise UsageError(f"--to {text!r}: not a grid", "for example --to 80, or --to 2x")

@@ -1,19 +1,13 @@
 """`var simulate`: made-up measurements whose truth is known."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from varcli.cli.options import Device, DeviceOption, JsonOption, OverwriteOption, SeedOption, SetOption, pick_device
+from varcli.cli.options import Device, DeviceOption, JsonOption, OverwriteOption, SeedOption, SetOption
 from varcli.cli.output import emit, table
 from varcli.cli.progress import Display
-from varcli.emitters.events import FramesSimulated
-from varcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from varcli.emitters.simulation.config import StackConfig
 
 app = typer.Typer(no_args_is_help=True, help="Make measurements up whose truth is known.")
 
@@ -53,66 +47,23 @@ def emitters(
 
     JSON keys: output, truth, camera, frames, height, width, emitters, emitters_per_frame, seed.
     """
-    if output.suffix.lower() not in {".tif", ".tiff"}:
-        raise UsageError(f"--output {output}: not a .tif", "for example --output stack.tif")
-    from varcli.config import load_simulation
-    from varcli.files import ensure_output_dir, refuse_existing
+    from varcli.api.microscopy import simulate_events
+    from varcli.emitters.results.simulation import Simulation
 
-    config = load_simulation(source, settings or ())
-    paths = _Paths(output)
-    refuse_existing(paths.all, overwrite)
-    ensure_output_dir(output.parent)
-    folder = Path(source).parent if Path(source).is_file() else Path()
-    where = pick_device(device)
+    events = simulate_events(source, settings or (), seed=seed, device=device.value, output=output, overwrite=overwrite)
     with Display() as display:
-        *_, last = display.follow(_write(config, paths, seed, where, folder))
+        done = display.result(events, Simulation)
+    config, files = done.config, done.files
+    assert files is not None
     document: dict[str, Any] = {
-        "output": str(output),
-        "truth": str(paths.truth),
-        "camera": str(paths.camera),
+        "output": str(files.stack),
+        "truth": str(files.truth),
+        "camera": str(files.camera),
         "frames": config.frames,
         "height": config.height,
         "width": config.width,
-        "emitters": last.emitters,
-        "emitters_per_frame": last.emitters / config.frames,
+        "emitters": done.emitters,
+        "emitters_per_frame": done.emitters / config.frames,
         "seed": seed,
     }
     emit(document, table(document.items()), as_json)
-
-
-class _Paths:
-    """The files of a simulation: the stack, the truth with its provenance, and the camera."""
-
-    def __init__(self, output: Path) -> None:
-        self.stack = output
-        self.truth = output.with_name(f"{output.stem}_truth.csv")
-        self.camera = output.with_name(f"{output.stem}_camera.toml")
-        self.all = [self.stack, self.truth, self.truth.with_suffix(".json"), self.camera]
-
-
-def _write(config: "StackConfig", paths: _Paths, seed: int, device: str, folder: Path) -> Iterator[FramesSimulated]:
-    """Write the files of a simulation while it goes on; they appear when all is done."""
-    from varcli.emitters.camera.file import camera_of, dump_camera
-    from varcli.emitters.simulation.acquisition import simulate_stack
-    from varcli.emitters.stack.writer import StackWriter
-    from varcli.emitters.tables import FORMATS, Field
-    from varcli.emitters.tables.writer import RowWriter
-    from varcli.files import write_text
-    from varcli.version import __version__
-
-    camera = camera_of(config.camera, folder)
-    field = Field.of(camera, config.frames, config.height, config.width)
-    done = emitters = 0
-    with (
-        RowWriter(FORMATS["csv"], paths.truth, field) as truth,
-        StackWriter(paths.stack, config.frames, config.height, config.width, camera.pixel_size_nm) as stack,
-    ):
-        for frames, rows in simulate_stack(config, seed, device, folder):
-            stack.append(frames)
-            truth.append(rows)
-            done, emitters = done + len(frames), emitters + len(rows)
-            yield FramesSimulated(done, config.frames, emitters)
-        stack.finish()
-        simulated = {"simulated": config.model_dump(mode="json"), "seed": seed, "version": __version__}
-        truth.finish({"stack": paths.stack.name, "truth": True, **simulated})
-    write_text(paths.camera, dump_camera(config.camera, folder))

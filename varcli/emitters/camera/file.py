@@ -170,12 +170,15 @@ def read_camera(path: Path) -> GivenCamera:
     return GivenCamera(**read_camera_values(path)).check(f"{path}: ")
 
 
-def refuse_incomplete(said: GivenCamera, path: Path) -> None:
-    """Raise UsageError where a camera file, with the options beside it, leaves out what it is there to say."""
+def complete_camera(path: Path, said: GivenCamera | None = None) -> GivenCamera:
+    """What is said beside a camera file, else what the file says; raises UsageError where they leave something out."""
+    # A camera file that says nothing of EM or QE describes a camera without, as docs/formats.md has it.
+    said = (said or GivenCamera()).or_else(read_camera(path)).or_else(GivenCamera(em_gain=0.0, qe=1.0))
     for name in _NEEDED:
         if getattr(said, name) is None:
             option = "--" + name.removesuffix("_nm").removesuffix("_adu" if name == "baseline_adu" else "_e")
             raise UsageError(f"{path}: camera.{name} is missing", f"add it, or give {option.replace('_', '-')}")
+    return said
 
 
 def _problem(name: str, value: float | np.ndarray) -> str | None:

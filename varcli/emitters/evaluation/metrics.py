@@ -4,12 +4,14 @@ Legend: E found emitters, G true emitters, P pairs.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from varcli.emitters.evaluation.matching import match_emitters
 from varcli.emitters.table import EmitterTable
+from varcli.errors import UsageError
 
 _BINS = 10  # of the probability, in its calibration error
 _ROBUST = 1.4826  # median absolute deviation to standard deviation of a Gaussian
@@ -141,3 +143,77 @@ def _probability_error(found: EmitterTable, hits: np.ndarray, false: np.ndarray)
     counts = np.bincount(bin_of, minlength=_BINS)
     gaps = np.bincount(bin_of, said, _BINS) - np.bincount(bin_of, true, _BINS)
     return float(np.abs(gaps).sum() / counts.sum())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores, and what they were made with: `size_nm` (width, height) of the field, sentences about what is assumed, by
+    name, the rows of both tables and the number of frames that hold an emitter on either side."""
+
+    radius_nm: float
+    border_nm: float
+    least_photons: float
+    size_nm: tuple[float, float]
+    pixel_size_nm: float | None
+    assumed: dict[str, str]
+    emitters: dict[str, int]
+    frames: int
+    scores: Scores
+
+    def document(self) -> dict[str, Any]:
+        """For JSON, the scores beside the rest."""
+        document: dict[str, Any] = asdict(self) | {"size_nm": list(self.size_nm)}
+        scores = document.pop("scores")
+        return {**document, **scores}
+
+
+def evaluate(
+    found: EmitterTable,
+    truth: EmitterTable,
+    radius_nm: float = 250.0,
+    border_nm: float = 450.0,
+    size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | None = None,
+    least_photons: float = 0.0,
+) -> Evaluation:
+    """Score a table on the field that is given, that the tables say or, failing that, that the emitters span.
+
+    Raises UsageError where nothing of the field is left within the border.
+    """
+    pixel_nm = pixel_size_nm or _said(found, truth, "pixel_size_nm")
+    size, assumed = size_nm or _said_size(found, truth, pixel_nm), {}
+    if size is None:
+        side = truth if len(truth) else found
+        if not len(side):
+            raise UsageError("both tables are empty and neither says how large the field is", "give --size-nm W,H")
+        size = float(side.x_nm.max()), float(side.y_nm.max())
+        assumed["size_nm"] = "the field ends at the furthest emitter"
+    if min(size) <= 2 * border_nm:
+        message = f"--border {border_nm:g}: nothing is left of {size[0]:g} x {size[1]:g} nm"
+        raise UsageError(message, "choose a smaller one")
+    scores = score(
+        found,
+        truth,
+        width_nm=size[0],
+        height_nm=size[1],
+        radius_nm=radius_nm,
+        border_nm=border_nm,
+        pixel_size_nm=pixel_nm,
+        least_photons=least_photons,
+    )
+    rows = {"found": len(found), "truth": len(truth)}
+    frames = len(np.union1d(found.frame, truth.frame))
+    return Evaluation(radius_nm, border_nm, least_photons, size, pixel_nm, assumed, rows, frames, scores)
+
+
+def _said(found: EmitterTable, truth: EmitterTable, key: str) -> float | None:
+    """What the provenance of either table says, the truth's first."""
+    values = [side.meta[key] for side in (truth, found) if isinstance(side.meta.get(key), int | float)]
+    return float(values[0]) if values else None
+
+
+def _said_size(found: EmitterTable, truth: EmitterTable, pixel_size_nm: float | None) -> tuple[float, float] | None:
+    width, height = (_said(found, truth, key) for key in ("width", "height"))
+    if pixel_size_nm is None or width is None or height is None:
+        return None
+    return width * pixel_size_nm, height * pixel_size_nm
