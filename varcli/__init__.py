@@ -1,7 +1,7 @@
 """varcli: coarse-to-fine autoregression for piano rolls and for the molecules in a camera stack.
 
-The functions and types of `__all__` are the Python API, which the commands of `var` call too; docs/python.md shows each
-of them. They load when they are first asked for, so `import varcli` is quick and brings neither torch nor numpy.
+The functions and types of `__all__` are the Python API, which the commands of microscopy call too; docs/python.md shows
+them. They load when they are first asked for, so `import varcli` is quick and brings neither torch nor numpy.
 """
 
 from importlib import import_module

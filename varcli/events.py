@@ -30,7 +30,8 @@ class Warned(Event):
 def result_of(events: Callable[Parameters, Iterator[Event | Result]]) -> Callable[Parameters, Result]:
     """The function that takes what `events` takes and returns its last item, the result.
 
-    The events before are passed over; what is warned of becomes a warning of Python.
+    The events before are passed over; what is warned of, and the `failures` of a result that is only a part of what was
+    asked for, become warnings of Python.
     """
 
     @wraps(events)
@@ -39,6 +40,8 @@ def result_of(events: Callable[Parameters, Iterator[Event | Result]]) -> Callabl
         for result in events(*args, **options):
             if isinstance(result, Warned):
                 warn(result.message, stacklevel=2)
+        for failure in getattr(result, "failures", ()):
+            warn(f"incomplete: {failure}", stacklevel=2)
         return result  # pyright: ignore[reportReturnType]
 
     run.__name__ = events.__name__.removesuffix("_events")

@@ -1,1 +1,1 @@
-"""What `import varcli` offers, one module per family: each function is what a command of `var` calls."""
+"""What `import varcli` offers, beside its types: each function is what a command of `var` calls."""

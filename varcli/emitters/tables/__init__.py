@@ -82,7 +82,9 @@ def read_table(path: Path | str, pixel_size_nm: float | None = None) -> EmitterT
 
 def _format_of(path: Path) -> Format | None:
     if not path.is_file():
-        raise UsageError(f"{path}: {'a folder, not a table' if path.is_dir() else 'no such file'}")
+        raise UsageError(
+            f"{path}: {'a folder, not a table' if path.is_dir() else 'no such file'}", "give a table of emitters"
+        )
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
