@@ -21,6 +21,7 @@ from varcli.emitters.network.quantizer import EmitterVectorQuantizer, Phi, bicub
 from varcli.errors import UsageError
 
 SMALL: dict[str, Any] = {
+    "grid": "field",
     "embed_dim": 16,
     "num_heads": 2,
     "num_layers": 1,
@@ -111,8 +112,8 @@ def test_tiles_agree_with_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_targets_in_cells_of_the_image() -> None:
     model = small()
-    assert model.autoregressive_inference(frames(1), target_resolution=80)[-1].shape == (1, 80, 80)
-    assert [o.scale for o in model.autoregressive_inference(frames(1, 80, 80), target_resolution=40)] == [10, 20]
+    assert model.autoregressive_inference(frames(1), target_resolution=80).shape == (1, 80, 80)
+    assert model.autoregressive_inference(frames(1, 80, 80), target_resolution=40).scale == 20
     with pytest.raises(UsageError, match="no scale"):
         model.autoregressive_inference(frames(1), target_resolution=70)
 
@@ -121,9 +122,31 @@ def test_absolute_grids_see_windows_and_all_coarser_cells() -> None:
     options = {"grid": "absolute", "dense_scales": 3, "shared_blocks": True, "window": 8, "quantize": True}
     model = small(patch_nums=(4, 8, 16), mixing=("attention",) * 3, **options)
     for side in (16, 32):
-        outputs = model.autoregressive_inference(frames(2, side, side), target_resolution=16)
+        outputs = model(frames(2, side, side))
         assert [output.shape for output in outputs] == [(2, 4, 4), (2, 8, 8), (2, 16, 16)]
     assert outputs[-1].leaves is not None and outputs[0].codebook_loss is not None
+
+
+def test_patch_nums_are_cells_of_the_whole_image() -> None:
+    torch.manual_seed(2)
+    model = TrueVAREmitterPredictor(patch_nums=(10, 20, 40, 80), embed_dim=24, num_heads=3, num_layers=2)
+    image = frames(1, 160, 160)[:, None]
+    assert [output.probability_BYX.shape for output in model(image)] == [(1, n, n) for n in (10, 20, 40, 80)]
+    answer = model.autoregressive_inference(image, target_resolution=80)
+    assert answer.probability_BYX.shape == (1, 80, 80)
+    within = answer.position_BYX2 / 2 - torch.stack(
+        torch.meshgrid(torch.arange(80), torch.arange(80), indexing="xy"), -1
+    )
+    assert answer.position_BYX2.shape == (1, 80, 80, 2) and ((within > -0.06) & (within < 1.06)).all()
+    assert model.autoregressive_inference(image, target_resolution=20).position_BYX2.shape == (1, 20, 20, 2)
+
+
+def test_positions_of_a_list_are_those_of_the_map() -> None:
+    everywhere, some = small(active_count=0.0)(frames())[-1], small(active_count=0.02)(frames())[-1]
+    there = some.counts_BYX > 0
+    assert some.position_BYX2[~there].isnan().all()
+    assert torch.allclose(some.position_BYX2[there], everywhere.position_BYX2[there], atol=1e-3)
+    assert (everywhere.position_BYX2[..., 0] > 39).any() and (everywhere.position_BYX2[..., 0] < 41).all()
 
 
 @pytest.mark.parametrize("block", [5, 12], ids=["in blocks", "at once"])

@@ -57,7 +57,10 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 PAGES = [(page, name) for page in ("python.md", "conditioning.md") for name in sections(ROOT / "docs" / page)]
 
 
-@pytest.mark.parametrize(("page", "section"), [each for each in PAGES if each[1] in ("Molecules", "In Python")])
+RUN = ("Molecules", "The network alone", "In Python")
+
+
+@pytest.mark.parametrize(("page", "section"), [each for each in PAGES if each[1] in RUN])
 def test_the_documentation_runs(page: str, section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = sections(ROOT / "docs" / page)[section]
@@ -66,6 +69,8 @@ def test_the_documentation_runs(page: str, section: str, tmp_path: Path, monkeyp
     if section == "Molecules":
         assert (tmp_path / "found" / "stack_locs.hdf5").is_file()
         assert len(names["table"]) > len(names["linked"].table) > 0
+    elif section == "The network alone":
+        assert names["probability"].shape == (1, 80, 80) and names["positions"].shape == (1, 80, 80, 2)
     else:
         (roll,) = names["rolls"]
         assert not set(note.pitch % 12 for note in roll.notes) - {0, 2, 4, 5, 7, 9, 11}

@@ -5,7 +5,6 @@ out among its four children. Fine scales are lists of the few cells that hold so
 Legend: B frames, Y X pixels or cells, C channels, D width, L cells of a list, K width of the conditions.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,7 +22,7 @@ from varcli.emitters.network.heads import CellHead, LeafHead
 from varcli.emitters.network.inputs import CELL_PX, CONDITIONS, FrameConditions, Inputs, pad_frames, prepare
 from varcli.emitters.network.prediction import TYPICAL
 from varcli.emitters.network.quantizer import EmitterVectorQuantizer
-from varcli.emitters.network.scales import Cells, Grid, ScaleOutput
+from varcli.emitters.network.scales import Cells, Grid, ScaleOutput, cells_to_refine
 from varcli.errors import UsageError
 
 _CONDITION_WIDTH = 48
@@ -32,8 +31,9 @@ _CONDITION_WIDTH = 48
 class TrueVAREmitterPredictor(nn.Module):
     """Next-scale prediction of emitters (after Tian et al. 2024, arXiv:2404.02905).
 
-    `patch_nums` are the scales, `embed_dim` the width, `num_layers` the blocks per scale, `vocab_size` the entries of
-    the codebook; `options` are further fields of `EmitterModelConfig`.
+    `patch_nums` are the scales, `embed_dim` the width of the tokens, `num_layers` the blocks that each scale goes
+    through, `vocab_size` the entries of the codebook; `options` are further fields of `EmitterModelConfig`. Scales are
+    cells per side of the image, and share their blocks, unless `options` say otherwise.
     """
 
     def __init__(
@@ -47,12 +47,10 @@ class TrueVAREmitterPredictor(nn.Module):
     ) -> None:
         super().__init__()
         fields: dict[str, Any] = {"scales": tuple(patch_nums), "width": embed_dim, "heads": num_heads}
-        fields |= {"layers": num_layers, "codebook": vocab_size, **options}
-        if "mixing" not in fields:
-            dense = fields.get("dense_scales", min(2, len(patch_nums)))
-            rest = ["attention"] * dense if fields.get("grid") == "absolute" else ["attention"] + ["convolution"] * 9
-            fields["mixing"] = (*rest[:dense], *["none"] * (len(patch_nums) - dense))
-            fields["dense_scales"] = dense
+        fields |= {"layers": num_layers, "codebook": vocab_size, "grid": "absolute", **options}
+        if fields["grid"] == "absolute":
+            count = len(patch_nums)
+            fields = {"dense_scales": count, "mixing": ("attention",) * count, "shared_blocks": True} | fields
         self.config = config = EmitterModelConfig(**fields)
         width = config.width
         self.condition = nn.Sequential(
@@ -90,13 +88,13 @@ class TrueVAREmitterPredictor(nn.Module):
 
     def grids(self, height: int, width: int) -> dict[int, Grid]:
         """The grid of each scale for frames of a size in pixels (rounded up to whole coarsest cells)."""
+        return {scale: self._grid(scale, height, width) for scale in self.config.scales}
+
+    def _grid(self, scale: int, height: int, width: int) -> Grid:
         if self.config.grid == "absolute":
-            return {scale: Grid(scale, scale, scale / width) for scale in self.config.scales}
-        height, width = (side + -side % CELL_PX for side in (height, width))
-        return {
-            scale: Grid(height * scale // FIELD_PX, width * scale // FIELD_PX, scale / FIELD_PX)
-            for scale in self.config.scales
-        }
+            return Grid(scale, scale, scale / width)
+        rows, columns = ((side + -side % CELL_PX) * scale // FIELD_PX for side in (height, width))
+        return Grid(rows, columns, scale / FIELD_PX)
 
     def _position_sides(self) -> list[int]:
         scales = self.config.scales
@@ -177,7 +175,7 @@ class TrueVAREmitterPredictor(nn.Module):
             else:
                 if index == config.dense_scales:
                     seen = pad_and_join([features, f_hat])
-                cells, place_L = self._parents(outputs[-1], truth, size)
+                cells, place_L = cells_to_refine(outputs[-1], config.active_count, truth, size)
                 spare = 0 if torch.is_grad_enabled() else _round_up(len(place_L)) - len(place_L)
                 parents = cells.padded(spare), F.pad(place_L, (0, spare))
                 output, tokens = self._sparse(index, parents, outputs[-1], tokens, seen, condition, inputs, conditions)
@@ -242,7 +240,8 @@ class TrueVAREmitterPredictor(nn.Module):
             if index == len(self.config.scales) - 1:
                 noise = resize(inputs.log_noise_BYX[:, None], Y)[:, 0]
                 leaves = self.leaf(tokens, noise, conditions.sigma_B.log()[:, None, None])
-        return ScaleOutput(self.config.scales[index], (B, Y, X), log_count, offset, share, leaves=leaves)
+        cell_px = (inputs.log_noise_BYX.shape[2] / X, inputs.log_noise_BYX.shape[1] / Y)
+        return ScaleOutput(self.config.scales[index], (B, Y, X), cell_px, log_count, offset, share, leaves=leaves)
 
     def _to_map(
         self,
@@ -262,24 +261,6 @@ class TrueVAREmitterPredictor(nn.Module):
             return added, None
         codes, _, loss = self.quantizer(added)
         return codes.to(added.dtype), loss
-
-    def _parents(
-        self, output: ScaleOutput, truth: Mapping[int, Tensor] | None, size: tuple[int, int]
-    ) -> tuple[Cells, Tensor]:
-        """The cells to refine, and where they stand in the list of the scale (or in its flattened map)."""
-        if truth is not None:
-            wanted = truth[output.scale] > 0
-            chosen = wanted if output.cells is None else wanted[output.cells.index]
-        else:
-            chosen = output.log_count > math.log(max(self.config.active_count, 1e-12))
-        if output.cells is None:
-            if truth is None:
-                # Cells that lie wholly in the padding hold nothing that anyone asked for.
-                rows, columns = (math.ceil(side * output.scale / FIELD_PX) for side in size)
-                chosen = chosen.clone()
-                chosen[:, rows:], chosen[:, :, columns:] = False, False
-            return Cells(*chosen.nonzero(as_tuple=True)), chosen.flatten().nonzero()[:, 0]
-        return output.cells.chosen(chosen), chosen.nonzero()[:, 0]
 
     def _sparse(
         self,
@@ -320,25 +301,28 @@ class TrueVAREmitterPredictor(nn.Module):
                 )
                 noise = inputs.log_noise_BYX[children.frame_L, row, column]
                 leaves = self.leaf(tokens, noise, conditions.sigma_B.log()[children.frame_L])
-        return ScaleOutput(scale, (B, 2 * Y, 2 * X), share + above, offset, share, children, leaves), tokens
+        x_px, y_px = before.cell_px
+        fine = ScaleOutput(
+            scale, (B, 2 * Y, 2 * X), (x_px / 2, y_px / 2), share + above, offset, share, children, leaves
+        )
+        return fine, tokens
 
     @torch.inference_mode()
     def autoregressive_inference(
         self, x: Tensor, target_resolution: int = 80, conditions: FrameConditions | None = None
-    ) -> list[ScaleOutput]:
-        """Predict scale after scale up to the grid of `target_resolution` cells per side; the last output is that grid.
+    ) -> ScaleOutput:
+        """Predict scale after scale up to the grid of `target_resolution` cells per side of images [B, 1, Y, X].
 
         Raises UsageError when no scale of the model gives such a grid for images of this size.
         """
         side = max(x.shape[-2:])
+        cells = {scale: side * self._grid(scale, side, side).cells_per_px for scale in self.config.scales}
         for scale in self.config.scales:
-            cells = scale if self.config.grid == "absolute" else side * scale / FIELD_PX
-            if cells == target_resolution:
-                return self(x, conditions, until=scale)
-        grids = [s if self.config.grid == "absolute" else side * s / FIELD_PX for s in self.config.scales]
+            if cells[scale] == target_resolution:
+                return self(x, conditions, until=scale)[-1]
         raise UsageError(
             f"no scale of the model has {target_resolution} cells for images of {side} pixels",
-            f"it has {', '.join(f'{cells:g}' for cells in grids)}",
+            f"it has {', '.join(f'{count:g}' for count in cells.values())}",
         )
 
 

@@ -3,12 +3,15 @@
 Legend: B frames, Y X cells of a scale, L cells of a list.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from varcli.emitters.config import FIELD_PX
 from varcli.emitters.network.heads import Leaves
 
 
@@ -63,13 +66,14 @@ class Cells:
 class ScaleOutput:
     """What one scale predicts, for a grid of `shape` (B, Y, X) or the `cells` of it that were refined.
 
-    `log_count` is the log of the expected number of emitters, a map [B, Y, X] or a list [L]; `log_share` what was added
-    to the parent's to get there (or None at the first scale); `offset` [..., 2] the mean position of an emitter, in
-    cells from the centre (x, y). The last scale has `leaves`.
+    `cell_px` is the size of a cell (x, y) in camera pixels, `log_count` the log of the expected number of emitters, a
+    map [B, Y, X] or a list [L]; `log_share` what was added to the parent's to get there (or None at the first scale);
+    `offset` [..., 2] the mean position of an emitter, in cells from the centre (x, y). The last scale has `leaves`.
     """
 
     scale: int
     shape: tuple[int, int, int]
+    cell_px: tuple[float, float]
     log_count: Tensor
     offset: Tensor
     log_share: Tensor | None = None
@@ -103,3 +107,42 @@ class ScaleOutput:
     def probability_BYX(self) -> Tensor:
         """Probability that a cell holds an emitter, if their number is Poisson distributed."""
         return 1 - torch.exp(-self.counts_BYX)
+
+    @property
+    def position_BYX2(self) -> Tensor:
+        """Where an emitter of each cell is (x, y), camera pixels from the image's corner; NaN where none was refined.
+
+        The mean position of the cell's emitters; at the last scale, that of its emitter if it holds one.
+        """
+        offset = self.offset if self.leaves is None else self.leaves.offset_L2
+        if self.cells is None:
+            rows, columns = (torch.arange(side, device=offset.device) for side in self.shape[1:])
+            corner = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
+            return (corner + 0.5 + offset) * offset.new_tensor(self.cell_px)
+        full = offset.new_full((*self.shape, 2), torch.nan)
+        corner = torch.stack([self.cells.column_L, self.cells.row_L], -1)
+        full[self.cells.index] = (corner + 0.5 + offset) * offset.new_tensor(self.cell_px)
+        return full
+
+
+def cells_to_refine(
+    output: ScaleOutput, active_count: float, truth: Mapping[int, Tensor] | None, size: tuple[int, int]
+) -> tuple[Cells, Tensor]:
+    """The cells expected to hold more than `active_count` emitters, and where they stand in the scale's list [L].
+
+    Where the scale is a map, they stand in the flattened map. With `truth`, true counts [B, Y, X] by scale, it is the
+    cells that hold emitters. `size` (Y, X) in pixels is that of the frames before they were padded.
+    """
+    if truth is not None:
+        wanted = truth[output.scale] > 0
+        chosen = wanted if output.cells is None else wanted[output.cells.index]
+    else:
+        chosen = output.log_count > math.log(max(active_count, 1e-12))
+    if output.cells is not None:
+        return output.cells.chosen(chosen), chosen.nonzero()[:, 0]
+    if truth is None:
+        # Cells that lie wholly in the padding hold nothing that anyone asked for.
+        rows, columns = (math.ceil(side * output.scale / FIELD_PX) for side in size)
+        chosen = chosen.clone()
+        chosen[:, rows:], chosen[:, :, columns:] = False, False
+    return Cells(*chosen.nonzero(as_tuple=True)), chosen.flatten().nonzero()[:, 0]
