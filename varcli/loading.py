@@ -32,16 +32,16 @@ def resolve_checkpoint(name_or_path: str | Path) -> Path:
     return path
 
 
-def find_header(name_or_path: str | Path, task: str = "pianoroll") -> "tuple[Path, Header]":
+def find_header(name_or_path: str | Path, task: str | None = "pianoroll") -> "tuple[Path, Header]":
     """Find a checkpoint and read what it says about itself; quick, for it needs neither torch nor the tensors.
 
-    Raises UsageError when the file is missing, VarError when it is damaged or of another task than `task`.
+    Raises UsageError when the file is missing, VarError when it is damaged or of another task than `task` (None: any).
     """
     from varcli.checkpoint import read_header
 
     path = resolve_checkpoint(name_or_path)
     header = read_header(path)
-    if header.task != task or header.task not in BUILDERS:
+    if task not in (None, header.task) or header.task not in BUILDERS:
         raise VarError(f"{path} is a model for {header.task!r}, not for {task!r}", "`var inspect` lists what ships")
     return path, header
 
@@ -61,10 +61,18 @@ def pick_device(device: str = "auto") -> str:
     return device
 
 
-def load_model(name_or_path: str | Path, device: str = "cpu", task: str = "pianoroll") -> "tuple[Any, Header]":
+def load(name_or_path: str | Path, device: str = "auto") -> "tuple[Any, Header]":
+    """The model of a checkpoint of either family, ready to use on `device` (see `pick_device`), and its header.
+
+    `name_or_path` is a registered name, a file, or the folder of a run (its best). Raises as `load_model`.
+    """
+    return load_model(name_or_path, pick_device(device), task=None)
+
+
+def load_model(name_or_path: str | Path, device: str = "cpu", task: str | None = "pianoroll") -> "tuple[Any, Header]":
     """Rebuild a model from its checkpoint alone, in evaluation mode on `device`, and say where it came from.
 
-    Raises UsageError when the file is missing, VarError when it is damaged or of another task than `task`.
+    Raises UsageError when the file is missing, VarError when it is damaged or of another task than `task` (None: any).
     """
     from varcli.checkpoint import load_checkpoint
     from varcli.config import config_from_json

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from varcli import loading
 from varcli.cli.microscopy.evaluate_emitters import emitters
 from varcli.cli.music.constraints import Constraints, MaxPolyphonyOption, PitchRangeOption, ScaleOption
 from varcli.cli.music.evaluate_music import music
@@ -19,7 +20,6 @@ from varcli.cli.options import (
     SeedOption,
     complete_checkpoint,
     config_of,
-    pick_device,
 )
 from varcli.cli.output import emit, table
 from varcli.cli.progress import Display
@@ -95,7 +95,6 @@ def likelihood(
     pitch_range, max_polyphony}, skipped and impossible ([name, reason] each), pieces [{name, frames, nats_per_frame,
     surprise_map}].
     """
-    from varcli import loading
 
     if not data.exists():
         raise UsageError(f"no data at {data}", "give a folder or zip of MIDI, a .mat or an .npz")
@@ -106,7 +105,7 @@ def likelihood(
         from varcli.files import ensure_output_dir
 
         ensure_output_dir(surprise_map)
-    model, _ = loading.load_model(checkpoint, pick_device(device))
+    model, _ = loading.load_model(checkpoint, loading.pick_device(device))
     from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 
     with Display() as display:

@@ -78,18 +78,6 @@ SetOption = Annotated[
 OutputDirOption = Annotated[Path, typer.Option("--output-dir", help="Folder for the outputs, made if missing.")]
 
 
-def pick_device(device: Device) -> str:
-    """The torch device to run on; raises UsageError for one that this machine does not have."""
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device is Device.auto:
-        return next(name for name, is_there in there.items() if is_there)
-    if not there[device.value]:
-        raise UsageError(f"--device {device.value}: this machine has none", "--device auto takes what there is")
-    return device.value
-
-
 def config_of(checkpoint: str) -> "PianorollConfig":
     """The config in a checkpoint, read without torch, so that a wrong file is said at once.
 

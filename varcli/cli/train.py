@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from varcli import loading
 from varcli.cli.options import (
     Device,
     DeviceOption,
@@ -14,7 +15,6 @@ from varcli.cli.options import (
     OverwriteOption,
     SetOption,
     complete_preset,
-    pick_device,
 )
 from varcli.cli.output import emit, table
 from varcli.cli.progress import Display
@@ -109,7 +109,7 @@ def _prepare(run: Path, resume: bool, overwrite: bool) -> None:
 
 def _device_of_process(device: Device) -> str:
     """The device of this process: under torchrun, each takes its own GPU."""
-    name = pick_device(device)
+    name = loading.pick_device(device)
     return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and "LOCAL_RANK" in os.environ else name
 
 

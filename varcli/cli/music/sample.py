@@ -33,7 +33,6 @@ from varcli.cli.options import (
     parse_every,
     parse_levels,
     parse_per_level,
-    pick_device,
 )
 from varcli.cli.output import emit
 from varcli.cli.progress import Display
@@ -179,7 +178,7 @@ def _run(
     from varcli.pianoroll.events import SampleDone, SampleStarted
     from varcli.pianoroll.generation.generate import generate, vocabulary_of
 
-    model, _ = loading.load_model(checkpoint, pick_device(device))
+    model, _ = loading.load_model(checkpoint, loading.pick_device(device))
     began = time.perf_counter()
     with Display() as display:
         for warning in ready.warnings:
