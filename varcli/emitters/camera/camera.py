@@ -10,15 +10,26 @@ import numpy as np
 
 from varcli.errors import UsageError
 
-_LEAST = 1e-12
-_POSSIBLE = (
-    ("pixel_size_nm", _LEAST, 1e5),
-    ("baseline_adu", 0.0, math.inf),
-    ("e_per_adu", _LEAST, math.inf),
-    ("em_gain", 1.0, math.inf),
-    ("qe", _LEAST, 1.0),
-    ("read_noise_e", 0.0, math.inf),
-)
+MAPS = ("baseline_adu", "e_per_adu", "read_noise_e")
+"""What may differ from pixel to pixel."""
+
+
+def problem(name: str, value: float | np.ndarray) -> str | None:
+    """What is wrong with a number or a map under the name of a field of `Camera`, if anything."""
+    low, high = float(np.min(value)), float(np.max(value))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "must be finite"
+    if name == "pixel_size_nm" and not 0 < high <= 1e5:
+        return "must be above 0 and at most 100,000"
+    if name == "e_per_adu" and low <= 0:
+        return "must be above 0"
+    if name in ("baseline_adu", "read_noise_e") and low < 0:
+        return "must not be negative"
+    if name == "qe" and not 0 < low <= 1:
+        return "must be above 0 and at most 1"
+    if name == "em_gain" and (low < 0 or 0 < low < 1):
+        return "must be at least 1, or 0 for a camera without"
+    return None
 
 
 @dataclass(frozen=True)
@@ -38,21 +49,15 @@ class Camera:
     read_noise_e: float | np.ndarray = 0.0
 
     def __post_init__(self) -> None:
-        for name, least, most in _POSSIBLE:
-            number = getattr(self, name)
-            if number is None:
-                continue
-            values = np.asarray(number)
-            if not np.isfinite(values).all() or (values < least).any() or (values > most).any():
-                bad = values[~(np.isfinite(values) & (values >= least) & (values <= most))].flat[0]
-                bounds = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of at least {least:g}"
-                raise UsageError(f"camera: {name} must be a number {bounds}, not {bad:g}")
+        for name, value in vars(self).items():
+            if value is not None and (wrong := problem(name, value)):
+                raise UsageError(f"camera: {name} {shown(value)}: {wrong}")
         if len(shapes := {shape for _, shape in self.map_shapes()}) > 1:
             raise UsageError(f"camera: maps differ in size: {' and '.join(map(_size, sorted(shapes)))}")
 
     def map_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
         """Names and shapes of what is given per pixel."""
-        numbers = ((name, getattr(self, name)) for name in ("baseline_adu", "e_per_adu", "read_noise_e"))
+        numbers = ((name, getattr(self, name)) for name in MAPS)
         return [(name, number.shape) for name, number in numbers if isinstance(number, np.ndarray)]
 
     def check_size(self, height: int, width: int) -> None:
@@ -85,9 +90,10 @@ class Camera:
         offset = np.asarray(self.baseline_adu, np.float32)
         return (frames_adu.astype(np.float32) - offset) * np.asarray(self.e_per_adu / self.gain, np.float32)
 
-    def noise_std(self, mean_e: float) -> float:
-        """Standard deviation of a pixel that expects `mean_e` photoelectrons, averaged over a map of read noise."""
-        return math.sqrt(self.excess * max(mean_e, 0.0) + float(np.mean(self.read_variance)))
+
+def shown(value: float | np.ndarray) -> str:
+    """A number or map in a message."""
+    return "a map" if isinstance(value, np.ndarray) else f"{value:g}"
 
 
 def _size(shape: tuple[int, ...]) -> str:

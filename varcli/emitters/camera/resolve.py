@@ -1,4 +1,4 @@
-"""Which camera took a stack: what is said, else what its files say, else what its noise says, else a stated default."""
+"""Which camera took a stack: what the user gives, else its files, else its noise, else a stated default."""
 
 import math
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from varcli.emitters.camera.photon_transfer import CameraEstimate
 from varcli.errors import UsageError
 
 Origin = Literal["said", "metadata", "estimated", "default"]
+"""Who gives a value: "said" is the user."""
 
 DEFAULT_PIXEL_NM = 100.0
 DEFAULT_READ_NOISE_E = 1.5
@@ -23,7 +24,7 @@ _NO_EM = "no EM gain, which noise alone cannot tell; --em-gain G says otherwise"
 
 @dataclass(frozen=True)
 class Provenanced:
-    """A value that a result rests on, where it comes from, and in words what else is to be known of it."""
+    """A value that a result rests on, where it comes from, and a note in words."""
 
     name: str
     value: Any
@@ -33,7 +34,7 @@ class Provenanced:
 
     @property
     def assumed(self) -> bool:
-        """Whether the user did not say it."""
+        """Whether the user did not give it."""
         return self.origin != "said"
 
     def document(self) -> dict[str, Any]:
@@ -51,74 +52,82 @@ class Provenanced:
         return f"{quantity} ({how[self.origin]}{': ' if self.note else ''}{self.note})"
 
 
+Values = dict[str, Provenanced]
+"""What one source gives of a camera, by the name of the field of `Camera`."""
+
+_NAMES = {
+    "pixel_size_nm": ("pixel size", "nm"),
+    "baseline_adu": ("baseline", "ADU"),
+    "e_per_adu": ("e-/ADU", ""),
+    "em_gain": ("EM gain", ""),
+    "read_noise_e": ("read noise", "e-"),
+    "qe": ("quantum efficiency", ""),
+}
+
+
 def resolve_camera(
-    said: GivenCamera, metadata: dict[str, Any], estimate: Callable[[], CameraEstimate]
+    given: GivenCamera, metadata: dict[str, Any], estimate: Callable[[], CameraEstimate]
 ) -> tuple[Camera, tuple[Provenanced, ...]]:
     """A camera without gaps, and where each of its values comes from; `estimate` is called only if it is needed."""
-    pixel = _pixel_size(said, metadata)
-    needed = said.baseline_adu is None or said.e_per_adu is None
-    measured = estimate() if needed else None
-    em_gain = _em_gain(said, measured)
-    has_em = em_gain.value is not None
-    gain = em_gain.value or 1.0
-    if said.read_noise_e is not None:
-        read_noise = Provenanced("read noise", said.read_noise_e, "e-", "said")
-    else:
-        read = _READ_NOISE_BEFORE_EM_E * gain if has_em else DEFAULT_READ_NOISE_E
-        read_noise = Provenanced("read noise", read, "e-", "default", "--read-noise E says otherwise")
-    if said.qe is not None:
-        qe = Provenanced("quantum efficiency", said.qe, "", "said")
-    else:
-        qe = Provenanced("quantum efficiency", 1.0, "", "default", "photons are photoelectrons; --qe Q says otherwise")
-    baseline, e_per_adu = _transfer(said, measured, gain, has_em)
-    camera = Camera(pixel.value, baseline.value, e_per_adu.value, em_gain.value, float(qe.value), read_noise.value)
-    return camera, (pixel, baseline, e_per_adu, em_gain, read_noise, qe)
+    values = _of_file(metadata) | _of_user(given)
+    if not {"baseline_adu", "e_per_adu"} <= values.keys():
+        values = _of_noise(estimate(), values.get("em_gain")) | values
+    values = _defaults(values.get("em_gain")) | values
+    camera = Camera(**{name: value.value for name, value in values.items()})
+    return camera, tuple(values[name] for name in _NAMES)
 
 
-def _pixel_size(said: GivenCamera, metadata: dict[str, Any]) -> Provenanced:
-    if said.pixel_size_nm is not None:
-        return Provenanced("pixel size", said.pixel_size_nm, "nm", "said")
-    if "pixel_size_nm" in metadata:
-        note = f"{metadata.get('pixel_size_from', 'its tags')}; --pixel-size NM says otherwise"
-        return Provenanced("pixel size", float(metadata["pixel_size_nm"]), "nm", "metadata", note)
-    return Provenanced("pixel size", DEFAULT_PIXEL_NM, "nm", "default", "no file says it; --pixel-size NM does")
+def _value(field: str, value: Any, origin: Origin, note: str = "") -> Values:
+    name, unit = _NAMES[field]
+    return {field: Provenanced(name, value, unit, origin, note)}
 
 
-def _em_gain(said: GivenCamera, measured: CameraEstimate | None) -> Provenanced:
-    if said.em_gain is not None:
-        return Provenanced("EM gain", said.em_gain if said.em_gain > 1 else None, "", "said")
-    if measured is not None and measured.measured and measured.likely_em:
+def _of_user(given: GivenCamera) -> Values:
+    values: Values = {}
+    for field in _NAMES:
+        value = getattr(given, field)
+        if value is not None:
+            values |= _value(field, None if field == "em_gain" and value <= 1 else value, "said")
+    return values
+
+
+def _of_file(metadata: dict[str, Any]) -> Values:
+    if "pixel_size_nm" not in metadata:
+        return {}
+    note = f"{metadata.get('pixel_size_from', 'its tags')}; --pixel-size NM says otherwise"
+    return _value("pixel_size_nm", float(metadata["pixel_size_nm"]), "metadata", note)
+
+
+def _of_noise(measured: CameraEstimate, em_gain: Provenanced | None) -> Values:
+    """Baseline, electrons at the output per ADU for a camera with this EM gain, and the gain where none is given."""
+    values: Values = {}
+    if em_gain is None and measured.measured and measured.likely_em:
         note = "its noise is that of a camera which multiplies electrons, the gain itself is nominal"
-        return Provenanced("EM gain", _NOMINAL_EM_GAIN, "", "estimated", note)
-    return Provenanced("EM gain", None, "", "default", _NO_EM)
+        values = _value("em_gain", _NOMINAL_EM_GAIN, "estimated", note)
+        em_gain = values["em_gain"]
+    gain = None if em_gain is None else em_gain.value
+    e_per_adu = measured.e_per_adu if gain is None else measured.e_per_adu_em * gain
+    sd = measured.sd_baseline_adu
+    note = f"standard deviation {sd:.2g} ADU" if math.isfinite(sd) else "the darkest level of the stack"
+    origin: Origin = "estimated" if measured.measured else "default"
+    values |= _value("baseline_adu", max(0.0, measured.baseline_adu), origin, note)
+    return values | _value("e_per_adu", float(e_per_adu), origin, measured.sentence)
 
 
-def _transfer(
-    said: GivenCamera, measured: CameraEstimate | None, gain: float, has_em: bool
-) -> tuple[Provenanced, Provenanced]:
-    """Baseline and electrons at the output per ADU."""
-    origin: Origin = "estimated" if measured is not None and measured.measured else "default"
-    if said.baseline_adu is not None:
-        baseline = Provenanced("baseline", said.baseline_adu, "ADU", "said")
-    else:
-        assert measured is not None
-        sd = measured.sd_baseline_adu
-        note = f"standard deviation {sd:.2g} ADU" if math.isfinite(sd) else "the darkest level of the stack"
-        baseline = Provenanced("baseline", max(0.0, measured.baseline_adu), "ADU", origin, note)
-    if said.e_per_adu is not None:
-        return baseline, Provenanced("e-/ADU", said.e_per_adu, "", "said")
-    assert measured is not None
-    value = measured.e_per_adu_em * gain if has_em else measured.e_per_adu
-    return baseline, Provenanced("e-/ADU", float(value), "", origin, measured.sentence)
+def _defaults(em_gain: Provenanced | None) -> Values:
+    gain = None if em_gain is None else em_gain.value
+    read_noise = DEFAULT_READ_NOISE_E if gain is None else _READ_NOISE_BEFORE_EM_E * gain
+    return (
+        _value("pixel_size_nm", DEFAULT_PIXEL_NM, "default", "no file says it; --pixel-size NM does")
+        | _value("em_gain", None, "default", _NO_EM)
+        | _value("read_noise_e", read_noise, "default", "--read-noise E says otherwise")
+        | _value("qe", 1.0, "default", "photons are photoelectrons; --qe Q says otherwise")
+    )
 
 
 def refuse_impossible(camera: Camera, frames_adu: np.ndarray) -> None:
     """Raise UsageError where maps do not fit the frames [n, Y, X], or the baseline lies above the light."""
-    for name in ("baseline_adu", "e_per_adu", "read_noise_e"):
-        value = getattr(camera, name)
-        if isinstance(value, np.ndarray) and value.shape != frames_adu.shape[1:]:
-            sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (value.shape, frames_adu.shape[1:]))
-            raise UsageError(f"the camera's map of {name} and the frames differ in size: {sizes}")
+    camera.check_size(*frames_adu.shape[1:])
     bright = float(np.quantile(frames_adu[: max(1, 4_000_000 // frames_adu[0].size)], 0.99))
     baseline = float(np.mean(camera.baseline_adu))
     if baseline > bright:
