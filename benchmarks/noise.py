@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, PianorollConfig
+from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, MusicTrainConfig, PianorollConfig
 from varcli.pianoroll.corpus.arrays import Split
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 from varcli.pianoroll.model.fractal import Draw, FractalModel, build
 from varcli.pianoroll.score.roll import Vocabulary
 from varcli.pianoroll.training.task import PianorollTask
-from varcli.schema import TrainConfig
 from varcli.train.loop import learning_rate
 
 KEYS, SHARE, PIECE_STEPS = 88, 0.05, 512
@@ -103,7 +102,7 @@ def config_of(case: Case, steps: int) -> PianorollConfig:
             | case.options
         ),
         data=DataConfig(crop_steps=64),
-        train=TrainConfig.model_validate(train),
+        train=MusicTrainConfig.model_validate(train),
     )
 
 

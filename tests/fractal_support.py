@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, PianorollConfig
+from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, MusicTrainConfig, PianorollConfig
 from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.generation.generate import SampleSettings, generate
 from varcli.pianoroll.generation.scheduler import Scheduler
@@ -20,7 +20,6 @@ from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import Canvas, Draw, FractalModel, Parents, build
 from varcli.pianoroll.model.level import STATE_MASKED, LevelModel
 from varcli.pianoroll.sampling.policy import Scorer
-from varcli.schema import TrainConfig
 
 torch.set_num_threads(1)
 
@@ -87,7 +86,7 @@ def config_of(
         model=model or {},
         name="tiny",
         data=DataConfig.model_validate({"crop_steps": 16} | (data or {})),
-        train=TrainConfig.model_validate(SHORT | options),
+        train=MusicTrainConfig.model_validate(SHORT | options),
     )
 
 

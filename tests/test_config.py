@@ -1,13 +1,18 @@
 """Configs: where values come from, which one wins, and what is said about a wrong one."""
 
+import ast
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from varcli import registry
 from varcli.config import config_from_json, dump_toml, load_config
+from varcli.emitters.config import EmittersConfig
 from varcli.errors import UsageError, VarError
 from varcli.pianoroll.config import PianorollConfig
 
@@ -119,6 +124,40 @@ def test_a_wrong_override_is_a_line(override: str, said: str) -> None:
         load_config("fractal-ar-reference", [override])
     assert said in raised.value.message
     assert "--set" in raised.value.message
+
+
+PACKAGE = Path(registry.__file__).parent
+FAMILIES = {"pianoroll": PianorollConfig, "emitters": EmittersConfig}
+
+
+def keys_of(section: type[BaseModel]) -> Iterator[str]:
+    """Names of all options of a config and the sections in it."""
+    for name, field in section.model_fields.items():
+        yield name
+        below = field.annotation
+        while typing.get_origin(below) is not None:
+            below = typing.get_args(below)[0]
+        if isinstance(below, type) and issubclass(below, BaseModel):
+            yield from keys_of(below)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_key_of_a_family_is_read_by_it(family: str) -> None:
+    others = {*FAMILIES} - {family}
+    files = [path for path in PACKAGE.rglob("*.py") if not others & {*path.relative_to(PACKAGE).parts}]
+    trees = [
+        ast.parse(path.read_text(encoding="utf-8")) for path in files if path.name not in ("config.py", "schema.py")
+    ]
+    read = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert {*keys_of(FAMILIES[family])} - {"task"} <= read
+
+
+@pytest.mark.parametrize("key", ["parents_per_level", "top_nodes", "in_order_share"])
+def test_keys_of_music_are_refused_by_emitters_but_in_old_checkpoints(key: str) -> None:
+    with pytest.raises(UsageError, match=rf"unknown key train\.{key}; (known here|did you mean)"):
+        load_config("emitter-2d", [f"train.{key}=1"])
+    old = {"task": "emitters", "train": {"steps": 7, key: 1}}
+    assert config_from_json(old) == EmittersConfig.model_validate({"train": {"steps": 7}})
 
 
 def test_each_problem_has_its_own_line(tmp_path: Path) -> None:

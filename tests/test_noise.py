@@ -7,12 +7,12 @@ import pytest
 import torch
 from fractal_support import tiny_config
 
+from varcli.pianoroll.config import MusicTrainConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 from varcli.pianoroll.model.fractal import Draw, FractalModel, build
 from varcli.pianoroll.score.roll import Vocabulary
 from varcli.pianoroll.training.task import PianorollTask
-from varcli.schema import TrainConfig
 from varcli.train.loop import learning_rate
 
 KEYS, SHARE = 88, 0.05
@@ -72,7 +72,7 @@ def test_nothing_is_learnt_from_noise_that_is_not_in_it(shapes, order, extras) -
         level=level,
         model={"context_steps": 16} | extras,
         data={"crop_steps": 64},
-        train=TrainConfig.model_validate(options),
+        train=MusicTrainConfig.model_validate(options),
     )
     pieces = noise(rng, 40, "train") + noise(rng, 1, "valid")
     task = PianorollTask(config, Corpus(tuple(pieces), (), Vocabulary(binary=True), 4, "noise"))

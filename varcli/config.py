@@ -24,6 +24,8 @@ TASKS = {
     "emitters": "varcli.emitters.config:EmittersConfig",
 }
 SIMULATION = {"simulation": "varcli.emitters.simulation.config:StackConfig"}
+_NEVER_READ = {"emitters": frozenset({"parents_per_level", "top_nodes", "in_order_share"})}
+"""Keys of `train` that every family accepted before each had its own: older checkpoints hold them."""
 _MOST_PROBLEMS = 8
 
 
@@ -59,7 +61,14 @@ def _overridden(config: Any, overrides: Sequence[str], tasks: Mapping[str, str])
 
 
 def config_from_json(tables: Mapping[str, Any], source: str = "config") -> "PianorollConfig":
-    """Build the config that a checkpoint carries; `source` names it in the VarError raised for a bad one."""
+    """Build the config that a checkpoint carries; `source` names it in the VarError raised for a bad one.
+
+    Keys that a family once accepted without reading them are left out.
+    """
+    task, train = tables.get("task"), tables.get("train")
+    unread = _NEVER_READ.get(task, frozenset()) if isinstance(task, str) else frozenset()
+    if isinstance(train, dict):
+        tables = {**tables, "train": {key: value for key, value in train.items() if key not in unread}}
     return _validate(dict(tables), source, VarError)
 
 

@@ -1,4 +1,4 @@
-"""Options of the training loop; importable without torch."""
+"""Options of the training loop, which the families extend by their own; importable without torch."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainConfig(BaseModel):
-    """How a model is trained."""
+    """How a model of any family is trained."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,23 +26,6 @@ class TrainConfig(BaseModel):
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16 runs the matrix work in bfloat16.")
     store: Literal["fp32", "fp16"] = Field(default="fp32", description="Number format of the weights in checkpoints.")
     compile: bool = Field(default=False, description="Compile the model with torch.compile.")
-    parents_per_level: int = Field(
-        default=256,
-        ge=1,
-        description="Parents of the inner levels drawn per step; the reported nats stay unbiased.",
-    )
-    top_nodes: int | None = Field(
-        default=None,
-        ge=1,
-        description="Nodes of a first level without attention that are drawn per step; all if absent.",
-    )
-    in_order_share: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Share of training in the order of time: of steps where masked levels have no attention, else of "
-        "masked families.",
-    )
     validate_every: int = Field(default=500, ge=1, description="Steps between validations.")
     validation_crops: int = Field(default=64, ge=1, description="Crops scored at each validation.")
     save_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")

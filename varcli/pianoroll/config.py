@@ -44,7 +44,7 @@ class LevelConfig(Section):
     )
     network: Literal["transformer", "mlp"] = Field(
         default="transformer",
-        description="Children attend to their siblings, or each is decided by a perceptron from what it sees.",
+        description="Children attend to their siblings, or a perceptron decides each from its window.",
     )
     width: int = Field(default=256, ge=8, description="Width of the network.")
     blocks: int = Field(default=4, ge=1, description="Number of its blocks.")
@@ -57,7 +57,7 @@ class LevelConfig(Section):
         default=16, ge=0, description="Pitches below and above the child that its window shows."
     )
     lags: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(), description="Steps back at which further small windows look, to see what a repeat would bring."
+        default=(), description="Steps back at which further small windows lie, for patterns that repeat."
     )
 
     @model_validator(mode="after")
@@ -70,9 +70,9 @@ class LevelConfig(Section):
 
 
 class CopyConfig(Section):
-    """Pointers to similar stretches of the same piece, from which nodes may copy."""
+    """Copy attention: attention to similar passages of the same piece, from which nodes may copy."""
 
-    candidates: int = Field(default=0, ge=0, le=32, description="Stretches that a column may point to; 0: no copying.")
+    candidates: int = Field(default=0, ge=0, le=32, description="Passages that a column may attend to; 0: none.")
     pitches_around: int = Field(
         default=6, ge=0, description="Pitches below and above a child that are compared and shown."
     )
@@ -101,17 +101,17 @@ class ModelConfig(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout in the transformer blocks.")
     tonality: bool = Field(
         default=False,
-        description="Tell nodes the pitch classes heard so far, counted from their own; not for row_major.",
+        description="Nodes get the counts of pitch classes so far, relative to their own; not for row_major.",
     )
     members: int = Field(
         default=1, ge=1, le=8, description="Models whose probabilities are averaged per decision; AR, to score with."
     )
     voices: bool = Field(
         default=False,
-        description="Tell nodes how many notes sound below them in their step; for first patches one step wide.",
+        description="Nodes get the number of notes below them in their step; for first patches one step wide.",
     )
-    echo: CopyConfig = Field(default=CopyConfig(), description="Copying from similar stretches of the piece.")
-    note_dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of seen cells hidden in training.")
+    echo: CopyConfig = Field(default=CopyConfig(), description="Copy attention to similar passages of the piece.")
+    note_dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of window cells hidden in training.")
     conditioning: bool = Field(
         default=False,
         description="Train with some cells known beforehand, so that the model can continue, inpaint and harmonise.",
@@ -188,6 +188,28 @@ class DataConfig(Section):
     )
 
 
+class MusicTrainConfig(TrainConfig):
+    """How a generator of music is trained."""
+
+    parents_per_level: int = Field(
+        default=256,
+        ge=1,
+        description="Parents of the inner levels drawn per step; the reported nats stay unbiased.",
+    )
+    top_nodes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Nodes of a first level without attention that are drawn per step; all if absent.",
+    )
+    in_order_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of training in the order of time: of steps where masked levels have no attention, else of "
+        "masked families.",
+    )
+
+
 class SampleConfig(Section):
     """Defaults of sampling, stored with the weights."""
 
@@ -226,7 +248,7 @@ class PianorollConfig(Section):
     name: str = Field(default="fractal", description="What the run is called.")
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
-    train: TrainConfig = TrainConfig()
+    train: MusicTrainConfig = MusicTrainConfig()
     sample: SampleConfig = SampleConfig()
 
     @model_validator(mode="after")
