@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli
+import tomli_w
 import torch
 from fractal_support import config_of, price
 
@@ -143,12 +145,27 @@ def test_weights_may_be_stored_in_half_precision(pieces, tmp_path) -> None:
 def test_resuming_with_another_config_or_from_nothing_is_refused(finished, pieces, tmp_path) -> None:
     config, folder, _ = finished
     other = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": 0.5})})
-    with pytest.raises(UsageError, match="config differs"):
+    with pytest.raises(UsageError, match=r"config differs from .*: train\.learning_rate is 0\.5, there 0\.0"):
         finish(other, pieces, folder, resume=True)
     with pytest.raises(UsageError, match=r"no last\.state\.safetensors"):
         finish(config, pieces, tmp_path, resume=True)
     done = finish(config, pieces, folder, resume=True)
     assert not [event for event in done if isinstance(event, TrainStep)]
+
+
+def test_a_run_whose_file_has_its_keys_in_another_order_resumes(pieces, tmp_path) -> None:
+    config = config_of()
+    finish(config, pieces, tmp_path, max_steps=3)
+    tables = tomli.loads((tmp_path / "config.toml").read_text(encoding="utf-8"))
+    tables["train"] = dict(reversed(tables["train"].items()))
+    text = tomli_w.dumps(dict(reversed(tables.items())))
+    assert text != dump_toml(config)
+    (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+    finish(config, pieces, tmp_path, resume=True)
+    assert load_state(tmp_path / "last.state.safetensors")[1]["step"] == 6
+    shorter = config.model_copy(update={"data": config.data.model_copy(update={"crop_steps": 8})})
+    with pytest.raises(UsageError, match=r"data\.crop_steps is 8, there 16"):
+        finish(shorter, pieces, tmp_path, resume=True)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(pieces, tmp_path) -> None:

@@ -72,6 +72,30 @@ def config_from_json(tables: Mapping[str, Any], source: str = "config") -> "Pian
     return _validate(dict(tables), source, VarError)
 
 
+def check_same_config(path: Path, config: "BaseModel") -> None:
+    """Raise UsageError unless the config.toml at `path` says the same as `config`, in whatever order of keys."""
+    options, earlier = (
+        dict(_options(one.model_dump(mode="json"))) for one in (config, config_from_json(_read_toml(path), str(path)))
+    )
+    differing = [key for key in options | earlier if options.get(key) != earlier.get(key)]
+    if differing:
+        key = differing[0]
+        more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+        raise UsageError(
+            f"the config differs from {path}: {key} is {options.get(key)!r}, there {earlier.get(key)!r}{more}",
+            "resume with the config of the run",
+        )
+
+
+def _options(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values of all options, entries of lists included; None, as nothing, is left out."""
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _options(part, f"{name}.{key}".lstrip("."))
+    elif value is not None:
+        yield name, value
+
+
 def dump_toml(config: "BaseModel") -> str:
     """Write every option of a config as TOML, such that load_config gives an equal one back."""
     import tomli_w

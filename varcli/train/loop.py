@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from varcli.checkpoint import load_state, save_checkpoint, save_state
-from varcli.config import dump_toml
+from varcli.config import check_same_config, dump_toml
 from varcli.errors import UsageError, VarError
 from varcli.events import CheckpointSaved, Event, FilesRead, TrainStep, Validated
 from varcli.files import write_text
@@ -205,8 +205,7 @@ def _restore(run: Run, output_dir: Path, config: Config) -> None:
     path = output_dir / "last.state.safetensors"
     if not path.exists():
         raise UsageError(f"{output_dir} has no last.state.safetensors to resume from", "train without --resume")
-    if (output_dir / "config.toml").read_text(encoding="utf-8") != dump_toml(config):
-        raise UsageError(f"the config differs from {output_dir / 'config.toml'}", "resume with the config of the run")
+    check_same_config(output_dir / "config.toml", config)
     tensors, numbers = load_state(path)
     device = run.device
     for name, p in run.model.named_parameters():
