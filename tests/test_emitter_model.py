@@ -257,9 +257,9 @@ def test_one_batch_overfits(decides: str) -> None:
         spot = torch.exp(-((grid - x) ** 2) / 3.4)[None] * torch.exp(-((grid - y) ** 2) / 3.4)[:, None]
         image[frame] += electrons * spot / spot.sum()
     grids, loss = model.grids(40, 40), VAREmitterLoss(decides=decides)
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 8e-3)
     nats = []
-    for _ in range(300):
+    for _ in range(200):
         parts = loss(model(image, truth=truth.counts(grids)), truth, grids)
         optimizer.zero_grad()
         parts.loss.backward()

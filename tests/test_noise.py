@@ -16,7 +16,7 @@ from varcli.pianoroll.training.task import PianorollTask
 from varcli.train.loop import learning_rate
 
 KEYS, SHARE = 88, 0.05
-HELD_OUT, PIECE_STEPS = 10_240, 512
+HELD_OUT, PIECE_STEPS = 4_096, 512
 
 
 def noise(rng: np.random.Generator, pieces: int, split: Any) -> list[Piece]:
