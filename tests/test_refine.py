@@ -9,11 +9,13 @@ from scipy.special import erf
 from varcli.emitters.camera.hot_pixels import hot_pixels
 from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit.block import Image, Law, Optics, evaluate, normal_equations, workspace
-from varcli.emitters.fit.fit import PhotonPrior, RefineSettings, Shape, fit, photon_prior, refine
+from varcli.emitters.fit.fit import PhotonPrior, RefineSettings, fit, photon_prior, refine
+from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.table import Emitters
 
 NOISE = Noise(1.0, 1.5)
 SIGMA = 1.3
+PSF = GaussianPsf.of(SIGMA)
 
 
 def profiles(at, size, sigma):
@@ -62,7 +64,7 @@ def test_gradient_of_the_objective_is_the_derivative():
 def test_bound_of_a_lone_emitter_is_the_inverse_of_its_information():
     emitter = [[16.2, 15.7, 1000.0]]
     mean = expected(emitter)
-    found = fit(mean[None].astype(np.float32), candidates([0], emitter), NOISE, SIGMA)
+    found = fit(mean[None].astype(np.float32), candidates([0], emitter), NOISE, PSF)
     slopes = []
     for i, step in enumerate((1e-4, 1e-4, 1.0)):
         up, down = np.array(emitter), np.array(emitter)
@@ -83,7 +85,7 @@ def test_lone_emitters_are_unbiased_and_at_the_bound(electrons):
     true = np.column_stack([16 + rng.uniform(-0.5, 0.5, (400, 2)), np.full(400, electrons)])
     frames = np.stack([expose(expected(row), rng) for row in true])
     start = true + np.array([0.3, -0.3, 0.2 * electrons])
-    found = fit(frames, candidates(np.arange(400), start), NOISE, SIGMA)
+    found = fit(frames, candidates(np.arange(400), start), NOISE, PSF)
     error = np.column_stack([found.x_px - true[:, 0], found.y_px - true[:, 1]])
     bound = np.column_stack([found.crlb_x_px, found.crlb_y_px])
     assert np.all(np.abs(error.mean(0)) < 4 * bound.mean() / 20)
@@ -99,9 +101,9 @@ def test_close_pairs_are_split_and_single_ones_are_not():
     one = candidates(np.arange(20), np.tile([16.0, 16.0, 1500.0], (20, 1)))
     two = candidates(np.repeat(np.arange(20), 2), np.tile([[15.6, 16, 500.0], [16.4, 16, 500.0]], (20, 1)))
     settings = RefineSettings(density=0.005)
-    assert len(refine(single, one, NOISE, SIGMA, prior, settings)) == 20
-    assert len(refine(single, two, NOISE, SIGMA, prior, settings)) == 20
-    found = refine(pair, one, NOISE, SIGMA, prior, settings)
+    assert len(refine(single, one, NOISE, PSF, prior, settings)) == 20
+    assert len(refine(single, two, NOISE, PSF, prior, settings)) == 20
+    found = refine(pair, one, NOISE, PSF, prior, settings)
     assert np.all(np.bincount(found.frame, minlength=20) == 2)
     assert set(found.origin.tolist()) <= {-1, *range(20)}
 
@@ -112,9 +114,9 @@ def test_missing_emitters_are_found_and_empty_frames_stay_empty():
     full = np.stack([expose(expected(true), rng) for _ in range(5)])
     empty = np.stack([expose(np.full((32, 32), 10.0), rng) for _ in range(50)])
     none = candidates([], [])
-    assert len(refine(full, none, NOISE, SIGMA)) == 10
-    assert len(refine(empty, none, NOISE, SIGMA)) == 0
-    assert len(fit(empty, none, NOISE, SIGMA)) == 0
+    assert len(refine(full, none, NOISE, PSF)) == 10
+    assert len(refine(empty, none, NOISE, PSF)) == 0
+    assert len(fit(empty, none, NOISE, PSF)) == 0
 
 
 def test_threads_and_surroundings_change_nothing():
@@ -122,14 +124,14 @@ def test_threads_and_surroundings_change_nothing():
     true = np.column_stack([rng.uniform(0, 96, (60, 2)), rng.normal(1000, 150, 60)])
     large = expose(expected(true, 96), rng)[None]
     settings = RefineSettings(threads=1, density=0.006)
-    one = refine(large, candidates(np.zeros(60), true), NOISE, SIGMA, None, settings)
+    one = refine(large, candidates(np.zeros(60), true), NOISE, PSF, None, settings)
     again = refine(
-        np.repeat(large, 9, 0), candidates(np.zeros(60), true), NOISE, SIGMA, None, RefineSettings(density=0.006)
+        np.repeat(large, 9, 0), candidates(np.zeros(60), true), NOISE, PSF, None, RefineSettings(density=0.006)
     )
     first = again.rows(again.frame == 0)
     np.testing.assert_array_equal(one.x_px, first.x_px)
     near = np.all((true[:, :2] > 6) & (true[:, :2] < 58), 1)
-    cut = refine(large[:, :64, :64], candidates(np.zeros(near.sum()), true[near]), NOISE, SIGMA, None, settings)
+    cut = refine(large[:, :64, :64], candidates(np.zeros(near.sum()), true[near]), NOISE, PSF, None, settings)
     for x, y in zip(cut.x_px, cut.y_px, strict=True):
         if 12 < x < 50 and 12 < y < 50:
             assert np.hypot(one.x_px - x, one.y_px - y).min() < 0.03
@@ -143,7 +145,7 @@ def test_unknown_pixels_count_for_nothing():
     assert np.argwhere(hot).tolist() == [[20, 9]]
     frames[3, 15, 15] = np.nan
     start = candidates(np.arange(30), np.tile([16.2, 16.2, 1500.0], (30, 1)))
-    found = refine(frames, start, NOISE, SIGMA, None, None, None, ~hot)
+    found = refine(frames, start, NOISE, PSF, None, None, ~hot)
     assert len(found) == 30
     assert np.abs(found.x_px - 16).max() < 0.2
 
@@ -153,20 +155,20 @@ def test_a_steep_background_grows_no_emitters():
     y, x = np.mgrid[:40, :40]
     ground = 20 * (np.exp(2 * (x / 40 - 0.5)) + 1.5 * np.exp(-((x - 12) ** 2 + (y - 25) ** 2) / 128)) / 1.4
     frames = np.stack([expose(ground, rng) for _ in range(20)])
-    assert len(refine(frames, candidates([], []), NOISE, SIGMA)) == 0
+    assert len(refine(frames, candidates([], []), NOISE, PSF)) == 0
 
 
 def test_the_law_of_photons_is_that_of_lone_emitters():
     rng = np.random.default_rng(8)
     true = np.column_stack([np.full((200, 2), 16.0), 1000 * np.exp(0.3 * rng.normal(size=200))])
     frames = np.stack([expose(expected(row), rng) for row in true])
-    prior = photon_prior(fit(frames, candidates(np.arange(200), true), NOISE, SIGMA))
+    prior = photon_prior(fit(frames, candidates(np.arange(200), true), NOISE, PSF))
     assert prior is not None
     assert prior.log_mean == pytest.approx(math.log(1000), abs=0.08)
     assert prior.log_sd == pytest.approx(0.3, abs=0.06)
-    assert photon_prior(fit(frames[:5], candidates(np.arange(5), true[:5]), NOISE, SIGMA)) is None
+    assert photon_prior(fit(frames[:5], candidates(np.arange(5), true[:5]), NOISE, PSF)) is None
 
 
 def test_shapes_and_columns():
-    found = fit(np.full((1, 8, 8), 5.0, np.float32), candidates([0], [[4, 4, 50.0]]), NOISE, SIGMA, None, None, Shape())
+    found = fit(np.full((1, 8, 8), 5.0, np.float32), candidates([0], [[4, 4, 50.0]]), NOISE, PSF)
     assert {len(getattr(found, name)) for name in found.columns()} == {1}

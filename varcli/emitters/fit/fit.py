@@ -16,6 +16,7 @@ import numpy as np
 from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit.block import MAX_BLOCK, Law, Optics, Plan, workspace
 from varcli.emitters.fit.frame import FITTED, refine_frame
+from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.table import Emitters
 
 WINDOW_PIXELS = 4096
@@ -27,15 +28,6 @@ class PhotonPrior:
 
     log_mean: float
     log_sd: float
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a spot is besides its width: sigma_x / sigma_y = ellipticity², and a share `tail` that is wider."""
-
-    ellipticity: float = 1.0
-    tail: float = 0.0
-    tail_scale: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -62,56 +54,49 @@ class RefineSettings:
     threads: int = 2
 
 
-Sigma = float | np.ndarray
-
-
 def fit(
     frames_e: np.ndarray,
     candidates: Emitters,
     noise: Noise,
-    sigma_px: Sigma,
+    psf: GaussianPsf,
     prior: PhotonPrior | None = None,
     settings: RefineSettings | None = None,
-    shape: Shape | None = None,
     known: np.ndarray | None = None,
 ) -> Emitters:
-    """Fit the candidates of frames [n, Y, X] jointly, as many as they are; `sigma_px` is a number or one per frame.
+    """Fit the candidates of frames [n, Y, X] jointly, as many as they are.
 
     Without a prior every emitter is fitted by the likelihood alone; with one, emitters that overlap are drawn to it.
     Pixels that are not finite, or not in `known` [Y, X] (booleans), count for nothing.
     """
-    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, known, select=False)
+    return run(frames_e, candidates, noise, psf, prior, settings, known, select=False)
 
 
 def refine(
     frames_e: np.ndarray,
     candidates: Emitters,
     noise: Noise,
-    sigma_px: Sigma,
+    psf: GaussianPsf,
     prior: PhotonPrior | None = None,
     settings: RefineSettings | None = None,
-    shape: Shape | None = None,
     known: np.ndarray | None = None,
 ) -> Emitters:
     """Like `fit`, and find by the evidence of the image which emitters are missing, doubled, merged or not there."""
-    return run(frames_e, candidates, noise, sigma_px, prior, settings, shape, known, select=True)
+    return run(frames_e, candidates, noise, psf, prior, settings, known, select=True)
 
 
 def run(
     frames_e: np.ndarray,
     candidates: Emitters,
     noise: Noise,
-    sigma_px: Sigma,
+    psf: GaussianPsf,
     prior: PhotonPrior | None,
     settings: RefineSettings | None,
-    shape: Shape | None,
     known: np.ndarray | None,
     select: bool,
 ) -> Emitters:
     """Both ways of `fit` and `refine`: frames shared among threads, rows put together in the order of frames."""
-    settings, shape = settings or RefineSettings(), shape or Shape()
+    settings = settings or RefineSettings()
     count, height, width = frames_e.shape
-    sigma_F = np.broadcast_to(np.asarray(sigma_px, np.float64), (count,))
     shift = np.broadcast_to(np.asarray(noise.read_variance / noise.excess, np.float64), (height, width)).copy()
     law, plan = law_of(candidates, prior, settings, count * height * width), plan_of(settings)
     order = np.argsort(candidates.frame, kind="stable")
@@ -123,8 +108,6 @@ def run(
         work = workspace(WINDOW_PIXELS)
         rows = []
         for k in chunk:
-            sigma = float(sigma_F[k])
-            optics = Optics(sigma * shape.ellipticity, sigma / shape.ellipticity, shape.tail, shape.tail_scale)
             data = np.asarray(frames_e[k], np.float32)
             usable = np.isfinite(data) if known is None else np.isfinite(data) & known
             found = refine_frame(
@@ -133,7 +116,7 @@ def run(
                 shift,
                 float(noise.excess),
                 values[first[k] : first[k + 1]],
-                optics,
+                Optics(*psf),
                 law,
                 prior is not None,
                 select,

@@ -13,7 +13,7 @@ import numpy as np
 from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit import fit as refine
 from varcli.emitters.network.prediction import PhotonLaw
-from varcli.emitters.psf.psf import Psf
+from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.table import Emitters
 
 _LEAST_EMITTERS = 20  # that a photon law rests on
@@ -34,11 +34,13 @@ class Priors:
 class Estimator(Protocol):
     """A way from candidates to emitters; frames [n, Y, X] in photoelectrons, NaN where a pixel says nothing."""
 
-    def emitters(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
+    def emitters(
+        self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf, priors: Priors
+    ) -> Emitters:
         """The emitters, in any order."""
         ...
 
-    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf) -> Priors:
+    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf) -> Priors:
         """What the candidates of a few frames say of all emitters."""
         ...
 
@@ -54,13 +56,15 @@ def estimator_of(name: str, threads: int | None = None) -> Estimator:
 class NetworkEstimates:
     """Candidates as the network gave them."""
 
-    def emitters(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
+    def emitters(
+        self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf, priors: Priors
+    ) -> Emitters:
         """Background is that around them, the bound that of an emitter alone."""
         background = _background_at(frames_e, candidates)
         bound = lone_bound_px(candidates.electrons, background, noise, psf.sigma_px)
         return replace(candidates, background=background, crlb_px=bound)
 
-    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf) -> Priors:
+    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf) -> Priors:
         """From the candidates that are sure."""
         sure = candidates.electrons[candidates.probability >= _SURE]
         law = None
@@ -79,7 +83,9 @@ class MaximumLikelihood:
     def __init__(self, threads: int) -> None:
         self.threads = threads
 
-    def emitters(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
+    def emitters(
+        self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf, priors: Priors
+    ) -> Emitters:
         """The emitters that the image supports."""
         fitted = self._fitted(frames_e, candidates, noise, psf, priors)
         # Posterior odds of the emitter against the same image without it.
@@ -87,23 +93,24 @@ class MaximumLikelihood:
         bound = np.sqrt((fitted.crlb_x_px**2 + fitted.crlb_y_px**2) / 2)
         return replace(fitted, crlb_px=bound, probability=probability)
 
-    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf) -> Priors:
+    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf) -> Priors:
         """From a first fit, of the emitters in it that stand alone."""
         fitted = self._fitted(frames_e, candidates, noise, psf, Priors())
         prior = refine.photon_prior(fitted)
         law = None if prior is None else PhotonLaw(math.exp(prior.log_mean), float(np.clip(prior.log_sd, *_SPREAD)))
         return Priors(law, len(fitted) / frames_e.size)
 
-    def _fitted(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
+    def _fitted(
+        self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf, priors: Priors
+    ) -> Emitters:
         law = priors.photons
         return refine.refine(
             frames_e,
             candidates,
             noise,
-            psf.sigma_px,
+            psf,
             None if law is None else refine.PhotonPrior(math.log(law.electrons), law.log_sd),
             refine.RefineSettings(density=priors.density_per_px2, threads=self.threads),
-            refine.Shape(psf.ellipticity, psf.tail, psf.tail_scale),
         )
 
 

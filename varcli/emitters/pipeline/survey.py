@@ -17,7 +17,7 @@ from varcli.emitters.camera.resolve import Provenanced, refuse_impossible, resol
 from varcli.emitters.network.prediction import Conditions, Prediction
 from varcli.emitters.pipeline.estimator import Estimator, Noise, Priors
 from varcli.emitters.pipeline.trained_domain import Outside, TrainedDomain
-from varcli.emitters.psf.psf import Psf
+from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.stack.stack import Stack
 from varcli.emitters.stack.window import Window
 from varcli.errors import VarError
@@ -45,7 +45,7 @@ class Microscope:
     """
 
     camera: Camera
-    psf: Psf
+    psf: GaussianPsf
     background_e: tuple[float, float, float]
     priors: Priors
     values: tuple[Provenanced, ...]
@@ -176,15 +176,14 @@ def _most_variable(frames: np.ndarray) -> tuple[slice, slice]:
     return max(places, key=lambda place: float(rough[place].sum()))
 
 
-def _psf(frames_e: np.ndarray, camera: Camera, given_sigma_px: float | None) -> tuple[Psf, Provenanced]:
+def _psf(frames_e: np.ndarray, camera: Camera, given_sigma_px: float | None) -> tuple[GaussianPsf, Provenanced]:
     if given_sigma_px is not None:
-        return Psf(given_sigma_px), Provenanced("PSF width", given_sigma_px, "px", "said")
+        return GaussianPsf.of(given_sigma_px), Provenanced("PSF width", given_sigma_px, "px", "said")
     from varcli.emitters.psf.estimate import estimate_psf
 
     found = estimate_psf(frames_e, camera.excess, camera.read_variance)
-    psf = Psf(found.sigma_px, found.ellipticity, found.tail, found.tail_scale)
     origin = "estimated" if found.measured else "default"
-    return psf, Provenanced("PSF width", found.sigma_px, "px", origin, found.sentence)
+    return found.psf, Provenanced("PSF width", found.sigma_px, "px", origin, found.sentence)
 
 
 def _background(frames_e: np.ndarray) -> tuple[float, float, float]:

@@ -8,11 +8,13 @@ Legend: F frames, Y X camera pixels, L lags on either side.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import least_squares
 from scipy.special import erf
+
+from varcli.emitters.psf.gaussian import GaussianPsf
+from varcli.emitters.psf.psf import PsfMeasurement
 
 _SIGMA_RANGE_PX = (0.45, 5.0)
 _WINDOW_SIGMAS = 5.5  # lags up to here are fitted: the autocorrelation ends at 4, the rest is background
@@ -21,27 +23,6 @@ _WINDOWS = 4  # rounds in which the window follows the width
 ENOUGH_FRAMES = 8  # for a mean over time
 _GROUPS = 8  # of frames, for the jackknife
 _MOST_TAIL = 0.5
-
-
-@dataclass(frozen=True)
-class CovarianceWidth:
-    """Widths of a Gaussian PSF along x and y with the share `tail` of its light in a `tail_scale` times wider one.
-
-    `sd_log` is the standard deviation of the logarithm of the mean width and `sd_tail` that of the tail, from leaving
-    out groups of frames. `misfit` is the rms residual over the fitted height.
-    """
-
-    sigma_x_px: float
-    sigma_y_px: float
-    tail: float
-    sd_log: float
-    sd_tail: float
-    misfit: float
-
-    @property
-    def sigma_px(self) -> float:
-        """The geometric mean of both widths."""
-        return math.sqrt(self.sigma_x_px * self.sigma_y_px)
 
 
 class LagCovariance:
@@ -57,8 +38,11 @@ class LagCovariance:
         places_LL = _places(moving_FYX, reach)
         self.groups_GLL = np.stack([_lag_products(moving_FYX[group], reach) / places_LL for group in groups])
 
-    def fit(self, tail_scale: float | None) -> CovarianceWidth:
-        """Fit a Gaussian, with a wider second one if `tail_scale` says how much wider."""
+    def fit(self, tail_scale: float | None) -> PsfMeasurement:
+        """Fit a Gaussian, with a wider second one if `tail_scale` says how much wider.
+
+        Its deviations come from leaving out groups of frames.
+        """
         whole_LL = self.groups_GLL.mean(0)
         sigma_px = _START_PX
         problem = _LagProblem(whole_LL, self.reach, sigma_px, None)
@@ -77,7 +61,8 @@ class LagCovariance:
                 x, y, tail = problem.fit(sigma_px)
                 left_out.append([0.5 * (x + y), tail])
             sd_log, sd_tail = (float(sd) for sd in np.std(left_out, axis=0) * math.sqrt(count - 1))
-        return CovarianceWidth(math.exp(widths[0]), math.exp(widths[1]), float(widths[2]), sd_log, sd_tail, misfit)
+        psf = problem.psf(widths)
+        return PsfMeasurement(psf, psf.sigma_px, sd_log, sd_tail, misfit)
 
 
 class _LagProblem:
@@ -109,11 +94,13 @@ class _LagProblem:
         fitted = least_squares(self.residual, [start, start, *tails[0]], bounds=bounds, x_scale=0.1).x
         return np.array([fitted[0], fitted[1], fitted[2] if self.tail_scale else 0.0])
 
+    def psf(self, widths: np.ndarray) -> GaussianPsf:
+        """The PSF of fitted log widths and tail."""
+        tail = float(widths[2]) if self.tail_scale else 0.0
+        return GaussianPsf(math.exp(widths[0]), math.exp(widths[1]), tail, self.tail_scale or 1.0)
+
     def _solve(self, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        tail = widths[2] if self.tail_scale else 0.0
-        shape = autocorrelation(self.lag, math.exp(widths[0]), math.exp(widths[1]), tail, self.tail_scale or 1.0)[
-            self.kept_LL
-        ]
+        shape = autocorrelation(self.lag, self.psf(widths))[self.kept_LL]
         basis = np.column_stack([shape, self.smooth])
         weights, *_ = np.linalg.lstsq(basis, self.target, rcond=None)
         return basis @ weights - self.target, weights
@@ -124,19 +111,19 @@ class _LagProblem:
     def misfit(self, widths: np.ndarray) -> float:
         """Root mean square residual over the height at lag 0; infinite where the height is negative."""
         residual, weights = self._solve(widths)
-        tail = widths[2] if self.tail_scale else 0.0
-        x, y = math.exp(widths[0]), math.exp(widths[1])
-        height = weights[0] * autocorrelation(np.zeros(1), x, y, tail, self.tail_scale or 1.0).item()
+        height = weights[0] * autocorrelation(np.zeros(1), self.psf(widths)).item()
         return float(np.sqrt(np.mean(residual**2)) / height) if height > 0 else math.inf
 
 
-def autocorrelation(
-    lag: np.ndarray, sigma_x_px: float, sigma_y_px: float, tail: float, tail_scale: float
-) -> np.ndarray:
+def autocorrelation(lag: np.ndarray, psf: GaussianPsf) -> np.ndarray:
     """Autocorrelation [L (y), L (x)] of a pixel-integrated Gaussian PSF with a tail, over all sub-pixel places."""
+    sigma_x_px, sigma_y_px, tail, scale = psf
     total = np.zeros((len(lag), len(lag)))
-    both = (((1 - tail) ** 2, 1.0, 1.0), (2 * tail * (1 - tail), 1.0, tail_scale), (tail**2, tail_scale, tail_scale))
-    for weight, first, second in both:
+    for weight, first, second in (
+        ((1 - tail) ** 2, 1.0, 1.0),
+        (2 * tail * (1 - tail), 1.0, scale),
+        (tail**2, scale, scale),
+    ):
         if weight:
             wide = math.hypot(first, second)
             total += weight * _triangle(lag, sigma_y_px * wide)[:, None] * _triangle(lag, sigma_x_px * wide)

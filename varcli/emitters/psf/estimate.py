@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varcli.emitters.camera.photon_transfer import CameraEstimate, estimate_camera
-from varcli.emitters.psf.covariance import ENOUGH_FRAMES, CovarianceWidth, LagCovariance
-from varcli.emitters.psf.isolated import SpotShape, fit_isolated
-
-__all__ = ["CameraEstimate", "PsfEstimate", "estimate_background", "estimate_camera", "estimate_psf"]
+from varcli.emitters.psf.covariance import ENOUGH_FRAMES, LagCovariance
+from varcli.emitters.psf.gaussian import GaussianPsf
+from varcli.emitters.psf.isolated import fit_isolated
+from varcli.emitters.psf.psf import PsfMeasurement
 
 DEFAULT_SIGMA_PX = 1.3
 _REACH = 16  # lags
@@ -27,33 +26,7 @@ _TAIL_SCALE = 2.0  # of the tail that the covariance is fitted with
 _LEAST_TAIL, _MOST_TAIL, _TAIL_DEVIATIONS, _TAIL_FLOOR = 0.05, 0.45, 4.0, 0.01
 
 
-@dataclass(frozen=True)
-class PsfEstimate:
-    """A Gaussian of `sigma_px` with the share `tail` of the light in a second one, `tail_scale` times wider.
-
-    Its widths along x and y are `sigma_px * ellipticity` and `sigma_px / ellipticity`. `single_px` is the width of the
-    best single Gaussian: that of a fit without tail; without a tail both are the same. `sd_px` is the standard
-    deviation of `sigma_px`, `spots` the isolated emitters that were fitted. Where nothing could be measured,
-    `measured` is False and the width a default. `sentence` says all of it.
-    """
-
-    sigma_px: float
-    sd_px: float
-    spots: int
-    sentence: str
-    tail: float = 0.0
-    tail_scale: float = _TAIL_SCALE
-    sd_tail: float = 0.0
-    ellipticity: float = 1.0
-    single_px: float = 0.0
-    measured: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.single_px:
-            object.__setattr__(self, "single_px", self.sigma_px)
-
-
-def estimate_psf(frames_e: np.ndarray, excess: float, read_variance: float | np.ndarray) -> PsfEstimate:
+def estimate_psf(frames_e: np.ndarray, excess: float, read_variance: float | np.ndarray) -> PsfMeasurement:
     """Measure the PSF in photoelectrons [F, Y, X] of a camera with this variance per electron, and without light.
 
     Two independent ways: isolated spots, precise where emitters are sparse, and the covariance of pixels over time,
@@ -64,14 +37,15 @@ def estimate_psf(frames_e: np.ndarray, excess: float, read_variance: float | np.
     together = _by_covariance(frames_e)
     start = together.sigma_px if together else DEFAULT_SIGMA_PX
     alone = _by_spots(frames_e, excess, read_variance, background, start)
-    if together and alone and alone.spread > _ALIKE:
+    if together and alone and alone.unexplained > _ALIKE:
         alone = None
     if together and alone and not _agree(together, alone):
         # Emitters that never switch deceive the covariance.
         together = None
     if not together and not alone:
         sentence = f"no emitters to measure the PSF on: its width is assumed to be {DEFAULT_SIGMA_PX} px"
-        return PsfEstimate(DEFAULT_SIGMA_PX, math.inf, 0, sentence, measured=False)
+        default = GaussianPsf.of(DEFAULT_SIGMA_PX)
+        return PsfMeasurement(default, DEFAULT_SIGMA_PX, math.inf, 0.0, sentence=sentence)
     return _described(_combined(together, alone), together, alone)
 
 
@@ -126,8 +100,8 @@ def _excerpt(frames_e: np.ndarray, read_variance: float | np.ndarray) -> tuple[n
 
 @dataclass(frozen=True)
 class _Together:
-    plain: CovarianceWidth
-    tailed: CovarianceWidth | None
+    plain: PsfMeasurement
+    tailed: PsfMeasurement | None
 
     @property
     def sigma_px(self) -> float:
@@ -150,7 +124,7 @@ def _by_covariance(frames_e: np.ndarray) -> _Together | None:
         return None
     lags = LagCovariance(finite, reach)
     plain = lags.fit(None)
-    if not (plain.sd_log < _USABLE and plain.misfit < 0.1):
+    if not (plain.sd_log < _USABLE and plain.unexplained < 0.1):
         return None
     return _Together(plain, lags.fit(_TAIL_SCALE) if len(frames_e) >= ENOUGH_FRAMES else None)
 
@@ -168,65 +142,57 @@ def _tiles(frames_FYX: np.ndarray) -> np.ndarray:
 
 def _by_spots(
     frames_e: np.ndarray, excess: float, read_variance: float | np.ndarray, background_e: float, start_px: float
-) -> SpotShape | None:
+) -> PsfMeasurement | None:
     """The shape of isolated spots, searched for at the scale that they turn out to have."""
     found, sigma_px = None, start_px
     for _ in range(3):
         found = fit_isolated(frames_e, excess, read_variance, background_e, sigma_px, with_tail=False)
-        if found is None or abs(math.log(found.plain_px / sigma_px)) < 0.1:
+        if found is None or abs(math.log(found.single_px / sigma_px)) < 0.1:
             break
-        sigma_px = found.plain_px
+        sigma_px = found.single_px
     if found is None or found.sd_log > _USABLE:
         return None
     tailed = fit_isolated(frames_e, excess, read_variance, background_e, sigma_px, with_tail=True)
     return tailed or found
 
 
-def _spot_sd(alone: SpotShape) -> float:
+def _spot_sd(alone: PsfMeasurement) -> float:
     """Relative deviation of the spots' width, with what unseen neighbours may add."""
-    return math.hypot(alone.sd_log, _SPOT_FLOOR + 0.1 * alone.spread)
+    return math.hypot(alone.sd_log, _SPOT_FLOOR + 0.1 * alone.unexplained)
 
 
-def _agree(together: _Together, alone: SpotShape) -> bool:
-    apart = abs(math.log(together.sigma_px / alone.plain_px))
+def _agree(together: _Together, alone: PsfMeasurement) -> bool:
+    apart = abs(math.log(together.sigma_px / alone.single_px))
     return apart < 3 * math.hypot(together.sd_log, _spot_sd(alone)) or apart < 0.03
 
 
-def _combined(together: _Together | None, alone: SpotShape | None) -> PsfEstimate:
+def _combined(together: _Together | None, alone: PsfMeasurement | None) -> PsfMeasurement:
     """The weighted mean of both ways, with a tail where they are sure of it."""
     tail, sd_tail, scale = _tail(together, alone)
-    ways: list[tuple[float, float, float, float]] = []  # log width, log single width, log ellipticity, deviation
+    ways: list[tuple[float, float, float]] = []  # log width, log ellipticity, deviation
     if together:
-        shape = together.tailed if tail and together.tailed else together.plain
-        ratio = math.log(shape.sigma_x_px / shape.sigma_y_px)
-        deviation = math.hypot(shape.sd_log, _COVARIANCE_FLOOR)
-        ways.append((math.log(shape.sigma_px), math.log(together.sigma_px), 0.5 * ratio, deviation))
+        found = together.tailed if tail and together.tailed else together.plain
+        ratio = math.log(found.psf.sigma_x_px / found.psf.sigma_y_px)
+        deviation = math.hypot(found.sd_log, _COVARIANCE_FLOOR)
+        ways.append((math.log(found.sigma_px), 0.5 * ratio, deviation))
     if alone:
-        ratio = math.log(alone.sigma_x_px / alone.sigma_y_px)
-        width = alone.sigma_px if tail else alone.plain_px
-        ways.append((math.log(width), math.log(alone.plain_px), 0.5 * ratio, _spot_sd(alone)))
-    weights = np.array([1 / way[3] ** 2 for way in ways])
-    log_sigma, log_single, log_ratio = (weights / weights.sum()) @ np.array([way[:3] for way in ways])
-    return PsfEstimate(
-        sigma_px=math.exp(log_sigma),
-        sd_px=math.exp(log_sigma) / math.sqrt(weights.sum()),
-        spots=alone.spots if alone else 0,
-        sentence="",
-        tail=tail,
-        tail_scale=scale,
-        sd_tail=sd_tail,
-        ellipticity=math.exp(log_ratio),
-        single_px=math.exp(log_single),
-    )
+        ratio = math.log(alone.psf.sigma_x_px / alone.psf.sigma_y_px)
+        width = alone.sigma_px if tail else alone.single_px
+        ways.append((math.log(width), 0.5 * ratio, _spot_sd(alone)))
+    weights = np.array([1 / way[2] ** 2 for way in ways])
+    log_sigma, log_ratio = (weights / weights.sum()) @ np.array([way[:2] for way in ways])
+    psf = GaussianPsf.of(math.exp(log_sigma), math.exp(log_ratio), tail, scale)
+    spots = alone.spots if alone else 0
+    return PsfMeasurement(psf, math.exp(log_sigma), 1 / math.sqrt(weights.sum()), sd_tail, spots=spots)
 
 
-def _tail(together: _Together | None, alone: SpotShape | None) -> tuple[float, float, float]:
+def _tail(together: _Together | None, alone: PsfMeasurement | None) -> tuple[float, float, float]:
     """The tail, its deviation and its scale; none unless both ways, where there are two, agree on one."""
     found = []
-    if together and together.tailed and together.tailed.tail < _MOST_TAIL:
-        found.append((together.tailed.tail, max(together.tailed.sd_tail, _TAIL_FLOOR), _TAIL_SCALE))
+    if together and together.tailed and together.tailed.psf.tail < _MOST_TAIL:
+        found.append((together.tailed.psf.tail, max(together.tailed.sd_tail, _TAIL_FLOOR), _TAIL_SCALE))
     if alone and math.isfinite(alone.sd_tail):
-        found.append((alone.tail, max(alone.sd_tail, _TAIL_FLOOR), alone.tail_scale))
+        found.append((alone.psf.tail, max(alone.sd_tail, _TAIL_FLOOR), alone.psf.tail_scale))
     if not found:
         return 0.0, 0.0, _TAIL_SCALE
     tails, deviations, scales = np.array(found).T
@@ -240,18 +206,19 @@ def _tail(together: _Together | None, alone: SpotShape | None) -> tuple[float, f
     return tail, sd_tail, float(scales[np.argmin(deviations)])
 
 
-def _described(estimate: PsfEstimate, together: _Together | None, alone: SpotShape | None) -> PsfEstimate:
+def _described(found: PsfMeasurement, together: _Together | None, alone: PsfMeasurement | None) -> PsfMeasurement:
     """The same with the sentence that tells people."""
-    how = []
+    psf, how = found.psf, []
     if alone:
         how.append(f"from {alone.spots} isolated spots")
     if together:
         how.append("from how pixels fluctuate together")
-    text = f"PSF width {estimate.sigma_px:.3f} ± {estimate.sd_px:.3f} px, measured {' and '.join(how)}"
-    if estimate.tail:
-        share = f"{100 * estimate.tail:.0f}% of the light"
-        text += f"; {share} lies in a tail {estimate.tail_scale:g} times as wide"
-    if abs(math.log(estimate.ellipticity)) > 0.03:
-        wider, by = ("x", estimate.ellipticity**2) if estimate.ellipticity > 1 else ("y", estimate.ellipticity**-2)
+    text = f"PSF width {found.sigma_px:.3f} ± {found.sd_px:.3f} px, measured {' and '.join(how)}"
+    if psf.tail:
+        share = f"{100 * psf.tail:.0f}% of the light"
+        text += f"; {share} lies in a tail {psf.tail_scale:g} times as wide"
+    ratio = psf.sigma_x_px / psf.sigma_y_px
+    if abs(math.log(ratio)) > 0.06:
+        wider, by = ("x", ratio) if ratio > 1 else ("y", 1 / ratio)
         text += f"; {100 * (by - 1):.0f}% wider along {wider}"
-    return replace(estimate, sentence=text)
+    return replace(found, sentence=text)

@@ -4,12 +4,13 @@ Legend: F frames, Y X camera pixels, P spots, W side of a window.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from varcli.emitters.psf.gaussian import GaussianPsf
+from varcli.emitters.psf.psf import PsfMeasurement
 from varcli.emitters.psf.spot_fit import LOCAL, fit_each, fit_shared
 
 _BRIGHT, _SEEN = 10.0, 4.0  # height over the noise of spots that are fitted, and of neighbours that forbid it
@@ -20,35 +21,6 @@ _ROUNDS = 12
 _TAIL_SCALES = (2.0, 3.0)
 
 
-@dataclass(frozen=True)
-class SpotShape:
-    """One PSF for the `spots` that passed, of `candidates` isolated ones among `maxima` bright ones.
-
-    A Gaussian of widths x and y, with the share `tail` of the light in one `tail_scale` times wider. `spread` is the
-    robust standard deviation of the logarithm of single widths beyond what noise explains (what few spots leave open
-    is added), `gain` the log-likelihood
-    that the tail brings, and `plain_px` the width of the best Gaussian without one.
-    """
-
-    sigma_x_px: float
-    sigma_y_px: float
-    sd_log: float
-    tail: float
-    sd_tail: float
-    tail_scale: float
-    gain: float
-    spots: int
-    candidates: int
-    maxima: int
-    spread: float
-    plain_px: float
-
-    @property
-    def sigma_px(self) -> float:
-        """The geometric mean of both widths."""
-        return math.sqrt(self.sigma_x_px * self.sigma_y_px)
-
-
 def fit_isolated(
     frames_FYX: np.ndarray,
     excess: float,
@@ -56,12 +28,16 @@ def fit_isolated(
     background_e: float,
     sigma_px: float,
     with_tail: bool,
-) -> SpotShape | None:
-    """Fit the spots that stand alone for a PSF of about `sigma_px`; None where too few do."""
+) -> PsfMeasurement | None:
+    """Fit the spots that stand alone for a PSF of about `sigma_px`; None where too few do.
+
+    `unexplained` is the robust standard deviation of the logarithm of single widths beyond what noise explains; what
+    few spots leave open is added.
+    """
     windows = _cut_isolated(frames_FYX, excess, read_variance, background_e, sigma_px)
-    if windows is None or len(windows.pixels_PWW) < _LEAST_SPOTS:
+    if windows is None or len(windows[0]) < _LEAST_SPOTS:
         return None
-    pixels, variances = windows.pixels_PWW, windows.variances_PWW
+    pixels, variances = windows
     locals_P6 = _first_guess(pixels, sigma_px)
     log_widths, deviations, chi2 = fit_each(pixels, variances, locals_P6, math.log(sigma_px), excess, _ROUNDS)
     kept, spread = _agreeing(log_widths, deviations, chi2)
@@ -73,7 +49,7 @@ def fit_isolated(
     information, chi2_plain, counted = fit_shared(pixels, variances, locals_P6.copy(), shared, 2.0, 2, excess, _ROUNDS)
     # Spots scatter more than their noise where the PSF varies over the field or the gain is not as told.
     scatter = max(1.0, float(np.std((log_widths[kept] - start) / deviations[kept])))
-    plain_px = math.exp(0.5 * (shared[0] + shared[1]))
+    single_px = math.exp(0.5 * (shared[0] + shared[1]))
     covariance = np.linalg.inv(information[:2, :2]) * scatter**2
     sd_log = 0.5 * math.sqrt(covariance.sum())
     tail, sd_tail, scale, gain = 0.0, math.inf, _TAIL_SCALES[0], -math.inf
@@ -88,33 +64,16 @@ def fit_isolated(
             tail, sd_tail, scale, gain = float(tailed[2]), math.sqrt(covariance[2, 2]), candidate, brings
             shared, sd_log = tailed, 0.5 * math.sqrt(covariance[:2, :2].sum())
     beyond_noise = math.sqrt(max(0.0, spread**2 - float(np.median(deviations[kept])) ** 2))
-    return SpotShape(
-        sigma_x_px=math.exp(shared[0]),
-        sigma_y_px=math.exp(shared[1]),
-        sd_log=sd_log,
-        tail=tail,
-        sd_tail=sd_tail,
-        tail_scale=scale,
-        gain=gain,
-        spots=int(kept.sum()),
-        candidates=len(kept),
-        maxima=windows.maxima,
-        spread=beyond_noise + spread / math.sqrt(kept.sum()),
-        plain_px=plain_px,
-    )
-
-
-@dataclass(frozen=True)
-class _Windows:
-    pixels_PWW: np.ndarray
-    variances_PWW: np.ndarray
-    maxima: int
+    psf = GaussianPsf(math.exp(shared[0]), math.exp(shared[1]), tail, scale)
+    unexplained = beyond_noise + spread / math.sqrt(kept.sum())
+    return PsfMeasurement(psf, psf.sigma_px, sd_log, sd_tail, unexplained, int(kept.sum()), single_px)
 
 
 def _cut_isolated(
     frames_FYX: np.ndarray, excess: float, read_variance: float | np.ndarray, background_e: float, sigma_px: float
-) -> _Windows | None:
-    """Round windows around maxima that have no neighbour, the brightest (doubles, dirt) left out."""
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Round windows [P, W, W] around maxima that have no neighbour, the brightest (doubles, dirt) left out, and the
+    variance without light of their pixels; None where the frames are too small."""
     radius = _WINDOW_SIGMAS * sigma_px
     half = math.ceil(radius)
     height, width = frames_FYX.shape[1:]
@@ -136,7 +95,7 @@ def _cut_isolated(
     rows, columns = y[:, None, None] + around[:, None], x[:, None, None] + around
     pixels = frames_FYX[frame[:, None, None], rows, columns].astype(np.float64)
     pixels[:, around**2 + around[:, None] ** 2 > (radius + 0.5) ** 2] = np.nan
-    return _Windows(pixels, read_YX[rows, columns].astype(np.float64), int(bright.sum()))
+    return pixels, read_YX[rows, columns].astype(np.float64)
 
 
 def _lonely(peaks_FYX: np.ndarray, distance_px: float) -> np.ndarray:

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from varcli.emitters.camera.camera import Camera
 from varcli.emitters.camera.file import camera_of
-from varcli.emitters.psf.profiles import airy_table, pixel_integrals, table_values
+from varcli.emitters.psf.airy import AiryPsf
+from varcli.emitters.psf.gaussian import GaussianPsf
+from varcli.emitters.psf.psf import Psf
 from varcli.emitters.simulation.blinking import Rows, blinks
 from varcli.emitters.simulation.config import SpotConfig, StackConfig
 from varcli.emitters.simulation.draws import Draws, background_shapes
@@ -38,9 +40,10 @@ def simulate_stack(
     draws = Draws(torch.Generator(device).manual_seed(seed))
     background_e_YX = background(config, seed).to(device) * camera.qe
     least_frames = max(1, _PIXELS_AT_ONCE // (config.height * config.width))
-    for rows, start, count in blinks(config, reach_px(config.spot), seed, least_frames):
-        rows = _drifted(config, rows, start)
-        light_nYX = render(config.spot, rows, camera.qe, count, (config.height, config.width), device)
+    psf = psf_of(config.spot)
+    for rows, start, count in blinks(config, psf.reach_px, seed, least_frames):
+        rows = _drifted(config, psf, rows, start)
+        light_nYX = render(psf, rows, camera.qe, count, (config.height, config.width), device)
         light_nYX += background_e_YX + config.background.spurious_e
         frames = expose(camera, light_nYX, draws, config.saturation_adu)
         yield frames, _truth(config, rows, start, background_e_YX.cpu().numpy() / camera.qe)
@@ -55,18 +58,17 @@ def background(config: StackConfig, seed: int) -> Tensor:
     return options.photons * shape_YX
 
 
-def reach_px(spot: SpotConfig) -> float:
-    """How far from its centre a spot shines, in px."""
+def psf_of(spot: SpotConfig) -> Psf:
+    """The PSF that the options describe."""
     if spot.kind == "airy":
-        return 10 * spot.sigma_px
-    widest = max(spot.ellipse, 1 / spot.ellipse) * max(1.0, spot.tail_scale if spot.tail_light else 1.0)
-    return 5 * spot.sigma_px * widest
+        return AiryPsf(spot.sigma_px, spot.defocus)
+    return GaussianPsf.of(spot.sigma_px, spot.ellipse, spot.tail_light, spot.tail_scale)
 
 
-def render(spot: SpotConfig, rows: Rows, qe: float, count: int, size: tuple[int, int], device: str) -> Tensor:
+def render(psf: Psf, rows: Rows, qe: float, count: int, size: tuple[int, int], device: str) -> Tensor:
     """Expected photoelectrons of the molecules alone [n, Y, X]."""
     height, width = size
-    half = math.ceil(reach_px(spot))
+    half = math.ceil(psf.reach_px)
     # A border takes what lies outside the frame, for molecules there shine in.
     canvas = torch.zeros(count, height + 4 * half + 2, width + 4 * half + 2, device=device)
     step = max(1, _SPOTS_AT_ONCE // (2 * half + 1) ** 2)
@@ -77,27 +79,12 @@ def render(spot: SpotConfig, rows: Rows, qe: float, count: int, size: tuple[int,
             for column, scale in ((rows.x_px, 1.0), (rows.y_px, 1.0), (rows.photons, qe))
         )
         left, top = x.floor().long() - half, y.floor().long() - half
-        shares = _shares(spot, x - left, y - top, 2 * half + 1)
+        shares = psf.evaluate(x - left, y - top, size=(2 * half + 1, 2 * half + 1))
         across = torch.arange(2 * half + 1, device=device)
         frame = torch.as_tensor(rows.frame[part], device=device)[:, None, None]
         place = (frame, (top[:, None] + across)[:, :, None] + 2 * half, (left[:, None] + across)[:, None] + 2 * half)
         canvas.index_put_(place, shares * electrons[:, None, None], accumulate=True)
     return canvas[:, 2 * half : 2 * half + height, 2 * half : 2 * half + width].clamp(min=0)
-
-
-def _shares(spot: SpotConfig, x_E: Tensor, y_E: Tensor, side: int) -> Tensor:
-    """Part of each spot in the pixels of a window [E, side, side]; positions from the window's corner."""
-    if spot.kind == "airy":
-        centre = torch.arange(side, device=x_E.device) + 0.5
-        return table_values(airy_table(spot.sigma_px, spot.defocus), centre - x_E[:, None], centre - y_E[:, None])
-    total = torch.zeros(len(x_E), side, side, device=x_E.device)
-    for weight, scale in ((1 - spot.tail_light, 1.0), (spot.tail_light, spot.tail_scale)):
-        if weight:
-            wide, tall = spot.sigma_px * spot.ellipse * scale, spot.sigma_px / spot.ellipse * scale
-            in_x = pixel_integrals(x_E[None], side, torch.tensor([wide], device=x_E.device))[0]
-            in_y = pixel_integrals(y_E[None], side, torch.tensor([tall], device=x_E.device))[0]
-            total += weight * in_y[:, :, None] * in_x[:, None]
-    return total
 
 
 def expose(camera: Camera, mean_e_nYX: Tensor, draws: Draws, saturation_adu: int = 65535) -> np.ndarray:
@@ -120,10 +107,10 @@ def drift_nm(config: StackConfig, frame: np.ndarray) -> np.ndarray:
     return (done + np.sin(2 * np.pi * done) / 8)[:, None] * np.array(config.drift_nm)
 
 
-def _drifted(config: StackConfig, rows: Rows, start: int) -> Rows:
+def _drifted(config: StackConfig, psf: Psf, rows: Rows, start: int) -> Rows:
     """Rows where the camera sees them, without those that have left what shines into the frame."""
     moved = drift_nm(config, rows.frame + start) / config.camera.pixel_size_nm
-    x, y, reach = rows.x_px + moved[:, 0], rows.y_px + moved[:, 1], reach_px(config.spot)
+    x, y, reach = rows.x_px + moved[:, 0], rows.y_px + moved[:, 1], psf.reach_px
     near = (x >= -reach) & (x <= config.width + reach) & (y >= -reach) & (y <= config.height + reach)
     return Rows(rows.frame[near], x[near], y[near], rows.photons[near])
 

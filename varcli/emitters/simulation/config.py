@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from varcli.emitters.camera.config import CameraConfig
 from varcli.emitters.config import Section
 
-Law = Literal["normal", "lognormal", "exponential"]
+PhotonDistribution = Literal["normal", "lognormal", "exponential"]
 
 
 class MoleculesConfig(Section):
@@ -30,7 +30,7 @@ class MoleculesConfig(Section):
     on_frames: float = Field(
         default=2.0, ge=0, description="Mean time that a molecule is on, frames; 0: each is in just one, and wholly."
     )
-    photon_law: Law = Field(default="normal", description="How brightness differs between molecules.")
+    photon_law: PhotonDistribution = Field(default="normal", description="How brightness differs between molecules.")
     photons: float = Field(default=1000.0, gt=0, description="Median photons of a molecule in a whole frame, detected.")
     photon_spread: float = Field(
         default=0.2,

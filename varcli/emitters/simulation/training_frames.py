@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from varcli.emitters.config import SimulationConfig
-from varcli.emitters.psf.profiles import AIRY_PHASES, AIRY_SCALES, airy_mixture, stamp
+from varcli.emitters.psf.airy import AIRY_PHASES, AIRY_SCALES, airy_mixture
+from varcli.emitters.psf.gaussian import stamp
 from varcli.emitters.simulation.draws import Draws, background_shapes
 
 _LAYERS_AT_ONCE = 16  # samples of like numbers of emitters are rendered together, so that padding stays small

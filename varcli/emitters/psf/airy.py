@@ -1,10 +1,11 @@
-"""Spots of molecules: sums of separable Gaussians, integrated over the area of every pixel.
+"""The Airy PSF of a circular aperture, in focus or not: as a table of pixels, and as a mixture of Gaussians.
 
-Legend: B batch, E emitters, Y X camera pixels, C Gaussian components of a spot.
+Legend: E emitters, Y X camera pixels, C Gaussian components of a spot.
 """
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,20 +14,38 @@ from torch import Tensor
 AIRY_SCALES = (0.5, 0.7, 0.9, 1.1, 1.4, 1.8, 2.4, 3.4)
 AIRY_PHASES = (0.0, 0.6, 1.0, 1.4, 1.8, 2.2)
 _EXTENT = 10.0  # of the widths of the core: beyond, an Airy spot is counted as background
+_STEPS = 16  # samples per pixel of a spot table
 
 
-def pixel_integrals(position_BE: Tensor, size: int, sigma_B: Tensor) -> Tensor:
-    """Share of a 1D Gaussian in every pixel [B, E, size]; `position_BE`, `sigma_B` in px from the corner of pixel 0."""
-    edges = torch.arange(size + 1, device=position_BE.device, dtype=position_BE.dtype)
-    scaled = (edges - position_BE[..., None]) * (math.sqrt(0.5) / sigma_B[:, None, None])
-    return torch.erf(scaled).mul_(0.5).diff(dim=-1)
+class AiryPsf(NamedTuple):
+    """The spot of a circular aperture with `defocus` radians at its rim, scaled to a core of `sigma_px`.
 
+    For simulation: it has no compiled form that a fit could use.
+    """
 
-def stamp(x_BE: Tensor, y_BE: Tensor, electrons_BE: Tensor, size: tuple[int, int], sigma_B2: Tensor) -> Tensor:
-    """Expected electrons [B, Y, X] of Gaussian spots with widths (x, y) per sample, summed over emitters."""
-    height, width = size
-    rows_BEY = pixel_integrals(y_BE, height, sigma_B2[:, 1]) * electrons_BE[..., None]
-    return rows_BEY.transpose(1, 2) @ pixel_integrals(x_BE, width, sigma_B2[:, 0])
+    sigma_px: float
+    defocus: float = 0.0
+
+    @property
+    def reach_px(self) -> float:
+        """How far from its centre it shines."""
+        return _EXTENT * self.sigma_px
+
+    def evaluate(self, x_px: Tensor, y_px: Tensor, z_nm: Tensor | None = None, *, size: tuple[int, int]) -> Tensor:
+        """Share of the light of emitters at x, y [E] in every pixel of a window of `size` (Y, X): [E, Y, X].
+
+        The defocus is that of the PSF, whatever the depth.
+        """
+        rows_Y, columns_X = (torch.arange(side, device=x_px.device, dtype=x_px.dtype) + 0.5 for side in size)
+        table = airy_table(self.sigma_px, self.defocus)
+        return table_values(table, columns_X - x_px[:, None], rows_Y - y_px[:, None])
+
+    def derivatives(self, x_px: Tensor, y_px: Tensor, z_nm: Tensor | None = None, *, size: tuple[int, int]) -> Tensor:
+        """Derivatives of `evaluate` by x, y (per px) and z (per nm), between samples of its table: [3, E, Y, X]."""
+        h = 1 / _STEPS
+        by_x = (self.evaluate(x_px + h, y_px, size=size) - self.evaluate(x_px - h, y_px, size=size)) / (2 * h)
+        by_y = (self.evaluate(x_px, y_px + h, size=size) - self.evaluate(x_px, y_px - h, size=size)) / (2 * h)
+        return torch.stack([by_x, by_y, torch.zeros_like(by_x)])
 
 
 def airy_profile(phase: float, radius: np.ndarray) -> np.ndarray:
@@ -73,9 +92,6 @@ def airy_mixture(phase: float) -> np.ndarray:
     target = np.concatenate([importance[:, 0] * profile, np.zeros(len(scales))])
     weights = np.asarray(lsq_linear(design, target).x)
     return weights / weights.sum()
-
-
-_STEPS = 16  # samples per pixel of a spot table
 
 
 @lru_cache

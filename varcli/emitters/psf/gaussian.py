@@ -1,0 +1,109 @@
+"""The Gaussian PSF: two widths along the camera's axes, and a share of the light in a wider tail.
+
+A pixel holds the integral of the Gaussian over its area, which separates into one integral along x and one along y.
+
+Legend: E emitters, Y X camera pixels of a window, B batch. Positions are px from the corner of pixel (0, 0).
+"""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_REACH_SIGMAS = 5.0
+
+
+class GaussianPsf(NamedTuple):
+    """A Gaussian of widths `sigma_x_px` and `sigma_y_px`, of whose light the share `tail` lies in a second one that is
+    `tail_scale` times as wide."""
+
+    sigma_x_px: float
+    sigma_y_px: float
+    tail: float = 0.0
+    tail_scale: float = 2.0
+
+    @classmethod
+    def of(cls, sigma_px: float, ellipticity: float = 1.0, tail: float = 0.0, tail_scale: float = 2.0) -> "GaussianPsf":
+        """From the mean width and sqrt(sigma_x / sigma_y)."""
+        return cls(sigma_px * ellipticity, sigma_px / ellipticity, tail, tail_scale)
+
+    @property
+    def sigma_px(self) -> float:
+        """The geometric mean of both widths."""
+        return math.sqrt(self.sigma_x_px * self.sigma_y_px)
+
+    @property
+    def ellipticity(self) -> float:
+        """The square root of sigma_x / sigma_y."""
+        return math.sqrt(self.sigma_x_px / self.sigma_y_px)
+
+    @property
+    def reach_px(self) -> float:
+        """How far from its centre it shines."""
+        return _REACH_SIGMAS * max(self.sigma_x_px, self.sigma_y_px) * max(1.0, self.tail_scale if self.tail else 1.0)
+
+    def components(self) -> Iterator[tuple[float, float, float]]:
+        """The Gaussians that it is the sum of: their share of the light and their widths along x and y, px."""
+        for share, scale in ((1 - self.tail, 1.0), (self.tail, self.tail_scale)):
+            if share > 0:
+                yield share, self.sigma_x_px * scale, self.sigma_y_px * scale
+
+    def evaluate(
+        self, x_px: "Tensor", y_px: "Tensor", z_nm: "Tensor | None" = None, *, size: tuple[int, int]
+    ) -> "Tensor":
+        """Share of the light of emitters at x, y [E] in every pixel of a window of `size` (Y, X): [E, Y, X].
+
+        It does not depend on depth.
+        """
+        import torch
+
+        shares_EYX = torch.zeros(len(x_px), *size, dtype=x_px.dtype, device=x_px.device)
+        for share, sigma_x, sigma_y in self.components():
+            in_y_EY = pixel_integrals(y_px, size[0], y_px.new_tensor(sigma_y))
+            shares_EYX += (
+                share * in_y_EY[:, :, None] * pixel_integrals(x_px, size[1], x_px.new_tensor(sigma_x))[:, None]
+            )
+        return shares_EYX
+
+    def derivatives(
+        self, x_px: "Tensor", y_px: "Tensor", z_nm: "Tensor | None" = None, *, size: tuple[int, int]
+    ) -> "Tensor":
+        """Derivatives of `evaluate` by x, y (per px) and z (per nm): [3, E, Y, X]."""
+        import torch
+
+        slopes_3EYX = torch.zeros(3, len(x_px), *size, dtype=x_px.dtype, device=x_px.device)
+        for share, sigma_x, sigma_y in self.components():
+            across, down = (x_px, size[1], x_px.new_tensor(sigma_x)), (y_px, size[0], y_px.new_tensor(sigma_y))
+            slopes_3EYX[0] += share * pixel_integrals(*down)[:, :, None] * _pixel_slopes(*across)[:, None]
+            slopes_3EYX[1] += share * _pixel_slopes(*down)[:, :, None] * pixel_integrals(*across)[:, None]
+        return slopes_3EYX
+
+
+def pixel_integrals(position_px: "Tensor", size: int, sigma_px: "Tensor") -> "Tensor":
+    """Share of a 1D Gaussian in every pixel [..., size]; positions [...], widths that fit them."""
+    scaled = (_edges(position_px, size) - position_px[..., None]) * (math.sqrt(0.5) / sigma_px)[..., None]
+    return scaled.erf().mul_(0.5).diff(dim=-1)
+
+
+def _pixel_slopes(position_px: "Tensor", size: int, sigma_px: "Tensor") -> "Tensor":
+    """Derivative of `pixel_integrals` by the position."""
+    scaled = (_edges(position_px, size) - position_px[..., None]) / sigma_px[..., None]
+    density = (-0.5 * scaled**2).exp() / (math.sqrt(2 * math.pi) * sigma_px)[..., None]
+    return -density.diff(dim=-1)
+
+
+def _edges(position_px: "Tensor", size: int) -> "Tensor":
+    import torch
+
+    return torch.arange(size + 1, device=position_px.device, dtype=position_px.dtype)
+
+
+def stamp(
+    x_BE: "Tensor", y_BE: "Tensor", electrons_BE: "Tensor", size: tuple[int, int], sigma_B2: "Tensor"
+) -> "Tensor":
+    """Expected electrons [B, Y, X] of Gaussian spots with widths (x, y) per sample, summed over emitters."""
+    height, width = size
+    rows_BEY = pixel_integrals(y_BE, height, sigma_B2[:, 1:]) * electrons_BE[..., None]
+    return rows_BEY.transpose(1, 2) @ pixel_integrals(x_BE, width, sigma_B2[:, :1])
