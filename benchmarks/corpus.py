@@ -11,8 +11,8 @@ import numpy as np
 
 from varcli.pianoroll.corpus.corpus import Corpus, read_corpus
 from varcli.pianoroll.evaluation.windows import windows
+from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.score.midi import read_midi
-from varcli.pianoroll.score.roll import Vocabulary
 
 
 def off_grid_without_beats(path: Path, every: int) -> list[float]:

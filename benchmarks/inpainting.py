@@ -22,9 +22,9 @@ from varcli.pianoroll.corpus.corpus import Corpus, read_corpus_of
 from varcli.pianoroll.evaluation.windows import windows
 from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.roll import Vocabulary, crop
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Scorer
-from varcli.pianoroll.score.roll import Vocabulary, crop
 
 WINDOW, BEFORE, LENGTH = 256, 96, 64
 

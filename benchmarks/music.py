@@ -37,7 +37,7 @@ from varcli.pianoroll.figures.report import draw_report
 from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.score.roll import Vocabulary
+from varcli.pianoroll.roll import Vocabulary
 
 
 @dataclass(frozen=True)

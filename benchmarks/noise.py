@@ -19,7 +19,7 @@ from varcli.pianoroll.corpus.arrays import Split
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 from varcli.pianoroll.model.fractal import Draw, FractalModel, build
-from varcli.pianoroll.score.roll import Vocabulary
+from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.training.task import PianorollTask
 from varcli.train.loop import learning_rate
 

@@ -7,7 +7,7 @@ import numpy as np
 from varcli.animation import FrameRecorder, Recording
 from varcli.events import Event
 from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
-from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
 
 VOCABULARY = Vocabulary()
 

@@ -11,8 +11,8 @@ from varcli.checkpoint import save_checkpoint
 from varcli.cli.app import app
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.model.fractal import FractalModel, build
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.score.midi import write_midi
-from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, notes_to_cells
 
 TINY_TOML = """
 name = "tiny"

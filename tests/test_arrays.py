@@ -10,7 +10,7 @@ import scipy.io
 
 from varcli.errors import UsageError, VarError
 from varcli.pianoroll.corpus.corpus import Corpus, Piece, read_corpus
-from varcli.pianoroll.score.roll import Vocabulary
+from varcli.pianoroll.roll import Vocabulary
 
 BINARY = Vocabulary(binary=True)
 

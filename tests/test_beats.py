@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from varcli.errors import VarError
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.score.beats import BeatGrid, TempoMap, parse_beats, signature_bars
 from varcli.pianoroll.score.midi import read_midi, write_midi
-from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, notes_to_cells
 
 VOCABULARY = Vocabulary()
 

@@ -13,7 +13,7 @@ from cli_support import save_corpus, save_tiny
 from varcli.checkpoint import read_header
 from varcli.errors import UsageError, VarError
 from varcli.pianoroll.config import ModelConfig
-from varcli.pianoroll.score.roll import Note, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 QUICK = ["--steps", "16"]

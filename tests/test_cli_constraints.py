@@ -11,9 +11,9 @@ from PIL import Image
 
 from varcli.animation import load_frames
 from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.sampling.prompt import fit
 from varcli.pianoroll.score.midi import read_midi, write_midi
-from varcli.pianoroll.score.roll import Roll, Vocabulary
 
 BINS = 2  # of the tiny models
 

@@ -11,8 +11,8 @@ from cli_support import assert_refused, run, run_json, save_midi
 from music_support import V, melody
 from PIL import Image
 
+from varcli.pianoroll.roll import Roll
 from varcli.pianoroll.score.midi import write_midi
-from varcli.pianoroll.score.roll import Roll
 
 KEYS = {
     *("generated", "reference", "split", "train_data", "window_steps", "steps_per_beat", "beats_per_bar"),

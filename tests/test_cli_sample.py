@@ -18,8 +18,8 @@ from varcli import registry
 from varcli.pianoroll.events import SampleDone, SampleStarted
 from varcli.pianoroll.generation import generate
 from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.score.midi import read_midi
-from varcli.pianoroll.score.roll import Roll, Vocabulary
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from varcli.pianoroll.evaluation.shared_runs import Shared, SharedRun, Voices
 from varcli.pianoroll.evaluation.summary import figures_of
 from varcli.pianoroll.evaluation.windows import bar_windows, first_step_windows
 from varcli.pianoroll.events import MetricCompared
-from varcli.pianoroll.score.roll import Vocabulary
+from varcli.pianoroll.roll import Vocabulary
 
 REAL = pieces(12, 100)
 

@@ -11,8 +11,8 @@ from varcli.errors import UsageError, VarError
 from varcli.events import FilesRead
 from varcli.pianoroll.corpus import corpus as corpus_module
 from varcli.pianoroll.corpus.corpus import Corpus, read_corpus, split_of
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, cells_to_notes, notes_to_cells
 from varcli.pianoroll.score.midi import write_midi
-from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, cells_to_notes, notes_to_cells
 
 BINARY = Vocabulary(binary=True)
 

@@ -8,7 +8,7 @@ from fractal_support import config_of, price, some_canvas, tiny
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
 from varcli.pianoroll.model.fractal import Draw, build
-from varcli.pianoroll.score.roll import Note, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
 from varcli.pianoroll.training.task import CropBatch, PianorollTask, shift
 
 

@@ -11,7 +11,7 @@ from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.model.ensemble import Ensemble, build
 from varcli.pianoroll.model.fractal import Draw
-from varcli.pianoroll.score.roll import Vocabulary
+from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.training.task import PianorollTask
 
 

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from varcli.errors import UsageError, VarError
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.score.midi import LossReport, read_midi, write_midi
-from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, notes_to_cells
 
 FINE = Vocabulary(127)  # one bin per velocity
 TICKS = [96, 120, 192, 384, 480, 600, 960, 1024]

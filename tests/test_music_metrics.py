@@ -16,7 +16,7 @@ from varcli.pianoroll.evaluation.music_metrics import (
     classes_of,
     measure_window,
 )
-from varcli.pianoroll.score.roll import Note, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
 
 FINE = Vocabulary(127)
 MUSPY_NAMES = (

@@ -8,7 +8,7 @@ from PIL import Image
 from varcli.colours import RGB, make_theme
 from varcli.pianoroll.evaluation.comparison import MusicComparison
 from varcli.pianoroll.figures.report import GENERATED, REFERENCE, draw_report
-from varcli.pianoroll.score.roll import Vocabulary
+from varcli.pianoroll.roll import Vocabulary
 
 REAL = pieces(8, 100)
 

@@ -13,7 +13,7 @@ from varcli.colours import COLORMAPS, load_font, make_theme, parse_colour
 from varcli.errors import UsageError
 from varcli.pianoroll.figures.painter import RollPainter, lay_out, marked_intensity, onsets_of, visible_pitches
 from varcli.pianoroll.figures.picture import draw_roll, png_bytes, save_picture
-from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, intensity, notes_to_cells
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, intensity, notes_to_cells
 
 THEME = make_theme()
 FONT = load_font(12)

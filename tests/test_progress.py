@@ -11,7 +11,7 @@ from varcli.cli.progress import Display, Status
 from varcli.emitters.events import FramesDone, PairsCorrelated, ScaleDone, StackOpened, StepsPlanned, StepStarted
 from varcli.events import Event, FilesRead, TrainStep, Validated
 from varcli.pianoroll.events import LevelStarted, PatchDone, PieceScored, SampleDone, SampleStarted
-from varcli.pianoroll.score.roll import Roll, Vocabulary
+from varcli.pianoroll.roll import Roll, Vocabulary
 
 CANVAS = np.zeros((128, 16), np.uint8)
 ROLL = Roll(CANVAS, Vocabulary())

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.sampling.prompt import (
     Region,
     bars_of,
@@ -23,7 +24,6 @@ from varcli.pianoroll.sampling.prompt import (
     top_voice,
 )
 from varcli.pianoroll.score.midi import read_midi, write_midi
-from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.score.scales import ALIASES, SCALES, parse_pitch_range, parse_scale
 
 CONFIG = PianorollConfig()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from varcli.animation import FrameRecorder
 from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.figures.painter import marked_intensity
-from varcli.pianoroll.score.roll import Roll
+from varcli.pianoroll.roll import Roll
 
 CELLS = tune(64)
 

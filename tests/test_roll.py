@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from varcli.pianoroll.score.roll import (
+from varcli.pianoroll.roll import (
     HELD,
     ONSET,
     PITCHES,

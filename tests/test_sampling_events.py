@@ -12,8 +12,8 @@ from varcli.errors import UsageError
 from varcli.pianoroll.events import LevelStarted, PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.generation.generate import SampleSettings, generate, vocabulary_of
 from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.sampling.masked import unmask_counts
-from varcli.pianoroll.score.roll import Vocabulary
 
 
 def test_ar_events_tell_of_every_patch_and_the_canvas_only_grows() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from varcli.pianoroll.evaluation.shared_runs import NOTHING, SharedRun, Voices, shared_runs
-from varcli.pianoroll.score.roll import Note, Vocabulary, cells_to_notes, notes_to_cells
+from varcli.pianoroll.roll import Note, Vocabulary, cells_to_notes, notes_to_cells
 
 V = Vocabulary()
 BINARY = Vocabulary(binary=True)

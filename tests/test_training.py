@@ -24,8 +24,8 @@ from varcli.events import CheckpointSaved, FilesRead, TrainStep, Validated
 from varcli.loading import load_model
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.model.fractal import Draw, FractalModel, build
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.score.midi import write_midi
-from varcli.pianoroll.score.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.training.task import PianorollTask
 from varcli.schema import TrainConfig
 from varcli.train import loop

@@ -5,7 +5,7 @@ import pytest
 
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.evaluation.windows import WindowStatistics, window_statistics, windows
-from varcli.pianoroll.score.roll import HELD, Note, Vocabulary, cells_to_notes, notes_to_cells
+from varcli.pianoroll.roll import HELD, Note, Vocabulary, cells_to_notes, notes_to_cells
 
 FINE = Vocabulary(127)
 

@@ -11,7 +11,7 @@ from varcli.animation.frames import INIT_LEVEL, Bounds, FramesMeta, Recording
 from varcli.events import Event
 from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.figures.painter import marked_intensity
-from varcli.pianoroll.score.roll import Roll, Vocabulary
+from varcli.pianoroll.roll import Roll, Vocabulary
 
 
 @dataclass

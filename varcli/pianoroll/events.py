@@ -9,7 +9,7 @@ from varcli.events import Event
 if TYPE_CHECKING:
     import numpy as np
 
-    from varcli.pianoroll.score.roll import Roll
+    from varcli.pianoroll.roll import Roll
 
 
 @dataclass(frozen=True, slots=True)

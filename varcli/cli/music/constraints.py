@@ -76,8 +76,8 @@ class Constraints:
 
     def on_canvas(self, config: "PianorollConfig", steps: int) -> "CanvasConstraints":
         """The same, whether anything is limited or not."""
+        from varcli.pianoroll.roll import Vocabulary
         from varcli.pianoroll.sampling.constraints import CanvasConstraints
-        from varcli.pianoroll.score.roll import Vocabulary
 
         check_pitches(config)
         allowed = self.pitches()[:, None].repeat(steps, 1)

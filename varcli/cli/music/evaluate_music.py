@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from varcli.pianoroll.corpus.corpus import Corpus, Piece
     from varcli.pianoroll.evaluation.comparison import MusicComparison
     from varcli.pianoroll.evaluation.windows import Window
-    from varcli.pianoroll.score.roll import Vocabulary
+    from varcli.pianoroll.roll import Vocabulary
 
 _LONG_ENOUGH = 0.75  # of a window; shorter ones have other figures for no other reason
 
@@ -94,7 +94,7 @@ def music(
     from varcli.pianoroll.evaluation.music_metrics import Metre
     from varcli.pianoroll.evaluation.summary import figures_of
     from varcli.pianoroll.evaluation.windows import first_step_windows
-    from varcli.pianoroll.score.roll import Vocabulary
+    from varcli.pianoroll.roll import Vocabulary
 
     binary = any(_is_array(path) for path in (generated, reference, train_data))
     grid = Grid(steps_per_beat, Vocabulary(binary=True) if binary else Vocabulary(velocity_bins))

@@ -41,7 +41,7 @@ from varcli.errors import UsageError
 if TYPE_CHECKING:
     from varcli.pianoroll.config import PianorollConfig
     from varcli.pianoroll.generation.settings import SampleSettings
-    from varcli.pianoroll.score.roll import Roll
+    from varcli.pianoroll.roll import Roll
 
 
 class ScanOrder(StrEnum):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from varcli.animation import FrameRecorder
     from varcli.pianoroll.events import SampleDone, SampleStarted
-    from varcli.pianoroll.score.roll import Roll, Vocabulary
+    from varcli.pianoroll.roll import Roll, Vocabulary
 
 NEW_TRACK = "New voices"
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from varcli.errors import VarError
-from varcli.pianoroll.score.roll import PITCHES
+from varcli.pianoroll.roll import PITCHES
 
 LOWEST_OF_88 = 21  # MIDI pitch of the first key of a piano
 Split = Literal["train", "valid", "test"]

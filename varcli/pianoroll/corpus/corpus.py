@@ -17,8 +17,8 @@ from varcli.pianoroll.corpus.arrays import Split, read_mat, read_npz
 from varcli.pianoroll.corpus.cache import load_parsed, save_parsed
 from varcli.pianoroll.corpus.parse import Parsed, Settings, Unread, parse_all
 from varcli.pianoroll.corpus.sources import is_midi, open_sources
+from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.score.midi import LossReport
-from varcli.pianoroll.score.roll import Vocabulary
 
 _SPLIT_OF_LAST_DIGIT: dict[int, Split] = {0: "test", 1: "valid"}
 

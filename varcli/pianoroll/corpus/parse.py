@@ -12,9 +12,9 @@ import numpy as np
 
 from varcli.errors import VarError
 from varcli.pianoroll.corpus.sources import Sources
+from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.score.beats import parse_beats
 from varcli.pianoroll.score.midi import LossReport, read_midi
-from varcli.pianoroll.score.roll import Vocabulary
 
 _FEW_FILES = 32  # below this, starting processes takes longer than it saves
 _IN_FLIGHT = 16  # files per process whose content is held in memory

@@ -30,7 +30,7 @@ from varcli.pianoroll.evaluation.overlap import (
 from varcli.pianoroll.evaluation.shared_runs import Shared, Voices, shared_runs
 from varcli.pianoroll.evaluation.windows import Window
 from varcli.pianoroll.events import MetricCompared
-from varcli.pianoroll.score.roll import Vocabulary
+from varcli.pianoroll.roll import Vocabulary
 
 _REAL_DRAWS = 20
 _FEWEST_PIECES = 4  # below, real songs are not compared among themselves

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varcli.pianoroll.score.roll import HELD, ONSET, NoteArrays, Vocabulary, note_arrays
+from varcli.pianoroll.roll import HELD, ONSET, NoteArrays, Vocabulary, note_arrays
 
 DURATION_BARS = 2  # durations up to this many bars have a class each; one more holds the longer ones
 _MAJOR = (0, 2, 4, 5, 7, 9, 11)

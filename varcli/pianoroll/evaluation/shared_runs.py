@@ -17,7 +17,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from varcli.pianoroll.score.roll import PITCHES, Vocabulary, note_arrays
+from varcli.pianoroll.roll import PITCHES, Vocabulary, note_arrays
 
 
 class Voices(StrEnum):

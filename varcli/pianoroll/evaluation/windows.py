@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from varcli.pianoroll.corpus.corpus import Piece
-from varcli.pianoroll.score.roll import Vocabulary, crop, note_arrays
+from varcli.pianoroll.roll import Vocabulary, crop, note_arrays
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from varcli.colours import RGB, Font, Theme, blend
-from varcli.pianoroll.score.roll import HELD, ONSET, Vocabulary, intensity
+from varcli.pianoroll.roll import HELD, ONSET, Vocabulary, intensity
 
 Bounds = tuple[int, int, int, int]  # pitch0, pitch1, step0, step1, half-open
 

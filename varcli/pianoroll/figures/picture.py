@@ -12,7 +12,7 @@ from varcli.colours import Font, Theme, load_font, make_theme
 from varcli.files import write_bytes
 from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.figures.painter import RollPainter, lay_out, marked_intensity, onsets_of
-from varcli.pianoroll.score.roll import Roll, Vocabulary
+from varcli.pianoroll.roll import Roll, Vocabulary
 
 if TYPE_CHECKING:
     from varcli.pianoroll.model.fractal import FractalModel

@@ -11,8 +11,8 @@ from varcli.pianoroll.generation.settings import SampleSettings, check_settings
 from varcli.pianoroll.inference.packed_transformer import multiplies_bfloat16
 from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.sampling.policy import Sampler
-from varcli.pianoroll.score.roll import Roll, Vocabulary
 
 
 def vocabulary_of(model: FractalModel) -> Vocabulary:

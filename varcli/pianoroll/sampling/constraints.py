@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from varcli.errors import UsageError
-from varcli.pianoroll.score.roll import HELD
+from varcli.pianoroll.roll import HELD
 
 
 @dataclass(frozen=True)

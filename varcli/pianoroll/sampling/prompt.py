@@ -12,8 +12,8 @@ import numpy as np
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.sources import beats_beside
+from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary, note_arrays
 from varcli.pianoroll.score.midi import MidiPiece, read_midi, read_track
-from varcli.pianoroll.score.roll import PITCHES, Roll, Vocabulary, note_arrays
 from varcli.pianoroll.score.scales import parse_pitches
 
 

@@ -15,9 +15,9 @@ import pretty_midi
 
 from varcli.errors import UsageError, VarError
 from varcli.files import write_bytes
+from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, intensity, note_arrays, place
 from varcli.pianoroll.score.beats import BeatGrid, signature_bars
 from varcli.pianoroll.score.midi_events import Score, parse_score, read_bytes
-from varcli.pianoroll.score.roll import NoteArrays, Placed, Roll, Vocabulary, intensity, note_arrays, place
 
 MAX_STEPS = 1 << 17  # four and a half hours of 16th notes at 120 bpm
 _TICKS_PER_BEAT = 480

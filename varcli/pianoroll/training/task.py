@@ -20,7 +20,7 @@ from varcli.pianoroll.model.copy_attention import Candidates, candidates_of, pad
 from varcli.pianoroll.model.ensemble import Ensemble, build
 from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
 from varcli.pianoroll.model.level import level_parameters
-from varcli.pianoroll.score.roll import crop
+from varcli.pianoroll.roll import crop
 from varcli.pianoroll.training.given_masks import draw_given
 
 
