@@ -1,16 +1,21 @@
 """What every format of tables shares: the field a table belongs to, and what a format can do."""
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from varcli.emitters.camera.camera import Camera
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError, VarError
+
+if TYPE_CHECKING:
+    import h5py
 
 HDF5_HEAD = b"\x89HDF\r\n\x1a\n"
 READ_META = frozenset(
@@ -107,31 +112,36 @@ class Rows(Protocol):
         ...
 
 
-class Format(Protocol):
-    """A kind of file that holds emitters."""
+class Format(ABC):
+    """A kind of file that holds emitters, called `token`; a table of a stack is named by the stack's stem and `ending`.
+
+    Where it has no place for provenance, a file of the suffix `beside` may lie beside the table.
+    """
 
     token: str
     summary: str
+    ending: str
+    beside: str | None = None
 
     def file_name(self, stem: str) -> str:
         """Name of the table that belongs to a stack."""
-        ...
+        return stem + self.ending
 
     def companions(self, path: Path) -> list[Path]:
         """Files that are written beside a table at `path`."""
-        ...
+        return [path.with_suffix(self.beside)] if self.beside else []
 
+    @abstractmethod
     def recognises(self, path: Path, head: bytes) -> bool:
         """Whether a file that begins with `head` is of this format."""
-        ...
 
+    @abstractmethod
     def read(self, path: Path, pixel_size_nm: float | None) -> EmitterTable:
         """Read a table; `pixel_size_nm` serves formats in pixels that do not say it themselves."""
-        ...
 
+    @abstractmethod
     def rows(self, paths: Sequence[Path], field: Field) -> Rows:
         """Begin a table in the files `paths`: the table itself, then its companions."""
-        ...
 
 
 class Columns:
@@ -196,7 +206,14 @@ def spread_xy_nm(table: EmitterTable) -> np.ndarray | None:
     return np.sqrt((table.sd_x_nm**2 + table.sd_y_nm**2) / 2)
 
 
-def broken_hdf5(path: Path, error: OSError) -> VarError:
-    """What h5py could not open, in one line."""
-    what = "truncated HDF5 file" if "truncated" in str(error) else "HDF5 file that cannot be read"
-    return VarError(f"{path}: a {what}", "copy it again")
+@contextmanager
+def open_hdf5(path: Path) -> "Iterator[h5py.File]":
+    """An HDF5 file to read from; raises VarError, in one line, for one that h5py cannot open or read."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except OSError as error:
+        what = "truncated HDF5 file" if "truncated" in str(error) else "HDF5 file that cannot be read"
+        raise VarError(f"{path}: a {what}", "copy it again") from None

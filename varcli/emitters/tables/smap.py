@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import HDF5_HEAD, Field, broken_hdf5, checked_table, spread_xy_nm
-from varcli.emitters.tables.spool import Spool, SpoolField, as_is
+from varcli.emitters.tables.base import HDF5_HEAD, Field, Format, checked_table, open_hdf5, spread_xy_nm
+from varcli.emitters.tables.spool import SpoolColumn, SpoolRows, columns_of_table
 from varcli.errors import VarError
 
 _USER_BLOCK = 512  # bytes before the HDF5 part of a MATLAB 7.3 file
@@ -26,54 +26,38 @@ def _from_centre(name: str) -> Any:
     return lambda table, pixel_nm: getattr(table, name) - pixel_nm / 2
 
 
-_FIELDS: tuple[SpoolField, ...] = (
-    ("frame", "<f8", as_is("frame", 1)),
-    ("xnm", "<f4", _from_centre("x_nm")),
-    ("ynm", "<f4", _from_centre("y_nm")),
-    ("phot", "<f4", as_is("photons")),
-    ("bg", "<f4", as_is("background")),
-    ("locprecnm", "<f4", lambda table, pixel_nm: spread_xy_nm(table)),
-    ("xnmerr", "<f4", as_is("sd_x_nm")),
-    ("ynmerr", "<f4", as_is("sd_y_nm")),
-    ("PSFxnm", "<f4", as_is("psf_sigma_nm")),
-    ("PSFynm", "<f4", as_is("psf_sigma_nm")),
-    ("prob", "<f4", as_is("probability")),
-    # Our own: SMAP has no names for them, and keeps what it does not know.
-    ("phot_err", "<f4", as_is("sd_photons")),
-    ("bg_err", "<f4", as_is("sd_background")),
-    ("bg_std", "<f4", as_is("background_std")),
-    ("crlb_xynm", "<f4", as_is("crlb_xy_nm")),
-    ("channel", "<f4", lambda table, pixel_nm: np.zeros(len(table))),
-    ("filenumber", "<f4", lambda table, pixel_nm: np.ones(len(table))),
-)
-_READ = {
-    "phot": "photons",
-    "bg": "background",
-    "prob": "probability",
-    "phot_err": "sd_photons",
-    "bg_err": "sd_background",
-    "bg_std": "background_std",
-    "crlb_xynm": "crlb_xy_nm",
-}
 # Uncertainties of x and y by the names of several versions of SMAP; the first pair that is there counts.
 _UNCERTAINTIES = (("xnmerr", "ynmerr"), ("locprecxnm", "locprecynm"), ("xerrnm", "yerrnm"), ("locprecnm", "locprecnm"))
 
 
-class SmapRows:
+class SmapRows(SpoolRows):
     """A SMAP table on its way into a file."""
 
-    def __init__(self, path: Path, field: Field) -> None:
-        self._path = path
-        self._field = field
-        self._spool = Spool(path.parent, _FIELDS, field.pixel_size_nm)
-
-    def append(self, table: EmitterTable) -> None:
-        self._spool.append(table)
+    columns = (
+        SpoolColumn("frame", "<f8", "frame", offset=-1),
+        SpoolColumn("xnm", "<f4", _from_centre("x_nm")),
+        SpoolColumn("ynm", "<f4", _from_centre("y_nm")),
+        SpoolColumn("phot", "<f4", "photons"),
+        SpoolColumn("bg", "<f4", "background"),
+        SpoolColumn("locprecnm", "<f4", lambda table, pixel_nm: spread_xy_nm(table)),
+        SpoolColumn("xnmerr", "<f4", "sd_x_nm"),
+        SpoolColumn("ynmerr", "<f4", "sd_y_nm"),
+        SpoolColumn("PSFxnm", "<f4", "psf_sigma_nm"),
+        SpoolColumn("PSFynm", "<f4", "psf_sigma_nm"),
+        SpoolColumn("prob", "<f4", "probability"),
+        # Our own: SMAP has no names for them, and keeps what it does not know.
+        SpoolColumn("phot_err", "<f4", "sd_photons"),
+        SpoolColumn("bg_err", "<f4", "sd_background"),
+        SpoolColumn("bg_std", "<f4", "background_std"),
+        SpoolColumn("crlb_xynm", "<f4", "crlb_xy_nm"),
+        SpoolColumn("channel", "<f4", lambda table, pixel_nm: np.zeros(len(table))),
+        SpoolColumn("filenumber", "<f4", lambda table, pixel_nm: np.ones(len(table))),
+    )
 
     def finish(self, meta: dict[str, Any]) -> None:
         import h5py
 
-        field, names = self._field, list(self._spool.dtype.names or ())
+        field, names = self.field, list(self.dtype.names or ())
         info = {
             "Width": field.width,
             "Height": field.height,
@@ -81,7 +65,7 @@ class SmapRows:
             "cam_pixelsize_um": [field.pixel_size_nm / 1000] * 2,
             "numberOfFrames": field.frames,
         }
-        with h5py.File(self._path, "w", userblock_size=_USER_BLOCK) as file:
+        with h5py.File(self.paths[0], "w", userblock_size=_USER_BLOCK) as file:
             _struct(file.create_group("saveloc"), ["info", "loc"])
             _struct(file.create_group("saveloc/info"), list(info))
             for name, value in info.items():
@@ -91,16 +75,13 @@ class SmapRows:
             _text(file, "provenance", json.dumps(field.provenance(meta)))
             _struct(file.create_group("saveloc/loc"), names)
             for name in names:
-                _matrix(file, f"saveloc/loc/{name}", np.empty((1, self._spool.rows), self._spool.dtype[name]))
-            for start, block in self._spool.blocks():
+                _matrix(file, f"saveloc/loc/{name}", np.empty((1, self.count), self.dtype[name]))
+            for place, block in self.blocks():
                 for name in names:
                     column: Any = file[f"saveloc/loc/{name}"]
-                    column[0, start : start + len(block)] = block[name]
-        with self._path.open("r+b") as handle:
+                    column[0, place] = block[name]
+        with self.paths[0].open("r+b") as handle:
             handle.write(_NO_DATE.ljust(116).encode() + bytes(8) + b"\x00\x02IM")
-
-    def close(self) -> None:
-        self._spool.close()
 
 
 def _struct(group: Any, names: list[str]) -> None:
@@ -130,17 +111,12 @@ def _text(file: Any, path: str, text: str) -> None:
     dataset.attrs["MATLAB_int_decode"] = np.int32(2)
 
 
-class Smap:
+class Smap(Format):
     """The format of SMAP, the platform of the Ries lab."""
 
     token = "smap"
     summary = "SMAP's _sml.mat"
-
-    def file_name(self, stem: str) -> str:
-        return f"{stem}_sml.mat"
-
-    def companions(self, path: Path) -> list[Path]:
-        return []
+    ending = "_sml.mat"
 
     def recognises(self, path: Path, head: bytes) -> bool:
         if not head.startswith(b"MATLAB "):
@@ -148,7 +124,7 @@ class Smap:
         return "saveloc" in (_names_73(path) if HDF5_HEAD in head else _names_5(path))
 
     def rows(self, paths: Sequence[Path], field: Field) -> SmapRows:
-        return SmapRows(paths[0], field)
+        return SmapRows(paths, field)
 
     def read(self, path: Path, pixel_size_nm: float | None) -> EmitterTable:
         with path.open("rb") as file:
@@ -160,41 +136,33 @@ class Smap:
         pixel_nm = np.resize(size_um, 2) * 1000 if size_um is not None else np.array([pixel_size_nm or np.nan] * 2)
         if not (np.isfinite(pixel_nm).all() and (pixel_nm > 0).all()):
             raise VarError(f"{path}: its pixel size is not known", "say it with --pixel-size")
-        pairs = [pair for pair in _UNCERTAINTIES if pair[0] in columns and pair[1] in columns]
-        sd_x, sd_y = (columns[name] for name in pairs[0]) if pairs else (None, None)
+        found = columns_of_table(SmapRows.columns, columns, float(pixel_nm[0]))
+        found |= {"frame": columns["frame"], "x_nm": columns["xnm"] + pixel_nm[0] / 2}
+        found |= {"y_nm": columns["ynm"] + pixel_nm[1] / 2}
+        found = {name: column for name, column in found.items() if name not in ("sd_x_nm", "sd_y_nm")}
+        for pair in reversed(_UNCERTAINTIES):
+            if set(pair) <= columns.keys():
+                found["sd_x_nm"], found["sd_y_nm"] = (columns[name] for name in pair)
         widths = [columns[name] for name in ("PSFxnm", "PSFynm") if name in columns]
-        used = {*_READ, *(name for pair in _UNCERTAINTIES for name in pair), "xnm", "ynm", "frame", "PSFxnm", "PSFynm"}
-        return checked_table(
-            path,
-            1,
-            columns["frame"],
-            x_nm=columns["xnm"] + pixel_nm[0] / 2,
-            y_nm=columns["ynm"] + pixel_nm[1] / 2,
-            sd_x_nm=sd_x,
-            sd_y_nm=sd_y,
-            psf_sigma_nm=np.mean(widths, axis=0) if widths else None,
-            meta={
-                "format": self.token,
-                "columns": list(columns),
-                "ignored_columns": [name for name in columns if name not in used | {"channel", "filenumber"}],
-                "pixel_size_nm": float(pixel_nm[0]),
-                **ours,
-            },
-            **{name: columns[theirs] for theirs, name in _READ.items() if theirs in columns},
-        )
+        if widths:
+            found["psf_sigma_nm"] = np.mean(widths, axis=0)
+        used = {column.name for column in SmapRows.columns} | {name for pair in _UNCERTAINTIES for name in pair}
+        meta = {
+            "format": self.token,
+            "columns": list(columns),
+            "ignored_columns": [name for name in columns if name not in used],
+            "pixel_size_nm": float(pixel_nm[0]),
+            **ours,
+        }
+        return checked_table(path, 1, found.pop("frame"), meta, **found)
 
 
 _Contents = tuple[dict[str, np.ndarray], np.ndarray | None, dict[str, Any]]  # columns, pixel size in µm, provenance
 
 
 def _names_73(path: Path) -> list[str]:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return list(file)
-    except OSError as error:
-        raise broken_hdf5(path, error) from None
+    with open_hdf5(path) as file:
+        return list(file)
 
 
 @contextmanager
@@ -220,25 +188,22 @@ def _names_5(path: Path) -> list[str]:
 def _read_73(path: Path) -> _Contents:
     import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            group = file.get("saveloc/loc")
-            if not isinstance(group, h5py.Group):
-                raise VarError(f"{path}: has no saveloc.loc", "save the localisations in SMAP as one file")
-            columns = {}
-            for name, column in group.items():
-                if isinstance(column, h5py.Dataset) and column.dtype.kind in "fiu":
-                    empty = "MATLAB_empty" in column.attrs
-                    columns[name] = np.zeros(0) if empty else np.asarray(column[()], np.float64).ravel()
-            size = None
-            for place in ("saveloc/info/cam_pixelsize_um", "saveloc/file/info/cam_pixelsize_um"):
-                found = file.get(place)
-                if isinstance(found, h5py.Dataset) and found.dtype.kind == "f":
-                    size = np.asarray(found[()]).ravel()
-            said = file.get("provenance")
-            letters = np.asarray(said[()], "<u2").ravel() if isinstance(said, h5py.Dataset) else None
-    except OSError as error:
-        raise broken_hdf5(path, error) from None
+    with open_hdf5(path) as file:
+        group = file.get("saveloc/loc")
+        if not isinstance(group, h5py.Group):
+            raise VarError(f"{path}: has no saveloc.loc", "save the localisations in SMAP as one file")
+        columns = {}
+        for name, column in group.items():
+            if isinstance(column, h5py.Dataset) and column.dtype.kind in "fiu":
+                empty = "MATLAB_empty" in column.attrs
+                columns[name] = np.zeros(0) if empty else np.asarray(column[()], np.float64).ravel()
+        size = None
+        for place in ("saveloc/info/cam_pixelsize_um", "saveloc/file/info/cam_pixelsize_um"):
+            found = file.get(place)
+            if isinstance(found, h5py.Dataset) and found.dtype.kind == "f":
+                size = np.asarray(found[()]).ravel()
+        text = file.get("provenance")
+        letters = np.asarray(text[()], "<u2").ravel() if isinstance(text, h5py.Dataset) else None
     return columns, size, {} if letters is None else json.loads(letters.tobytes().decode("utf-16-le"))
 
 

@@ -1,76 +1,94 @@
 """Rows kept in a nameless file until their number is known, for formats that hold columns in one piece each."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import Columns
+from varcli.emitters.tables.base import Columns, Field
 
+HALF = 0.5  # from the centre of a pixel to its corner
 _ROWS = 65_536  # read back at a time
 
-# A column in the file's own units and origin, given the table and nm per pixel; None where the table has none.
 Values = Callable[[EmitterTable, float], np.ndarray | None]
-SpoolField = tuple[str, str, Values]  # name, type of numbers, values
 
 
-def in_pixels(name: str, offset_px: float = 0.0) -> Values:
-    """A column in nm as pixels, less an offset."""
+@dataclass(frozen=True)
+class SpoolColumn:
+    """A column of a file: its name, the type of its numbers, and where it comes from.
 
-    def values(table: EmitterTable, pixel_nm: float) -> np.ndarray | None:
-        column = getattr(table, name)
-        return None if column is None else column / pixel_nm - offset_px
+    `ours` is the name of a column of `EmitterTable`, in nm where the file holds it `in_pixels`, from which `offset` is
+    then taken; or a function of a table and nm per pixel. It is left out where that is None.
+    """
 
-    return values
+    name: str
+    type: str
+    ours: str | Values
+    in_pixels: bool = False
+    offset: float = 0
+
+    def of_table(self, table: EmitterTable, pixel_nm: float) -> np.ndarray | None:
+        """The file's numbers [E]."""
+        if not isinstance(self.ours, str):
+            return self.ours(table, pixel_nm)
+        column = getattr(table, self.ours)
+        return None if column is None else (column / pixel_nm if self.in_pixels else column) - self.offset
 
 
-def as_is(name: str, offset: float = 0) -> Values:
-    """A column as the table has it, plus an offset."""
+def columns_of_table(
+    columns: Sequence[SpoolColumn], values: Mapping[str, np.ndarray], pixel_nm: float
+) -> dict[str, np.ndarray]:
+    """The columns of a table that a file's `values` hold, float64 [E] in nm; of several for one, the last."""
+    return {
+        column.ours: (values[column.name].astype(np.float64) + column.offset) * (pixel_nm if column.in_pixels else 1)
+        for column in columns
+        if isinstance(column.ours, str) and column.name in values
+    }
 
-    def values(table: EmitterTable, pixel_nm: float) -> np.ndarray | None:
-        column = getattr(table, name)
-        return None if column is None else column + offset
 
-    return values
+class SpoolRows:
+    """Rows of `columns` on their way into `paths`; the bytes do not depend on how rows came.
 
+    A column is left out where the first rows have none. What `finish` writes is each format's own.
+    """
 
-class Spool:
-    """Rows of `fields`, a column left out where the first rows have none; the bytes do not depend on how rows came."""
+    columns: tuple[SpoolColumn, ...]
 
-    def __init__(self, folder: Path, fields: Sequence[SpoolField], pixel_nm: float) -> None:
+    def __init__(self, paths: Sequence[Path], field: Field) -> None:
+        self.paths, self.field = paths, field
+        self.count = 0
         # Closed by close(), which the writer calls whatever happens.
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        self._fields = list(fields)
-        self._pixel_nm = pixel_nm
+        self._file = tempfile.TemporaryFile(dir=paths[0].parent)  # noqa: SIM115
         self._seen = Columns()
-        self.rows = 0
 
     @property
     def dtype(self) -> np.dtype:
-        """The packed row: of all fields before any row came."""
-        return np.dtype([(name, kind) for name, kind, _ in self._fields])
+        """The packed row: of all columns before any row came."""
+        return np.dtype([(column.name, column.type) for column in self.columns])
 
     def append(self, table: EmitterTable) -> None:
         if not len(table):
             return
+        pixel_nm = self.field.pixel_size_nm
         if self._seen.names is None:
-            self._fields = [entry for entry in self._fields if entry[2](table, self._pixel_nm) is not None]
+            self.columns = tuple(column for column in self.columns if column.of_table(table, pixel_nm) is not None)
         self._seen.check(table)
         packed = np.empty(len(table), self.dtype)
-        for name, _, values in self._fields:
-            packed[name] = values(table, self._pixel_nm)
+        for column in self.columns:
+            packed[column.name] = column.of_table(table, pixel_nm)
         self._file.write(packed.tobytes())
-        self.rows += len(table)
+        self.count += len(table)
 
-    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """All rows in order, a block at a time, each with the number of its first row."""
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """All rows in order, a block at a time, each with its place among them."""
         kind = self.dtype
         self._file.seek(0)
-        for start in range(0, self.rows, _ROWS):
-            count = min(_ROWS, self.rows - start)
-            yield start, np.frombuffer(self._file.read(count * kind.itemsize), kind)
+        for start in range(0, self.count, _ROWS):
+            count = min(_ROWS, self.count - start)
+            yield slice(start, start + count), np.frombuffer(self._file.read(count * kind.itemsize), kind)
 
     def close(self) -> None:
         self._file.close()

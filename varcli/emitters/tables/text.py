@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import Columns
+from varcli.emitters.tables.base import Columns, Field, Format, checked_table
 from varcli.errors import VarError
 
 _ROWS = 10_000  # formatted at a time, so that a large table takes no more memory than a small one
@@ -19,20 +19,26 @@ _ROWS = 10_000  # formatted at a time, so that a large table takes no more memor
 
 @dataclass(frozen=True)
 class TextColumn:
-    """A column of a text file: its header, how a number is printed, and where it comes from (None: not there)."""
+    """A column of a text file: its header, how a number is printed, and where it comes from.
+
+    `ours` is the name of a column of `EmitterTable`, or a function of a table (None: not there).
+    """
 
     header: str
     format: str
-    values: Callable[[EmitterTable], np.ndarray | None]
+    ours: str | Callable[[EmitterTable], np.ndarray | None]
+
+    def values(self, table: EmitterTable) -> np.ndarray | None:
+        """The column's numbers [E]."""
+        return getattr(table, self.ours) if isinstance(self.ours, str) else self.ours(table)
 
 
 class TextRows:
-    """Rows of a text file; a column is left out where the first rows have none."""
+    """Rows of a text file; a column is left out where the first rows have none. Provenance has no place in it."""
 
-    def __init__(self, path: Path, columns: Sequence[TextColumn], *, quoted: bool, id_header: str | None) -> None:
+    def __init__(self, path: Path, columns: Sequence[TextColumn], id_header: str | None = None) -> None:
         self._file: IO[str] = path.open("w", encoding="ascii", newline="\n")
         self._columns = list(columns)
-        self._quoted = quoted
         self._id_header = id_header
         self._seen = Columns()
         self._count = 0
@@ -47,7 +53,7 @@ class TextRows:
         for start in range(0, len(table), _ROWS):
             self._write(table.rows(np.arange(start, min(start + _ROWS, len(table)))))
 
-    def end(self) -> None:
+    def finish(self, meta: dict[str, Any]) -> None:
         """Write the header of a table without rows, and close."""
         if self._seen.names is None:
             self._write_header()
@@ -59,7 +65,7 @@ class TextRows:
     def _write_header(self) -> None:
         headers = [column.header for column in self._columns]
         headers = [self._id_header, *headers] if self._id_header else headers
-        self._file.write(",".join(f'"{header}"' if self._quoted else header for header in headers) + "\n")
+        self._file.write(",".join(f'"{header}"' if self._id_header else header for header in headers) + "\n")
 
     def _write(self, table: EmitterTable) -> None:
         values = [column.values(table) for column in self._columns]
@@ -71,6 +77,50 @@ class TextRows:
         row = ",".join(formats) + "\n"
         # One formatting of many rows is several times as fast as a row at a time.
         self._file.write((row * len(table)) % tuple(number for row in zip(*values, strict=True) for number in row))
+
+
+class TextFormat(Format):
+    """A CSV file with positions in nm.
+
+    `columns` are those that are written; the headers `place` hold frames (from `first_frame` on), x and y, and what it
+    has of the others is read, as is `also`, which `derived` makes something of.
+    """
+
+    columns: tuple[TextColumn, ...]
+    place: tuple[str, str, str]
+    first_frame: int
+    also: tuple[str, ...] = ()
+    hint: str
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        return set(self.place[1:]) <= set(header_of(head))
+
+    def rows(self, paths: Sequence[Path], field: Field) -> TextRows:
+        return TextRows(paths[0], self.columns)
+
+    def read(self, path: Path, pixel_size_nm: float | None) -> EmitterTable:
+        with path.open("rb") as file:
+            header = header_of(file.read(1 << 16))
+        for name in self.place:
+            if name not in header:
+                raise VarError(f"{path}: {self.lacks(name, header)}", self.hint)
+        names = {column.header: column.ours for column in self.columns if isinstance(column.ours, str)}
+        columns = read_columns(path, [*self.place, *names, *self.also])
+        found = {ours: columns[theirs] for theirs, ours in names.items() if theirs in columns}
+        found |= {ours: columns[theirs] for ours, theirs in zip(("frame", "x_nm", "y_nm"), self.place, strict=True)}
+        meta: dict[str, Any] = {"format": self.token, "columns": header}
+        meta["ignored_columns"] = [name for name in header if name not in columns]
+        self.derive(path, columns, found, meta)
+        return checked_table(path, self.first_frame, found.pop("frame"), meta, **found)
+
+    def lacks(self, name: str, header: Sequence[str]) -> str:
+        """What is wrong with a header in which a name of `place` is missing."""
+        return f"has no column {name!r}"
+
+    def derive(
+        self, path: Path, columns: dict[str, np.ndarray], found: dict[str, np.ndarray], meta: dict[str, Any]
+    ) -> None:
+        """Add to the columns `found` for a table, and to its `meta`, what follows from others."""
 
 
 def header_of(head: bytes) -> list[str]:

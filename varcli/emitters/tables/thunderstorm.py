@@ -9,67 +9,55 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import Field, checked_table, spread_xy_nm
-from varcli.emitters.tables.text import TextColumn, TextRows, header_of, read_columns
+import numpy as np
+
+from varcli.emitters.tables.base import Field, spread_xy_nm
+from varcli.emitters.tables.text import TextColumn, TextFormat, TextRows, header_of
 from varcli.errors import VarError
 
-_COLUMNS = (
-    TextColumn("frame", "%d", lambda table: table.frame + 1),
-    TextColumn("x [nm]", "%.3f", lambda table: table.x_nm),
-    TextColumn("y [nm]", "%.3f", lambda table: table.y_nm),
-    TextColumn("sigma [nm]", "%.3f", lambda table: table.psf_sigma_nm),
-    TextColumn("intensity [photon]", "%.3f", lambda table: table.photons),
-    TextColumn("offset [photon]", "%.4f", lambda table: table.background),
-    TextColumn("bkgstd [photon]", "%.4f", lambda table: table.background_std),
-    TextColumn("uncertainty_xy [nm]", "%.4f", spread_xy_nm),
-    TextColumn("uncertainty_x [nm]", "%.4f", lambda table: table.sd_x_nm),
-    TextColumn("uncertainty_y [nm]", "%.4f", lambda table: table.sd_y_nm),
-    TextColumn("uncertainty_photon [photon]", "%.4f", lambda table: table.sd_photons),
-    TextColumn("crlb_xy [nm]", "%.4f", lambda table: table.crlb_xy_nm),
-    TextColumn("probability", "%.5f", lambda table: table.probability),
-)
-# Where a column of the file goes; `uncertainty_xy` serves both axes where they are not told apart.
-_READ = {
-    "sigma [nm]": "psf_sigma_nm",
-    "intensity [photon]": "photons",
-    "offset [photon]": "background",
-    "bkgstd [photon]": "background_std",
-    "uncertainty_x [nm]": "sd_x_nm",
-    "uncertainty_y [nm]": "sd_y_nm",
-    "uncertainty_photon [photon]": "sd_photons",
-    "crlb_xy [nm]": "crlb_xy_nm",
-    "probability": "probability",
-}
 _BOTH_AXES = ("uncertainty_xy [nm]", "uncertainty [nm]")
-_DERIVED = {"id", "frame", "x [nm]", "y [nm]", *_BOTH_AXES}
 
 
 class ThunderStormRows(TextRows):
     """A ThunderSTORM table on its way into `paths`: the CSV and its JSON."""
 
     def __init__(self, paths: Sequence[Path], field: Field) -> None:
-        super().__init__(paths[0], _COLUMNS, quoted=True, id_header="id")
+        super().__init__(paths[0], ThunderStorm.columns, id_header="id")
         self._beside = paths[1]
         self._field = field
 
     def finish(self, meta: dict[str, Any]) -> None:
-        self.end()
+        super().finish(meta)
         document = {"format": "ThunderSTORM CSV", **self._field.provenance(meta)}
         self._beside.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-class ThunderStorm:
+class ThunderStorm(TextFormat):
     """The format that ThunderSTORM writes and most tools read."""
 
     token = "csv"
     summary = "ThunderSTORM CSV, with its provenance in a .json beside it"
-
-    def file_name(self, stem: str) -> str:
-        return f"{stem}_emitters.csv"
-
-    def companions(self, path: Path) -> list[Path]:
-        return [path.with_suffix(".json")]
+    ending = "_emitters.csv"
+    beside = ".json"
+    columns = (
+        TextColumn("frame", "%d", lambda table: table.frame + 1),
+        TextColumn("x [nm]", "%.3f", "x_nm"),
+        TextColumn("y [nm]", "%.3f", "y_nm"),
+        TextColumn("sigma [nm]", "%.3f", "psf_sigma_nm"),
+        TextColumn("intensity [photon]", "%.3f", "photons"),
+        TextColumn("offset [photon]", "%.4f", "background"),
+        TextColumn("bkgstd [photon]", "%.4f", "background_std"),
+        TextColumn("uncertainty_xy [nm]", "%.4f", spread_xy_nm),
+        TextColumn("uncertainty_x [nm]", "%.4f", "sd_x_nm"),
+        TextColumn("uncertainty_y [nm]", "%.4f", "sd_y_nm"),
+        TextColumn("uncertainty_photon [photon]", "%.4f", "sd_photons"),
+        TextColumn("crlb_xy [nm]", "%.4f", "crlb_xy_nm"),
+        TextColumn("probability", "%.5f", "probability"),
+    )
+    place = ("frame", "x [nm]", "y [nm]")
+    first_frame = 1
+    also = ("id", *_BOTH_AXES)
+    hint = "export the table with positions in nm and with frames"
 
     def recognises(self, path: Path, head: bytes) -> bool:
         names = {name.split(" [")[0] for name in header_of(head) if " [" in name}
@@ -78,32 +66,18 @@ class ThunderStorm:
     def rows(self, paths: Sequence[Path], field: Field) -> ThunderStormRows:
         return ThunderStormRows(paths, field)
 
-    def read(self, path: Path, pixel_size_nm: float | None) -> EmitterTable:
-        header = header_of(_first_lines(path))
-        for name in ("frame", "x [nm]", "y [nm]"):
-            if name not in header:
-                other = [given for given in header if given.split(" [")[0] == name.split(" [")[0]]
-                said = f"has {other[0]!r} where {name!r} is needed" if other else f"has no column {name!r}"
-                raise VarError(f"{path}: {said}", "export the table with positions in nm and with frames")
-        columns = read_columns(path, [*_READ, *_DERIVED])
-        found: dict[str, Any] = {ours: columns[theirs] for theirs, ours in _READ.items() if theirs in columns}
+    def lacks(self, name: str, header: Sequence[str]) -> str:
+        other = [given for given in header if given.split(" [")[0] == name.split(" [")[0]]
+        return f"has {other[0]!r} where {name!r} is needed" if other else super().lacks(name, header)
+
+    def derive(
+        self, path: Path, columns: dict[str, np.ndarray], found: dict[str, np.ndarray], meta: dict[str, Any]
+    ) -> None:
+        # One uncertainty serves both axes where they are not told apart.
         both = next((columns[name] for name in _BOTH_AXES if name in columns), None)
         if both is not None and not {"sd_x_nm", "sd_y_nm"} & found.keys():
             found["sd_x_nm"] = found["sd_y_nm"] = both
-        meta = {
-            "format": self.token,
-            "columns": header,
-            "ignored_columns": [name for name in header if name not in columns],
-            **_provenance(self.companions(path)[0]),
-        }
-        return checked_table(
-            path, 1, columns["frame"], x_nm=columns["x [nm]"], y_nm=columns["y [nm]"], meta=meta, **found
-        )
-
-
-def _first_lines(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1 << 16)
+        meta |= _provenance(self.companions(path)[0])
 
 
 def _provenance(path: Path) -> dict[str, Any]:
