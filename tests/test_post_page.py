@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from post_support import drifting, filaments
 
+from varcli import charts
+from varcli.charts import Canvas, tick_text, ticks, wrapped
 from varcli.colours import load_font
-from varcli.emitters.figures import plots
-from varcli.emitters.figures.page import TableSummary, draw_page, page_image
-from varcli.emitters.figures.plots import BLUE, ORANGE, Canvas, tick_text, ticks, wrapped
+from varcli.emitters.figures.page import BLUE, ORANGE, TableSummary, draw_page, page_image
 from varcli.emitters.figures.render import Renderer
 from varcli.emitters.figures.views import draw_views
 from varcli.emitters.post.drift import estimate_drift
@@ -29,7 +29,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         texts.append(text)
         write(self, at, text, *rest)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(plots.Canvas, "write", kept)
+    monkeypatch.setattr(charts.Canvas, "write", kept)
     return texts
 
 

@@ -1,14 +1,13 @@
 """One page of a table for the notebook: the rendered image, its figures of quality, and the drift."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from varcli.colours import load_font, make_theme
-from varcli.emitters.figures.plots import BLUE, ORANGE, Box, Canvas, draw_axes, tick_text
+from varcli.charts import Box, Canvas, draw_axes, grid, tick_text
+from varcli.colours import RGB, blend, load_font, make_theme
 from varcli.emitters.figures.render import Renderer
 from varcli.emitters.figures.views import draw_views
 from varcli.emitters.post.drift import Drift
@@ -17,6 +16,9 @@ from varcli.emitters.post.nena import Nena
 from varcli.emitters.post.quality import Histogram, Quality
 from varcli.files import atomic_write
 
+BLUE: RGB = (31, 103, 176)
+ORANGE: RGB = (214, 93, 20)
+_BARS: RGB = blend((255, 255, 255), BLUE, 0.55)
 _SIZE = (1600, 1100)
 _MARGIN, _GAP, _HEAD = 26, 14, 90
 _LEFT = 606  # width of the column with the image
@@ -49,14 +51,15 @@ def page_image(quality: Quality, summary: TableSummary, renderer: Renderer, drif
     """
     theme = make_theme("#ffffff")
     image = Image.new("RGB", _SIZE, theme.background)
-    canvas = Canvas(image, ImageDraw.Draw(image), theme, *(load_font(size) for size in (27, 18, 17, 14)))
+    title, heading, text, small = (load_font(size) for size in (27, 18, 17, 14))
+    canvas = Canvas(image, ImageDraw.Draw(image), theme, title, heading, text, small)
     _draw_heading(canvas, quality, summary, renderer.pixel_nm)
     right, bottom = _MARGIN + _LEFT, _SIZE[1] - _MARGIN
     whole, detail = draw_views(renderer, _LEFT, bottom - _INSET - _GAP - _HEAD, _INSET, summary.colormap)
     image.paste(whole, (_MARGIN, _HEAD))
     image.paste(detail, (_MARGIN, bottom - _INSET))
     _draw_summary(canvas, quality, drift, (_MARGIN + _INSET + _GAP, bottom - _INSET, right, bottom))
-    boxes = _grid((right + _GAP, _HEAD, _SIZE[0] - _MARGIN, bottom), rows=3, columns=2)
+    boxes = grid((right + _GAP, _HEAD, _SIZE[0] - _MARGIN, bottom), 3, 2, _GAP)
     _draw_histogram(canvas, next(boxes), "Photons", "photons", quality.photons, quality.missing.get("photons"))
     spread, why = quality.uncertainty_xy_nm, quality.missing.get("uncertainty_xy_nm")
     _draw_histogram(canvas, next(boxes), "Uncertainty", "uncertainty of x and y (nm)", spread, why)
@@ -65,15 +68,6 @@ def page_image(quality: Quality, summary: TableSummary, renderer: Renderer, drif
     _draw_frc(canvas, next(boxes), quality.frc, quality.missing.get("frc"))
     _draw_drift(canvas, next(boxes), drift)
     return image
-
-
-def _grid(box: Box, rows: int, columns: int) -> Iterator[Box]:
-    """Equal boxes, row by row, with gaps between them."""
-    width, height = (box[2] - box[0] + _GAP) // columns - _GAP, (box[3] - box[1] + _GAP) // rows - _GAP
-    for row in range(rows):
-        for column in range(columns):
-            left, top = box[0] + column * (width + _GAP), box[1] + row * (height + _GAP)
-            yield left, top, left + width, top + height
 
 
 def _draw_heading(canvas: Canvas, quality: Quality, summary: TableSummary, pixel_nm: float) -> None:
@@ -120,7 +114,7 @@ def _draw_histogram(
 ) -> None:
     if values is None:
         canvas.panel(box, title)
-        canvas.say(box, missing or "not measured")
+        canvas.write_middle(box, missing or "not measured")
         return
     nm = "(nm)" in label
     more = f", {values.beyond:,} beyond the axis" if values.beyond else ""
@@ -133,7 +127,7 @@ def _draw_histogram(
     )
     top = max(1.0, values.counts.max() * _HEADROOM)
     axes = draw_axes(canvas, box, (float(values.edges[0]), float(values.edges[-1])), (0, top), label)
-    axes.bars(values.edges, values.counts, BLUE)
+    axes.bars(values.edges, values.counts, _BARS)
     axes.upright(values.median, "", ORANGE)
 
 
@@ -144,13 +138,13 @@ def _draw_over_time(canvas: Canvas, box: Box, quality: Quality) -> None:
     end = quality.last_frame + 1
     top = max(float(quality.over_time.max()) * _HEADROOM, 1e-9)
     axes = draw_axes(canvas, box, (float(quality.first_frame), float(end)), (0, top), "frame")
-    axes.bars(np.append(quality.stretch_frame, end), quality.over_time, BLUE)
+    axes.bars(np.append(quality.stretch_frame, end), quality.over_time, _BARS)
 
 
 def _draw_nena(canvas: Canvas, box: Box, nena: Nena | None, missing: str | None) -> None:
     if nena is None:
         canvas.panel(box, "Precision (NeNA)")
-        canvas.say(box, missing or "not measured")
+        canvas.write_middle(box, missing or "not measured")
         return
     figure = f"{nena.precision_nm:.2f} ± {nena.error_nm:.2f} nm"
     canvas.panel(box, "Precision (NeNA)", figure, "nearest neighbours in consecutive frames; line: fit")
@@ -158,14 +152,14 @@ def _draw_nena(canvas: Canvas, box: Box, nena: Nena | None, missing: str | None)
     edges = np.append(nena.distance_nm - half, nena.distance_nm[-1] + half)
     top = float(max(nena.counts.max(), nena.fitted.max())) * _HEADROOM
     axes = draw_axes(canvas, box, (0, float(edges[-1])), (0, top), "distance (nm)")
-    axes.bars(edges, nena.counts, BLUE)
+    axes.bars(edges, nena.counts, _BARS)
     axes.curve(nena.distance_nm, nena.fitted, ORANGE)
 
 
 def _draw_frc(canvas: Canvas, box: Box, frc: Frc | None, missing: str | None) -> None:
     if frc is None:
         canvas.panel(box, "Resolution (FRC)")
-        canvas.say(box, missing or "not measured")
+        canvas.write_middle(box, missing or "not measured")
         return
     resolution = frc.resolution_nm
     figure = f"{resolution:.1f} nm" if resolution else "beyond the pixels"
@@ -186,7 +180,7 @@ def _draw_frc(canvas: Canvas, box: Box, frc: Frc | None, missing: str | None) ->
 def _draw_drift(canvas: Canvas, box: Box, drift: Drift | None) -> None:
     if drift is None:
         canvas.panel(box, "Drift")
-        canvas.say(box, "no drift correction")
+        canvas.write_middle(box, "no drift correction")
         return
     under = f"nm; dots: {len(drift.segment_frame)} segments; residual {drift.residual_nm:.1f} nm rms"
     canvas.panel(box, "Drift", "", under)

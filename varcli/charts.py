@@ -1,18 +1,16 @@
-"""Plots for a page: a canvas with its letters, and axes with round ticks that curves and bars are drawn in."""
+"""Charts of a page: a canvas with its letters, panels on it, and axes with round ticks for curves and bars."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from varcli.colours import RGB, Font, Theme, blend
+from varcli.colours import RGB, Font, Theme
 
-BLUE: RGB = (31, 103, 176)
-ORANGE: RGB = (214, 93, 20)
 _SMOOTH = 4  # curves are drawn this many times larger, then reduced
-_PAD, _TITLE_PX, _LEFT_PX, _FOOT_PX = 16, 58, 58, 54  # around the axes in a panel's box
+_TITLE_PX, _LEFT_PX, _FOOT_PX = 58, 58, 54  # around the axes in a panel's box
 _TICK_GAP = 14  # least free pixels between the labels of two ticks
 _TICK_ROW = 40  # pixels of height that a tick of the y axis takes at least
 _DASH = (7, 5)
@@ -23,7 +21,11 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Canvas:
-    """The picture under work and what is written on it with."""
+    """The picture under work and what is drawn on it with.
+
+    `pad_px` is the room between a panel's frame and what stands in it; `line` and `label` (0..1) are how far axes and
+    what is written beside them are on the way to the full ink.
+    """
 
     image: Image.Image
     draw: ImageDraw.ImageDraw
@@ -32,27 +34,46 @@ class Canvas:
     heading: Font
     text: Font
     small: Font
+    pad_px: int = 16
+    line: float = 0.5
+    label: float = 0.75
 
     def write(self, at: tuple[float, float], text: str, strength: float, font: Font, anchor: str = "ls") -> None:
         """Write a line, `strength` (0..1) of the way to the full ink."""
         self.draw.text(at, text, self.theme.mix(strength), font.face, anchor)
 
     def panel(self, box: Box, title: str, figure: str = "", under: str = "") -> None:
-        """Draw a panel's frame with its title on the left, its figure on the right, and a line under the title."""
+        """Draw a panel's frame, with what it shows and a figure at its head, and a line under them."""
         self.draw.rounded_rectangle(box, 6, outline=self.theme.mix(0.2))
-        left, right, top = box[0] + _PAD, box[2] - _PAD, box[1]
-        self.write((right, top + 26), figure, 0.95, self.heading, "rs")
-        room = right - left - self.heading.width(figure) - 12
-        self.write((left, top + 26), self.heading.fit(title, room), 0.95, self.heading)
-        self.write((left, top + 46), self.small.fit(under, right - left), 0.65, self.small)
+        self.titles(box, title, figure, under, font=self.heading)
 
-    def say(self, box: Box, text: str) -> None:
+    def titles(self, box: Box, title: str, figure: str, under: str, beside: str = "", *, font: Font) -> None:
+        """Write at the head of a panel what it shows on the left, figures on the right, with a line under each."""
+        left, right, top = box[0] + self.pad_px, box[2] - self.pad_px, box[1]
+        for down, texts, strength, fonts in (
+            (27, (title, figure), 0.95, (font, self.heading)),
+            (46, (under, beside), 0.65, (self.small, self.small)),
+        ):
+            self.write((right, top + down), texts[1], strength, fonts[1], "rs")
+            room = right - left - (fonts[1].width(texts[1]) + 10 if texts[1] else 0)
+            self.write((left, top + down), fonts[0].fit(texts[0], room), strength, fonts[0])
+
+    def write_middle(self, box: Box, text: str) -> None:
         """Write words in the middle of a panel, in as many lines as they need."""
-        lines = wrapped(text, self.text, box[2] - box[0] - 4 * _PAD)
-        middle = ((box[0] + box[2]) / 2, (box[1] + _TITLE_PX + box[3] - _PAD) / 2)
+        lines = wrapped(text, self.text, box[2] - box[0] - 4 * self.pad_px)
+        middle = ((box[0] + box[2]) / 2, (box[1] + _TITLE_PX + box[3] - self.pad_px) / 2)
         for number, line in enumerate(lines):
             y = middle[1] + (number - (len(lines) - 1) / 2) * (self.text.line_px + 4)
             self.write((middle[0], y), line, 0.65, self.text, "mm")
+
+
+def grid(box: Box, rows: int, columns: int, gap_px: int) -> Iterator[Box]:
+    """Equal boxes, row by row, with gaps between them."""
+    width, height = (box[2] - box[0] + gap_px) // columns - gap_px, (box[3] - box[1] + gap_px) // rows - gap_px
+    for row in range(rows):
+        for column in range(columns):
+            left, top = box[0] + column * (width + gap_px), box[1] + row * (height + gap_px)
+            yield left, top, left + width, top + height
 
 
 @dataclass(frozen=True)
@@ -73,24 +94,38 @@ class Axes:
 
     def curve(self, x: np.ndarray, y: np.ndarray, colour: RGB, width_px: float = 2.0) -> None:
         """Draw a line through points, smoothly, cut off at the edges of the plot."""
-        across, down = self.at(x, y)
-        left, top = self.plot[:2]
-        size = (self.plot[2] - left + 1, self.plot[3] - top + 1)
-        mask = Image.new("L", (size[0] * _SMOOTH, size[1] * _SMOOTH))
-        points = np.column_stack([across - left, down - top]) * _SMOOTH
-        ImageDraw.Draw(mask).line(points.ravel().tolist(), 255, max(1, round(width_px * _SMOOTH)), joint="curve")
-        self.canvas.image.paste(colour, (left, top), mask.reduce(_SMOOTH))
+        mask = self._mask()
+        ImageDraw.Draw(mask).line(self._points(x, y), 255, max(1, round(width_px * _SMOOTH)), joint="curve")
+        self._paste(mask, colour)
 
-    def bars(self, edges: np.ndarray, heights: np.ndarray, colour: RGB) -> None:
-        """Fill a bar from 0 up between every two edges [B + 1]."""
+    def area(self, x: np.ndarray, y: np.ndarray, colour: RGB, opacity: float) -> None:
+        """Fill what lies between a line through points and the bottom of the plot."""
+        mask = self._mask()
+        ends = np.concatenate([x[:1], x, x[-1:]]), np.concatenate([self.y[:1], y, self.y[:1]])
+        ImageDraw.Draw(mask).polygon(self._points(*ends), fill=round(255 * opacity))
+        self._paste(mask, colour)
+
+    def _mask(self) -> Image.Image:
+        left, top, right, bottom = self.plot
+        return Image.new("L", ((right - left + 1) * _SMOOTH, (bottom - top + 1) * _SMOOTH))
+
+    def _points(self, x: np.ndarray, y: np.ndarray) -> list[float]:
+        """Pixels of the enlarged plot, x and y in turn."""
+        across, down = self.at(x, y)
+        return (np.column_stack([across - self.plot[0], down - self.plot[1]]) * _SMOOTH).ravel().tolist()
+
+    def _paste(self, mask: Image.Image, colour: RGB) -> None:
+        self.canvas.image.paste(colour, self.plot[:2], mask.reduce(_SMOOTH))
+
+    def bars(self, edges: np.ndarray, heights: np.ndarray, fill: RGB, inset: float = 0.0) -> None:
+        """Fill a bar from 0 up between every two edges [B + 1]; `inset` of its width is left free on either side."""
         across, _ = self.at(edges, 0.0)
         _, down = self.at(0.0, heights)
         bottom = self.plot[3]
-        fill = blend(self.canvas.theme.background, colour, 0.55)
         for start, end, top, height in zip(across[:-1], across[1:], down, heights, strict=True):
             if height > 0:
-                box = (round(start), min(round(float(top)), bottom - 1), max(round(end) - 1, round(start)), bottom)
-                self.canvas.draw.rectangle(box, fill=fill)
+                left, right = round(start + inset * (end - start)), round(end - inset * (end - start)) - 1
+                self.canvas.draw.rectangle((left, min(round(float(top)), bottom - 1), max(right, left), bottom), fill)
 
     def dots(self, x: np.ndarray, y: np.ndarray, colour: RGB, radius_px: float = 3.0) -> None:
         """Draw a dot on every point."""
@@ -123,26 +158,39 @@ class Axes:
             line = [(start[0] + step[0] * place, start[1] + step[1] * place) for place in (at, to)]
             self.canvas.draw.line(line, fill=colour, width=2)
 
+    def x_axis(self, values: Sequence[float], texts: Sequence[str], tick_px: int = 4) -> None:
+        """Draw the line at the bottom, and under it texts at values, with ticks where they have a length."""
+        left, _, right, bottom = self.plot
+        ink = self.canvas.theme.mix(self.canvas.line)
+        for value, text in zip(values, texts, strict=True):
+            across = float(np.clip(self.at(value, self.y[0])[0], left, right))
+            if tick_px:
+                self.canvas.draw.line((across, bottom, across, bottom + tick_px), fill=ink)
+            self.canvas.write((across, bottom + 7), text, self.canvas.label, self.canvas.small, "ma")
+        self.canvas.draw.line((left, bottom, right, bottom), fill=ink)
+
+    def y_axis(self, values: Sequence[float]) -> None:
+        """Draw the line on the left, ticks with their values beside it, and faint lines across the plot."""
+        left, top, right, bottom = self.plot
+        canvas, ink = self.canvas, self.canvas.theme.mix(self.canvas.line)
+        for value in values:
+            down = float(self.at(self.x[0], value)[1])
+            canvas.draw.line((left, down, right, down), fill=canvas.theme.mix(0.1))
+            canvas.draw.line((left - 4, down, left, down), fill=ink)
+            canvas.write((left - 8, down), tick_text(value), canvas.label, canvas.small, "rm")
+        canvas.draw.line((left, top, left, bottom), fill=ink)
+
 
 def draw_axes(canvas: Canvas, box: Box, x: Range, y: Range, x_label: str) -> Axes:
     """Lines, round ticks and labels of both axes in a panel's box, and what is needed to draw between them."""
-    plot = (box[0] + _PAD + _LEFT_PX - 14, box[1] + _TITLE_PX + 6, box[2] - _PAD - 6, box[3] - _FOOT_PX)
+    pad = canvas.pad_px
+    plot = (box[0] + pad + _LEFT_PX - 14, box[1] + _TITLE_PX + 6, box[2] - pad - 6, box[3] - _FOOT_PX)
     axes = Axes(canvas, plot, x, y)
     left, top, right, bottom = plot
-    faint, ink = canvas.theme.mix(0.1), canvas.theme.mix(0.5)
-    for value in ticks(y, max(2, (bottom - top) // _TICK_ROW)):
-        down = float(axes.at(x[0], value)[1])
-        canvas.draw.line((left, down, right, down), fill=faint)
-        canvas.draw.line((left - 4, down, left, down), fill=ink)
-        canvas.write((left - 8, down), tick_text(value), 0.75, canvas.small, "rm")
+    axes.y_axis(ticks(y, max(2, (bottom - top) // _TICK_ROW)))
     shown = _ticks_with_room(x, right - left, canvas.small)
-    for value in shown:
-        across = float(axes.at(value, y[0])[0])
-        canvas.draw.line((across, bottom, across, bottom + 4), fill=ink)
-        canvas.write((across, bottom + 7), tick_text(value), 0.75, canvas.small, "ma")
-    canvas.draw.line((left, bottom, right, bottom), fill=ink)
-    canvas.draw.line((left, top, left, bottom), fill=ink)
-    canvas.write(((left + right) / 2, box[3] - 9), x_label, 0.75, canvas.small, "ms")
+    axes.x_axis(shown, [tick_text(value) for value in shown])
+    canvas.write(((left + right) / 2, box[3] - 9), x_label, canvas.label, canvas.small, "ms")
     return axes
 
 
@@ -156,12 +204,14 @@ def _ticks_with_room(shown: Range, width_px: int, font: Font) -> list[float]:
     return ticks(shown, 1)
 
 
-def ticks(shown: Range, most: int) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten within a range: at most `most` + 1 of them."""
+def ticks(shown: Range, most: int, near: float = 1e-6) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten within a range: at most `most` + 1 of them.
+
+    `near` is how far beyond an end one may lie, as a share of the step: rounding does not lose a tick on the edge.
+    """
     low, high = shown
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= most * (1 + 1e-9))
-    near = 1e-6  # of a step: rounding does not lose a tick on the edge
     return [number * step for number in range(math.ceil(low / step - near), math.floor(high / step + near) + 1)]
 
 
