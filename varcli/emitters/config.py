@@ -42,31 +42,34 @@ class EmitterModelConfig(Section):
     heads: int = Field(default=4, ge=1, description="Attention heads; divides the width.")
     layers: int = Field(default=2, ge=1, description="Blocks of every scale.")
     shared_blocks: bool = Field(
-        default=False, description="All scales go through the same blocks, told apart by AdaLN."
+        default=False, description="All scales share their blocks; AdaLN conditions them on the scale."
     )
     mixing: tuple[Mixing, ...] = Field(
         default=("attention", "convolution", "none", "none"),
-        description="How tokens of each scale see one another: attention, 3x3 convolution, or not at all.",
+        description="How tokens of each scale exchange information: attention, 3x3 convolution, or not at all.",
     )
-    reach: int = Field(default=3, ge=1, description="Cells to each side that attention sees, on field grids.")
+    reach: int = Field(default=3, ge=1, description="Cells to each side that attention reaches, on field grids.")
     window: int = Field(default=20, ge=1, description="Side of the windows of attention in cells, on absolute grids.")
     recompute: bool = Field(
         default=False,
         description="In training, blocks of dense scales are worked out twice instead of kept: slower, less memory.",
     )
-    positions: bool = Field(default=True, description="Tokens are told where they lie (in their parent, or the image).")
+    positions: bool = Field(
+        default=True, description="Tokens carry an embedding of their place (in their parent, or the image)."
+    )
     accumulate: bool = Field(
-        default=True, description="What a scale says is added to a running map that the next scale reads."
+        default=True, description="The output of a scale is added to a running map that the next scale reads."
     )
     accumulated_width: int = Field(default=16, ge=1, description="Channels of the running map.")
     quantize: bool = Field(default=False, description="What is added to the running map comes from a codebook.")
     codebook: int = Field(default=8192, ge=2, description="Entries of the codebook.")
     commitment: float = Field(default=0.25, ge=0, description="Weight of the commitment loss of the codebook.")
     decides: Literal["counts", "occupancy"] = Field(
-        default="counts", description="A cell says how many emitters it holds, or only whether it holds any."
+        default="counts",
+        description="Whether a cell predicts how many emitters it holds, or only whether it holds any.",
     )
     teacher_forcing: float = Field(
-        default=0.0, ge=0, le=1, description="Share of training frames whose running map is told the true counts."
+        default=0.0, ge=0, le=1, description="Share of training frames whose running map is given the true counts."
     )
 
     @model_validator(mode="after")
@@ -121,8 +124,12 @@ class SimulationConfig(Section):
     )
     sparse_share: float = Field(default=0.1, ge=0, le=1, description="Fields of at most half an emitter per 100 px².")
     structure_share: float = Field(default=0.25, ge=0, le=1, description="Emitters in clusters or on filaments.")
-    exponential_share: float = Field(default=0.15, ge=0, le=1, description="Brightness with an exponential law.")
-    lognormal_share: float = Field(default=0.35, ge=0, le=1, description="Brightness with a log-normal law.")
+    exponential_share: float = Field(
+        default=0.15, ge=0, le=1, description="Samples whose photons are exponentially distributed."
+    )
+    lognormal_share: float = Field(
+        default=0.35, ge=0, le=1, description="Samples whose photons are log-normally distributed."
+    )
     blink_share: float = Field(default=0.25, ge=0, le=1, description="Emitters may be on for part of the frame only.")
     tail_share: float = Field(default=0.25, ge=0, le=1, description="PSFs with a second, wider Gaussian.")
     tail_light: float = Field(default=0.3, ge=0, lt=1, description="Greatest part of the light in that tail.")
@@ -133,12 +140,14 @@ class SimulationConfig(Section):
     slope_share: float = Field(default=0.25, ge=0, le=1, description="Sloped background with a wide blob of light.")
     slope: float = Field(default=8.0, ge=1, description="Greatest ratio of that background from edge to edge.")
     rough_share: float = Field(default=0.15, ge=0, le=1, description="Background that varies smoothly all over.")
-    gain_share: float = Field(default=0.2, ge=0, le=1, description="Cameras whose electrons per ADU are told wrongly.")
+    gain_share: float = Field(default=0.2, ge=0, le=1, description="Cameras whose stated electrons per ADU are wrong.")
     gain_error: float = Field(default=0.2, ge=0, lt=1, description="Greatest relative error of them.")
     hot_share: float = Field(default=0.2, ge=0, le=1, description="Cameras with a few hot pixels.")
     hot_pixels: float = Field(default=0.003, ge=0, le=1, description="Greatest part of the pixels that are hot.")
     read_map_share: float = Field(default=0.15, ge=0, le=1, description="Cameras whose read noise differs per pixel.")
-    known_share: float = Field(default=0.6, ge=0, le=1, description="Samples whose brightness law the model is told.")
+    known_share: float = Field(
+        default=0.6, ge=0, le=1, description="Samples whose distribution of photons the model is given."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "SimulationConfig":
