@@ -9,8 +9,9 @@ import tifffile
 
 from varcli.emitters.camera.camera import Camera
 from varcli.emitters.camera.config import CameraConfig
-from varcli.emitters.camera.file import GivenCamera, camera_of, complete_camera, dump_camera, read_camera
+from varcli.emitters.camera.file import camera_of, complete_camera, dump_camera, read_camera
 from varcli.emitters.camera.resolve import resolve_camera
+from varcli.emitters.camera.values import given_values
 from varcli.errors import UsageError
 
 WHOLE = "[camera]\npixel_size_nm = 108\nbaseline_adu = 100\ne_per_adu = 0.46\nread_noise_e = 1.4\n"
@@ -55,7 +56,7 @@ def test_maps_are_read_beside_the_file(tmp_path: Path) -> None:
 
 def test_a_camera_may_be_given_in_part(tmp_path: Path) -> None:
     path = write(tmp_path, "[camera]\nem_gain = 100\n")
-    assert read_camera(path) == GivenCamera(em_gain=100.0)
+    assert read_camera(path) == given_values(em_gain=100.0)
     with pytest.raises(UsageError, match="pixel_size_nm is missing"):
         load(path)
 

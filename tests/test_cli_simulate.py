@@ -25,7 +25,7 @@ def test_a_stack_its_truth_and_its_camera_are_written(tmp_path: Path) -> None:
     truth = read_table(tmp_path / "a_truth.csv")
     assert len(truth) == said["emitters"] and truth.frame.min() >= 0 and truth.frame.max() <= 5
     assert truth.meta["seed"] == 3 and truth.meta["simulated"]["width"] == 30
-    assert read_camera(tmp_path / "a_camera.toml").e_per_adu == 0.5
+    assert read_camera(tmp_path / "a_camera.toml")["e_per_adu"].value == 0.5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "a_camera.toml", "a_truth.csv", "a_truth.json"]
 
 
@@ -53,7 +53,7 @@ def test_a_file_may_name_maps_beside_it(tmp_path: Path) -> None:
         "e_per_adu = 1\nread_noise_e = 1\n"
     )
     run_json("simulate", "emitters", config, "--output", tmp_path / "out" / "a.tif")
-    assert np.all(read_camera(tmp_path / "out" / "a_camera.toml").baseline_adu == 300)
+    assert np.all(read_camera(tmp_path / "out" / "a_camera.toml")["baseline_adu"].value == 300)
 
 
 def test_what_is_wrong_is_said_before_any_work(tmp_path: Path) -> None:

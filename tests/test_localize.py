@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from emitter_support import Maxima, save_stack, spots
 
-from varcli.emitters.camera.file import GivenCamera
 from varcli.emitters.camera.photon_transfer import CameraEstimate
 from varcli.emitters.camera.resolve import resolve_camera
+from varcli.emitters.camera.values import given_values
 from varcli.emitters.events import FramesDone, ScaleDone, StackOpened, StackSurveyed
 from varcli.emitters.network import predict
 from varcli.emitters.network.predict import Predictor
@@ -23,7 +23,7 @@ from varcli.emitters.stack.window import Window
 from varcli.emitters.table import EmitterTable, concatenate
 from varcli.loading import load_model
 
-SAID = GivenCamera(100.0, 100.0, 0.5, 0.0, 1.0, 1.6)
+GIVEN = given_values(pixel_size_nm=100.0, baseline_adu=100.0, e_per_adu=0.5, em_gain=0.0, qe=1.0, read_noise_e=1.6)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def stack(tmp_path: Path) -> Stack:
 def events(stack: Stack, batch_size: int | None = None, done: int = 0) -> list[Event]:
     window = Window(0, stack.width, 0, stack.height, 0, stack.frames)
     settings = Settings(window, polish="none", batch_size=batch_size, map_scale=40)
-    return list(localize(stack, Maxima(), Given(SAID, 1.3), settings, done=done))
+    return list(localize(stack, Maxima(), Given(GIVEN, 1.3), settings, done=done))
 
 
 def table(found: list[Event]) -> EmitterTable:
@@ -97,20 +97,20 @@ def test_what_is_said_goes_before_everything_else() -> None:
     def never() -> CameraEstimate:
         raise AssertionError("nothing needs to be estimated")
 
-    camera, known = resolve_camera(SAID, {"pixel_size_nm": 65.0}, never)
+    camera, known = resolve_camera(GIVEN, {"pixel_size_nm": 65.0}, never)
     assert camera.pixel_size_nm == 100 and camera.em_gain is None and not any(value.assumed for value in known)
 
 
 def test_an_em_gain_that_is_said_doubles_the_electrons_that_noise_shows() -> None:
-    without, _ = resolve_camera(GivenCamera(em_gain=0.0), {}, estimate)
-    behind, _ = resolve_camera(GivenCamera(em_gain=200.0), {}, estimate)
+    without, _ = resolve_camera(given_values(em_gain=0.0), {}, estimate)
+    behind, _ = resolve_camera(given_values(em_gain=200.0), {}, estimate)
     assert without.e_per_adu / without.gain == pytest.approx(0.4)
     assert behind.e_per_adu / behind.gain == pytest.approx(0.8)
     assert (without.excess, behind.excess) == (1, 2)
 
 
 def test_noise_beyond_any_other_camera_is_taken_for_em_gain_and_said() -> None:
-    camera, known = resolve_camera(GivenCamera(), {}, lambda: estimate(likely_em=True))
+    camera, known = resolve_camera(given_values(), {}, lambda: estimate(likely_em=True))
     assert camera.excess == 2 and camera.e_per_adu / camera.gain == pytest.approx(0.04)
     assert {value.name: value.origin for value in known}["EM gain"] == "estimated"
 
@@ -140,8 +140,8 @@ def test_tiles_leave_no_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     stack = Stack.open([save_stack(tmp_path / "large.tif", next(iter(simulate_stack(config, 0)))[0])])
     settings = Settings(Window(0, 200, 0, 200, 0, 2))
     network = Predictor(load_model("emitter-2d", task="emitters")[0])
-    whole = table(list(localize(stack, network, Given(SAID, 1.3), settings)))
+    whole = table(list(localize(stack, network, Given(GIVEN, 1.3), settings)))
     monkeypatch.setattr(predict, "_TILE_PX", 64)
-    tiled = table(list(localize(stack, network, Given(SAID, 1.3), settings)))
+    tiled = table(list(localize(stack, network, Given(GIVEN, 1.3), settings)))
     assert len(tiled) == len(whole) > 300
     assert np.abs(tiled.x_nm - whole.x_nm).max() < 1 and np.abs(tiled.y_nm - whole.y_nm).max() < 1

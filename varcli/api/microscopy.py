@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +10,8 @@ import numpy as np
 from varcli import loading
 from varcli.config import load_simulation
 from varcli.emitters.camera.camera import Camera
-from varcli.emitters.camera.file import GivenCamera, complete_camera
+from varcli.emitters.camera.file import complete_camera
+from varcli.emitters.camera.values import QUANTITIES, Values, given_values
 from varcli.emitters.config import FIELD_PX
 from varcli.emitters.evaluation.metrics import Evaluation, evaluate
 from varcli.emitters.figures.render import Renderer, Rendering
@@ -37,7 +37,7 @@ from varcli.events import Event, result_of
 from varcli.files import ensure_output_dir, refuse_existing
 
 StackLike = Frames | str | Path | Sequence[str | Path]
-CameraLike = Camera | GivenCamera | Mapping[str, Any] | str | Path
+CameraLike = Camera | Mapping[str, Any] | str | Path
 TableLike = EmitterTable | str | Path
 
 
@@ -120,19 +120,15 @@ def _source(checkpoint: str, outputs: Outputs) -> Source:
     return source
 
 
-def _given(camera: CameraLike | None) -> GivenCamera:
+def _given(camera: CameraLike | None) -> Values:
     """What is given of a camera, checked."""
     if isinstance(camera, str | Path):
         return complete_camera(Path(camera))
     if isinstance(camera, Camera):
-        values = {field.name: getattr(camera, field.name) for field in fields(camera)}
-        return GivenCamera(**values | {"em_gain": camera.em_gain or 0.0})
-    if isinstance(camera, Mapping):
-        known = [field.name for field in fields(GivenCamera)]
-        if unknown := [name for name in camera if name not in known]:
-            raise UsageError(f"camera: no field {unknown[0]!r}", f"fields: {', '.join(known)}")
-        return GivenCamera(**camera).check("camera: ")
-    return camera or GivenCamera()
+        return given_values(**vars(camera) | {"em_gain": camera.em_gain or 0.0})
+    if unknown := [name for name in camera or {} if name not in QUANTITIES]:
+        raise UsageError(f"camera: no field {unknown[0]!r}", f"fields: {', '.join(QUANTITIES)}")
+    return given_values("camera: ", **camera or {})
 
 
 def _opened(stack: StackLike, channel: int | None) -> Stack:

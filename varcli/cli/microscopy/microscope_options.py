@@ -8,7 +8,7 @@ import typer
 from varcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from varcli.emitters.camera.file import GivenCamera
+    from varcli.emitters.camera.values import Values
     from varcli.emitters.stack.window import Span
 
 CameraOption = Annotated[
@@ -51,15 +51,16 @@ _OPTIONS = {
 }
 
 
-def read_given(camera: Path | None, **options: float | None) -> "GivenCamera":
-    """What is said of a camera: an option before the camera file.
+def read_given(camera: Path | None, **options: float | None) -> "Values":
+    """What is given of a camera: an option before the camera file.
 
     Raises UsageError for a missing file, a missing or an impossible value, VarError for a file that is no TOML.
     """
-    from varcli.emitters.camera.file import GivenCamera, complete_camera
+    from varcli.emitters.camera.file import complete_camera
+    from varcli.emitters.camera.values import given_values
 
-    said = GivenCamera(**options).check("", _OPTIONS)
-    return said if camera is None else complete_camera(camera, said)
+    given = given_values("", _OPTIONS, **options)
+    return given if camera is None else complete_camera(camera, given)
 
 
 def read_sigma(text: str) -> float | None:

@@ -1,9 +1,10 @@
 """Options of a camera, every one a sentence; importable without torch."""
 
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
+from varcli.emitters.camera.camera import problem
 from varcli.emitters.config import Section
 
 PixelMap = str
@@ -13,15 +14,23 @@ PixelMap = str
 class CameraConfig(Section):
     """The table [camera] of a camera.toml: what a data sheet or a calibration says."""
 
-    pixel_size_nm: float = Field(gt=0, le=1e5, description="Side of a pixel in the sample, nm.")
-    baseline_adu: Annotated[float, Field(ge=0)] | PixelMap = Field(
+    pixel_size_nm: float = Field(description="Side of a pixel in the sample, nm.")
+    baseline_adu: float | PixelMap = Field(
         description="Counts of a pixel without light (the offset): a number, or the path of a map."
     )
-    e_per_adu: Annotated[float, Field(gt=0)] | PixelMap = Field(
+    e_per_adu: float | PixelMap = Field(
         description="Electrons at the output per count, before any EM gain: a number, or the path of a map."
     )
-    em_gain: float | None = Field(default=None, ge=1, description="EM gain; absent for cameras without it.")
-    qe: float = Field(default=1.0, gt=0, le=1, description="Part of the photons that become electrons.")
-    read_noise_e: Annotated[float, Field(ge=0)] | PixelMap = Field(
+    em_gain: float | None = Field(default=None, description="EM gain; absent for cameras without it.")
+    qe: float = Field(default=1.0, description="Part of the photons that become electrons.")
+    read_noise_e: float | PixelMap = Field(
         description="Rms read noise at the output, so before division by an EM gain: a number, or the path of a map."
     )
+
+    @field_validator("*")
+    @classmethod
+    def _possible(cls, value: Any, info: ValidationInfo) -> Any:
+        wrong = problem(str(info.field_name), value) if isinstance(value, float) else None
+        if wrong:
+            raise ValueError(wrong)
+        return value

@@ -5,26 +5,27 @@ Relative paths of maps start at the folder of the file.
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from varcli.emitters.camera.camera import MAPS, Camera, problem, shown
+from varcli.emitters.camera.camera import MAPS, Camera
 from varcli.emitters.camera.config import CameraConfig
+from varcli.emitters.camera.values import Values, given_values
 from varcli.errors import UsageError
 
 
-def read_camera_values(path: Path) -> dict[str, Any]:
-    """The fields of `Camera` that a camera.toml gives, maps loaded [Y, X]; what it leaves out is not there.
+def read_camera(path: Path) -> Values:
+    """What a camera.toml gives, maps loaded [Y, X]; what it leaves out is not there.
 
-    Raises UsageError in one line for a file that is none, an unknown name or a value of the wrong kind; `Camera`
-    itself refuses impossible ones.
+    Raises UsageError for a missing file, one that is no TOML, an unknown name, or a value of the wrong kind or one that
+    no camera has.
     """
     import tomli
 
+    if not path.is_file():
+        raise UsageError(f"--camera {path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     try:
         tables = tomli.loads(path.read_text(encoding="utf-8"))
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -34,7 +35,18 @@ def read_camera_values(path: Path) -> dict[str, Any]:
     table = tables.get("camera")
     if not isinstance(table, dict):
         raise UsageError(f"{path}: no table [camera]", "docs/formats.md shows a whole one")
-    return {name: _value(path, name, value) for name, value in table.items()}
+    return given_values(f"{path}: ", **{name: _value(path, name, value) for name, value in table.items()})
+
+
+def complete_camera(path: Path, given: Values | None = None) -> Values:
+    """What is given beside a camera file, else what the file gives; raises UsageError where both leave a value out."""
+    # A camera file without EM gain or QE describes a camera without, as docs/formats.md has it.
+    values = given_values(em_gain=0.0, qe=1.0) | read_camera(path) | (given or {})
+    for name in ("pixel_size_nm", *MAPS):
+        if name not in values:
+            option = "--" + name.removesuffix("_nm").removesuffix("_adu" if name == "baseline_adu" else "_e")
+            raise UsageError(f"{path}: camera.{name} is missing", f"add it, or give {option.replace('_', '-')}")
+    return values
 
 
 def camera_of(config: CameraConfig, folder: Path = Path()) -> Camera:
@@ -90,59 +102,3 @@ def _map(path: Path) -> np.ndarray:
     if values.ndim != 2 or values.dtype.kind not in "uif":
         raise UsageError(f"{path}: a map of the camera has one number per pixel, not {values.shape} of {values.dtype}")
     return values.astype(np.float64)
-
-
-@dataclass(frozen=True)
-class GivenCamera:
-    """What a user or a file gives of a camera: numbers as `Camera` has them, or maps [Y, X]; None where nothing is.
-
-    `em_gain` of 0 or 1 stands for a camera without.
-    """
-
-    pixel_size_nm: float | None = None
-    baseline_adu: float | np.ndarray | None = None
-    e_per_adu: float | np.ndarray | None = None
-    em_gain: float | None = None
-    qe: float | None = None
-    read_noise_e: float | np.ndarray | None = None
-
-    def or_else(self, other: "GivenCamera") -> "GivenCamera":
-        """The same, with what `other` gives where this gives nothing."""
-        return replace(self, **{f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) is None})
-
-    def document(self) -> dict[str, Any]:
-        """For JSON; maps by their digest."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        maps = {name: sha256(value.tobytes()).hexdigest() for name, value in values.items() if np.ndim(value)}
-        return values | maps
-
-    def check(self, where: str, names: dict[str, str] | None = None) -> "GivenCamera":
-        """Raise UsageError for a value that no camera has; `names` are what the user calls the values."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None:
-                continue
-            if wrong := problem(field.name, value):
-                raise UsageError(f"{where}{(names or {}).get(field.name, field.name)} {shown(value)}: {wrong}")
-        return self
-
-
-def read_camera(path: Path) -> GivenCamera:
-    """What a camera.toml gives; what it leaves out is None.
-
-    Raises UsageError for a missing file, an unknown key or an impossible value.
-    """
-    if not path.is_file():
-        raise UsageError(f"--camera {path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
-    return GivenCamera(**read_camera_values(path)).check(f"{path}: ")
-
-
-def complete_camera(path: Path, given: GivenCamera | None = None) -> GivenCamera:
-    """What is given beside a camera file, else what the file gives; raises UsageError where both leave a value out."""
-    # A camera file without EM gain or QE describes a camera without, as docs/formats.md has it.
-    given = (given or GivenCamera()).or_else(read_camera(path)).or_else(GivenCamera(em_gain=0.0, qe=1.0))
-    for name in ("pixel_size_nm", *MAPS):
-        if getattr(given, name) is None:
-            option = "--" + name.removesuffix("_nm").removesuffix("_adu" if name == "baseline_adu" else "_e")
-            raise UsageError(f"{path}: camera.{name} is missing", f"add it, or give {option.replace('_', '-')}")
-    return given

@@ -2,18 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from varcli.emitters.camera.camera import Camera
-from varcli.emitters.camera.file import GivenCamera
 from varcli.emitters.camera.photon_transfer import CameraEstimate
+from varcli.emitters.camera.values import QUANTITIES, Origin, Provenanced, Values, value_of
 from varcli.errors import UsageError
-
-Origin = Literal["said", "metadata", "estimated", "default"]
-"""Who gives a value: "said" is the user."""
 
 DEFAULT_PIXEL_NM = 100.0
 DEFAULT_READ_NOISE_E = 1.5
@@ -22,80 +18,23 @@ _NOMINAL_EM_GAIN = 100.0
 _NO_EM = "no EM gain, which noise alone cannot tell; --em-gain G says otherwise"
 
 
-@dataclass(frozen=True)
-class Provenanced:
-    """A value that a result rests on, where it comes from, and a note in words."""
-
-    name: str
-    value: Any
-    unit: str
-    origin: Origin
-    note: str = ""
-
-    @property
-    def assumed(self) -> bool:
-        """Whether the user did not give it."""
-        return self.origin != "said"
-
-    def document(self) -> dict[str, Any]:
-        """The same for JSON; a map is given by its mean."""
-        is_map = isinstance(self.value, np.ndarray)
-        value = float(np.mean(self.value)) if is_map else self.value
-        note = " ".join(filter(None, ("the mean of a map" if is_map else "", self.note)))
-        return {"name": self.name, "value": value, "unit": self.unit, "origin": self.origin, "note": note}
-
-    def __str__(self) -> str:
-        value = self.document()["value"]
-        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-        quantity = f"{self.name} {shown} {self.unit}".rstrip()
-        how = {"metadata": "from the file", "estimated": "estimated", "default": "the default", "said": "said"}
-        return f"{quantity} ({how[self.origin]}{': ' if self.note else ''}{self.note})"
-
-
-Values = dict[str, Provenanced]
-"""What one source gives of a camera, by the name of the field of `Camera`."""
-
-_NAMES = {
-    "pixel_size_nm": ("pixel size", "nm"),
-    "baseline_adu": ("baseline", "ADU"),
-    "e_per_adu": ("e-/ADU", ""),
-    "em_gain": ("EM gain", ""),
-    "read_noise_e": ("read noise", "e-"),
-    "qe": ("quantum efficiency", ""),
-}
-
-
 def resolve_camera(
-    given: GivenCamera, metadata: dict[str, Any], estimate: Callable[[], CameraEstimate]
+    given: Values, metadata: dict[str, Any], estimate: Callable[[], CameraEstimate]
 ) -> tuple[Camera, tuple[Provenanced, ...]]:
     """A camera without gaps, and where each of its values comes from; `estimate` is called only if it is needed."""
-    values = _of_file(metadata) | _of_user(given)
+    values = _of_file(metadata) | given
     if not {"baseline_adu", "e_per_adu"} <= values.keys():
         values = _of_noise(estimate(), values.get("em_gain")) | values
     values = _defaults(values.get("em_gain")) | values
     camera = Camera(**{name: value.value for name, value in values.items()})
-    return camera, tuple(values[name] for name in _NAMES)
-
-
-def _value(field: str, value: Any, origin: Origin, note: str = "") -> Values:
-    name, unit = _NAMES[field]
-    return {field: Provenanced(name, value, unit, origin, note)}
-
-
-def _of_user(given: GivenCamera) -> Values:
-    values: Values = {}
-    for field in _NAMES:
-        value = getattr(given, field)
-        if value is not None:
-            values |= _value(field, None if field == "em_gain" and value <= 1 else value, "said")
-    return values
+    return camera, tuple(values[name] for name in QUANTITIES)
 
 
 def _of_file(metadata: dict[str, Any]) -> Values:
     if "pixel_size_nm" not in metadata:
         return {}
     note = f"{metadata.get('pixel_size_from', 'its tags')}; --pixel-size NM says otherwise"
-    return _value("pixel_size_nm", float(metadata["pixel_size_nm"]), "metadata", note)
+    return value_of("pixel_size_nm", float(metadata["pixel_size_nm"]), "metadata", note)
 
 
 def _of_noise(measured: CameraEstimate, em_gain: Provenanced | None) -> Values:
@@ -103,25 +42,25 @@ def _of_noise(measured: CameraEstimate, em_gain: Provenanced | None) -> Values:
     values: Values = {}
     if em_gain is None and measured.measured and measured.likely_em:
         note = "its noise is that of a camera which multiplies electrons, the gain itself is nominal"
-        values = _value("em_gain", _NOMINAL_EM_GAIN, "estimated", note)
+        values = value_of("em_gain", _NOMINAL_EM_GAIN, "estimated", note)
         em_gain = values["em_gain"]
     gain = None if em_gain is None else em_gain.value
     e_per_adu = measured.e_per_adu if gain is None else measured.e_per_adu_em * gain
     sd = measured.sd_baseline_adu
     note = f"standard deviation {sd:.2g} ADU" if math.isfinite(sd) else "the darkest level of the stack"
     origin: Origin = "estimated" if measured.measured else "default"
-    values |= _value("baseline_adu", max(0.0, measured.baseline_adu), origin, note)
-    return values | _value("e_per_adu", float(e_per_adu), origin, measured.sentence)
+    values |= value_of("baseline_adu", max(0.0, measured.baseline_adu), origin, note)
+    return values | value_of("e_per_adu", float(e_per_adu), origin, measured.sentence)
 
 
 def _defaults(em_gain: Provenanced | None) -> Values:
     gain = None if em_gain is None else em_gain.value
     read_noise = DEFAULT_READ_NOISE_E if gain is None else _READ_NOISE_BEFORE_EM_E * gain
     return (
-        _value("pixel_size_nm", DEFAULT_PIXEL_NM, "default", "no file says it; --pixel-size NM does")
-        | _value("em_gain", None, "default", _NO_EM)
-        | _value("read_noise_e", read_noise, "default", "--read-noise E says otherwise")
-        | _value("qe", 1.0, "default", "photons are photoelectrons; --qe Q says otherwise")
+        value_of("pixel_size_nm", DEFAULT_PIXEL_NM, "default", "no file says it; --pixel-size NM does")
+        | value_of("em_gain", None, "default", _NO_EM)
+        | value_of("read_noise_e", read_noise, "default", "--read-noise E says otherwise")
+        | value_of("qe", 1.0, "default", "photons are photoelectrons; --qe Q says otherwise")
     )
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from varcli.emitters.camera.file import GivenCamera
+from varcli.emitters.camera.values import Values
 from varcli.emitters.events import FramesDone, ScaleDone, StackOpened, StackSurveyed
 from varcli.emitters.pipeline.calibration import Calibration
 from varcli.emitters.pipeline.chunk import ChunkAnalysis, ChunkDone, Settings, map_shape
@@ -30,7 +30,7 @@ _MOST_WORKERS = 8  # each holds a chunk in memory
 class Given:
     """What the user gives of the microscope (None: nothing), and what the checkpoint says of the model."""
 
-    camera: GivenCamera
+    camera: Values
     sigma_px: float | None = None
     domain: TrainedDomain = field(default_factory=TrainedDomain)
     calibration: Calibration = field(default_factory=Calibration)

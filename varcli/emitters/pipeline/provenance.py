@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from varcli.emitters.camera.resolve import Provenanced
+from varcli.emitters.camera.values import Provenanced
 from varcli.emitters.pipeline.localize import Settings
 from varcli.emitters.pipeline.resume import State
 from varcli.emitters.pipeline.survey import Microscope

@@ -4,16 +4,16 @@ Legend: n frames, Y X camera pixels.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from varcli.emitters.camera.camera import Camera
-from varcli.emitters.camera.file import GivenCamera
 from varcli.emitters.camera.hot_pixels import filled, hot_pixels
 from varcli.emitters.camera.photon_transfer import estimate_camera
-from varcli.emitters.camera.resolve import Provenanced, refuse_impossible, resolve_camera
+from varcli.emitters.camera.resolve import refuse_impossible, resolve_camera
+from varcli.emitters.camera.values import Provenanced, Values
 from varcli.emitters.network.prediction import Conditions, Prediction
 from varcli.emitters.pipeline.estimator import Estimator, Noise, Priors
 from varcli.emitters.pipeline.trained_domain import Outside, TrainedDomain
@@ -86,7 +86,7 @@ def survey(
     window: Window,
     network: Network,
     estimator: Estimator,
-    given: GivenCamera,
+    given: Values,
     given_sigma_px: float | None,
     domain: TrainedDomain,
 ) -> Microscope:
@@ -117,25 +117,17 @@ def survey(
     return Microscope(camera, psf, background, priors, (*values, psf_width), outside, left_out)
 
 
-def cut_maps(given: GivenCamera, window: Window, stack: Stack) -> GivenCamera:
-    """Maps of a camera over the whole frame, within a window."""
-    return _cut(given, (stack.height, stack.width), slice(window.top, window.bottom), slice(window.left, window.right))
+def cut_maps(given: Values, window: Window, stack: Stack) -> Values:
+    """Values of a camera whose maps over the whole frame are cut to a window."""
+    place = slice(window.top, window.bottom), slice(window.left, window.right)
+    whole = (stack.height, stack.width)
+    maps = {name: one for name, one in given.items() if np.ndim(one.value) and one.value.shape == whole}
+    return given | {name: replace(one, value=one.value[place]) for name, one in maps.items()}
 
 
 def cut_camera(camera: Camera, place: tuple[slice, slice]) -> Camera:
     """The part of a camera that sees a place."""
-    return _cut(camera, None, *place)
-
-
-def _cut(holder: Any, shape: tuple[int, int] | None, rows: slice, columns: slice) -> Any:
-    from dataclasses import replace
-
-    maps = {
-        name: value[rows, columns]
-        for name in ("baseline_adu", "e_per_adu", "read_noise_e")
-        if isinstance(value := getattr(holder, name), np.ndarray) and (shape is None or value.shape == shape)
-    }
-    return replace(holder, **maps) if maps else holder
+    return replace(camera, **{name: getattr(camera, name)[place] for name, _ in camera.map_shapes()})
 
 
 def _spread(count: int, wanted: int) -> np.ndarray:

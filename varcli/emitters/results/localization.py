@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from varcli.emitters.camera.values import values_document
 from varcli.emitters.config import FIELD_PX
 from varcli.emitters.events import Assumed
 from varcli.emitters.figures.maps import progress_frames, progress_of, refuse_huge, save_map, save_progress
@@ -69,7 +70,7 @@ class Job:
             "software": __version__,
             "input": [self.stack.fingerprint(), *(path.name for path in self.stack.paths)],
             "checkpoint": self.source.header.digest,
-            "camera": self.known.camera.document(),
+            "camera": values_document(self.known.camera),
             "psf_sigma": self.known.sigma_px,
             **asdict(self.settings),
             **self.outputs.document(),
