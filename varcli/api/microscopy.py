@@ -11,7 +11,7 @@ from varcli import loading
 from varcli.config import load_simulation
 from varcli.emitters.camera.camera import Camera
 from varcli.emitters.camera.file import complete_camera
-from varcli.emitters.camera.values import QUANTITIES, Values, given_values
+from varcli.emitters.camera.values import QUANTITIES, Provenanced, Values, given_values
 from varcli.emitters.config import FIELD_PX
 from varcli.emitters.evaluation.metrics import Evaluation, evaluate
 from varcli.emitters.figures.render import Renderer, Rendering
@@ -128,7 +128,8 @@ def _given(camera: CameraLike | None) -> Values:
         return given_values(**vars(camera) | {"em_gain": camera.em_gain or 0.0})
     if unknown := [name for name in camera or {} if name not in QUANTITIES]:
         raise UsageError(f"camera: no field {unknown[0]!r}", f"fields: {', '.join(QUANTITIES)}")
-    return given_values("camera: ", **camera or {})
+    checked = {name: value for name, value in (camera or {}).items() if isinstance(value, Provenanced)}
+    return checked or given_values("camera: ", **camera or {})
 
 
 def _opened(stack: StackLike, channel: int | None) -> Stack:
