@@ -16,8 +16,9 @@ from varcli.emitters.network.inputs import FrameConditions
 from varcli.emitters.network.loss import Truth, VAREmitterLoss
 from varcli.emitters.network.model import TrueVAREmitterPredictor
 from varcli.emitters.network.predict import Predictor
-from varcli.emitters.network.prediction import TYPICAL, Conditions, PhotonLaw
+from varcli.emitters.network.prediction import TYPICAL, Conditions
 from varcli.emitters.network.quantizer import EmitterVectorQuantizer, Phi, bicubic
+from varcli.emitters.prior import PhotonPrior
 from varcli.errors import UsageError
 
 SMALL: dict[str, Any] = {
@@ -99,7 +100,7 @@ def test_a_frame_moved_by_whole_cells_gives_the_same_answer_moved() -> None:
 def test_tiles_agree_with_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small(active_count=0.001)
     image = frames(1, 200, 168).numpy()
-    conditions = Conditions(1.3, 2.56, 1.0, PhotonLaw(800.0, 0.3))
+    conditions = Conditions(1.3, 2.56, 1.0, PhotonPrior(math.log(800.0), 0.3))
     monkeypatch.setattr(predict, "bf16_is_fast", lambda device: False)
     whole = Predictor(model).predict(image, conditions, threshold=0.1, scales=(10, 80))
     monkeypatch.setattr(predict, "_TILE_PX", 64)

@@ -9,7 +9,7 @@ from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit.fit import fit
 from varcli.emitters.psf.estimate import estimate_psf
 from varcli.emitters.psf.gaussian import GaussianPsf
-from varcli.emitters.simulation.acquisition import Rows, render
+from varcli.emitters.simulation.acquisition import FrameMolecules, render
 from varcli.emitters.table import Emitters
 
 SIGMA, BACKGROUND = 1.4, 5.0
@@ -24,7 +24,7 @@ PSFS = {
 def simulated(psf, x, y, electrons, frame=None, count=1, size=32):
     """Expected electrons [n, Y, X] over a flat background, as the simulator makes them."""
     frame = np.zeros(len(x), np.int64) if frame is None else frame
-    rows = Rows(frame, np.asarray(x), np.asarray(y), np.asarray(electrons, float))
+    rows = FrameMolecules(frame, np.asarray(x), np.asarray(y), np.asarray(electrons, float))
     return render(psf, rows, 1.0, count, (size, size), "cpu").numpy().astype(np.float64) + BACKGROUND
 
 

@@ -9,7 +9,8 @@ from scipy.special import erf
 from varcli.emitters.camera.hot_pixels import hot_pixels
 from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit.block import Image, Law, Optics, evaluate, normal_equations, workspace
-from varcli.emitters.fit.fit import PhotonPrior, RefineSettings, fit, photon_prior, refine
+from varcli.emitters.fit.fit import RefineSettings, fit, photon_prior, refine
+from varcli.emitters.prior import PhotonPrior
 from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.table import Emitters
 
@@ -158,7 +159,7 @@ def test_a_steep_background_grows_no_emitters():
     assert len(refine(frames, candidates([], []), NOISE, PSF)) == 0
 
 
-def test_the_law_of_photons_is_that_of_lone_emitters():
+def test_the_photon_prior_is_that_of_lone_emitters():
     rng = np.random.default_rng(8)
     true = np.column_stack([np.full((200, 2), 16.0), 1000 * np.exp(0.3 * rng.normal(size=200))])
     frames = np.stack([expose(expected(row), rng) for row in true])

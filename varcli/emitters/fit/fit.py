@@ -16,18 +16,11 @@ import numpy as np
 from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit.block import MAX_BLOCK, Law, Optics, Plan, workspace
 from varcli.emitters.fit.frame import FITTED, refine_frame
+from varcli.emitters.prior import PhotonPrior
 from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.table import Emitters
 
 WINDOW_PIXELS = 4096
-
-
-@dataclass(frozen=True)
-class PhotonPrior:
-    """What the stack says of the natural logarithm of an emitter's electrons: its mean and standard deviation."""
-
-    log_mean: float
-    log_sd: float
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,14 @@ class FrameConditions:
     @classmethod
     def of(cls, conditions: Conditions, frames: int, device: torch.device | str = "cpu") -> "FrameConditions":
         """The same conditions for each of some frames."""
-        law = conditions.photons
-        electrons, spread = (1000.0, 0.2) if law is None else (law.electrons, law.log_sd)
+        prior = conditions.photons
+        electrons, spread = (1000.0, 0.2) if prior is None else (prior.electrons, prior.log_sd)
 
         def each(value: float) -> Tensor:
             return torch.full((frames,), float(value), device=device)
 
         sigma, read, excess = each(conditions.sigma_px), each(conditions.read_variance**0.5), each(conditions.excess)
-        known = torch.full((frames,), law is not None, device=device)
+        known = torch.full((frames,), prior is not None, device=device)
         return cls(sigma, read, excess, each(electrons), each(spread), known)
 
 

@@ -7,15 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from varcli.emitters.prior import PhotonPrior
 from varcli.emitters.table import Emitters
-
-
-@dataclass(frozen=True)
-class PhotonLaw:
-    """Median photoelectrons per emitter and frame, and the standard deviation of their logarithm."""
-
-    electrons: float
-    log_sd: float
 
 
 @dataclass(frozen=True)
@@ -26,7 +19,7 @@ class Conditions:
     sigma_px: float
     read_variance: float
     excess: float
-    photons: PhotonLaw | None = None
+    photons: PhotonPrior | None = None
 
 
 TYPICAL = Conditions(1.3, 1.6**2, 1.0)

@@ -1,4 +1,4 @@
-"""From what the pipeline says to what is true on average, as a checkpoint knows it."""
+"""From the probabilities and deviations of the pipeline to what is true on average, as a checkpoint holds it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Calibration:
-    """A monotonous map of probabilities through the points (`said`, `true`), straight between them, and factors of the
-    standard deviations of positions and photons. The default changes nothing."""
+    """A monotonous map of probabilities through the points (`reported`, `true`), straight between them, and factors of
+    the standard deviations of positions and photons. The default changes nothing."""
 
-    said: tuple[float, ...] = (0.0, 1.0)
+    reported: tuple[float, ...] = (0.0, 1.0)
     true: tuple[float, ...] = (0.0, 1.0)
     position_factor: float = 1.0
     photon_factor: float = 1.0
@@ -23,9 +23,9 @@ class Calibration:
         held = (data.get("calibration") or {}).get(polish)
         if held is None:
             return cls()
-        said, true = (tuple(map(float, held[name])) for name in ("said", "true"))
-        return cls(said, true, float(held["position_factor"]), float(held["photon_factor"]))
+        reported, true = (tuple(map(float, held[name])) for name in ("said", "true"))
+        return cls(reported, true, float(held["position_factor"]), float(held["photon_factor"]))
 
-    def probability(self, said: np.ndarray) -> np.ndarray:
+    def probability(self, reported: np.ndarray) -> np.ndarray:
         """Calibrated probabilities [E]."""
-        return np.interp(said, self.said, self.true)
+        return np.interp(reported, self.reported, self.true)

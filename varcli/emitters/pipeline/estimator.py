@@ -11,28 +11,28 @@ from typing import Protocol
 import numpy as np
 
 from varcli.emitters.camera.noise import Noise
-from varcli.emitters.fit import fit as refine
-from varcli.emitters.network.prediction import PhotonLaw
+from varcli.emitters.fit.fit import RefineSettings, photon_prior, refine
+from varcli.emitters.prior import PhotonPrior
 from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.table import Emitters
 
-_LEAST_EMITTERS = 20  # that a photon law rests on
+_LEAST_EMITTERS = 20  # that a photon prior rests on
 _SURE = 0.8
-_SPREAD = (0.02, 0.8)  # of log electrons, that models are told
+_SPREAD = (0.02, 0.8)  # of log electrons, that models are trained on
 _MOST_THREADS = 16
 _BLOCK, _AROUND, _LOW = 4, 2, 0.2  # of the local background: pixels, blocks to each side, quantile
 
 
 @dataclass(frozen=True)
 class Priors:
-    """What a first look at the stack says of emitters: their brightness (None: nothing), and how many there are."""
+    """What the survey of a stack finds of emitters: their brightness (None: nothing), and how many there are."""
 
-    photons: PhotonLaw | None = None
+    photons: PhotonPrior | None = None
     density_per_px2: float | None = None
 
 
 class Estimator(Protocol):
-    """A way from candidates to emitters; frames [n, Y, X] in photoelectrons, NaN where a pixel says nothing."""
+    """A way from candidates to emitters; frames [n, Y, X] in photoelectrons, NaN where a pixel is not usable."""
 
     def emitters(
         self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf, priors: Priors
@@ -41,7 +41,7 @@ class Estimator(Protocol):
         ...
 
     def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf) -> Priors:
-        """What the candidates of a few frames say of all emitters."""
+        """What the candidates of a few frames show of all emitters."""
         ...
 
 
@@ -67,14 +67,14 @@ class NetworkEstimates:
     def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf) -> Priors:
         """From the candidates that are sure."""
         sure = candidates.electrons[candidates.probability >= _SURE]
-        law = None
+        photons = None
         if len(sure) >= _LEAST_EMITTERS:
             log = np.log(np.maximum(sure, 1e-3))
             middle = float(np.median(log))
-            # Of a normal law; it includes what the network errs by, as it did in training.
+            # Of a normal distribution; it includes what the network errs by, as it did in training.
             spread = 1.4826 * float(np.median(np.abs(log - middle)))
-            law = PhotonLaw(math.exp(middle), float(np.clip(spread, *_SPREAD)))
-        return Priors(law, len(candidates) / frames_e.size)
+            photons = PhotonPrior(middle, float(np.clip(spread, *_SPREAD)))
+        return Priors(photons, len(candidates) / frames_e.size)
 
 
 class MaximumLikelihood:
@@ -96,21 +96,21 @@ class MaximumLikelihood:
     def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf) -> Priors:
         """From a first fit, of the emitters in it that stand alone."""
         fitted = self._fitted(frames_e, candidates, noise, psf, Priors())
-        prior = refine.photon_prior(fitted)
-        law = None if prior is None else PhotonLaw(math.exp(prior.log_mean), float(np.clip(prior.log_sd, *_SPREAD)))
-        return Priors(law, len(fitted) / frames_e.size)
+        prior = photon_prior(fitted)
+        if prior:
+            prior = prior._replace(log_sd=float(np.clip(prior.log_sd, *_SPREAD)))
+        return Priors(prior, len(fitted) / frames_e.size)
 
     def _fitted(
         self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf, priors: Priors
     ) -> Emitters:
-        law = priors.photons
-        return refine.refine(
+        return refine(
             frames_e,
             candidates,
             noise,
             psf,
-            None if law is None else refine.PhotonPrior(math.log(law.electrons), law.log_sd),
-            refine.RefineSettings(density=priors.density_per_px2, threads=self.threads),
+            priors.photons,
+            RefineSettings(density=priors.density_per_px2, threads=self.threads),
         )
 
 

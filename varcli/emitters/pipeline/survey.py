@@ -70,11 +70,11 @@ class Microscope:
 
     def document(self) -> dict[str, Any]:
         """All of it for JSON."""
-        law, density = self.priors.photons, self.priors.density_per_px2
+        photons, density = self.priors.photons, self.priors.density_per_px2
         return {
             "known": [value.document() for value in self.values],
             "background_e": dict(zip(("low", "median", "high"), self.background_e, strict=True)),
-            "emitter_electrons": None if law is None else {"median": law.electrons, "log_sd": law.log_sd},
+            "emitter_electrons": None if photons is None else {"median": photons.electrons, "log_sd": photons.log_sd},
             "density_per_100px2": None if density is None else 100 * density,
             "outside_trained_domain": [outside.document() for outside in self.outside],
             "hot_pixels": None if self.hot is None else int(self.hot.sum()),

@@ -43,7 +43,7 @@ class TrainedDomain:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "TrainedDomain":
-        """The domain that a checkpoint's header says it was simulated from."""
+        """The domain that a checkpoint was trained on, from its header."""
         simulated = data.get("simulated") or {}
         ranges = {
             name: (float(simulated[name][0]), float(simulated[name][1]))
@@ -77,7 +77,7 @@ class TrainedDomain:
             yield Outside("photoelectrons of an emitter,", electrons, "e-", self.electrons)
         if self.density:
             scale = (_REFERENCE_PX / sigma_px) ** 2
-            # Frames without any emitter are trained too: only too many can be strange.
+            # Frames without any emitter are trained too: only too many can be outside.
             if density > self.density[1] * scale * (1 + _TOLERANCE):
                 trained = (self.density[0] * scale, self.density[1] * scale)
                 yield Outside("density", density, "emitters per 100 px²", trained)

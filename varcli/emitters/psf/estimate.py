@@ -1,4 +1,4 @@
-"""What a stack says of its own microscope: the PSF and the background, each with how it was measured.
+"""What a stack shows of its own microscope: the PSF and the background, each with how it was measured.
 
 Legend: F frames, Y X camera pixels.
 """
@@ -113,7 +113,7 @@ class _Together:
 
 
 def _by_covariance(frames_e: np.ndarray) -> _Together | None:
-    """The widths that the covariance says; None where it says nothing."""
+    """The widths from the covariance; None where it cannot tell them."""
     finite = np.nan_to_num(frames_e, nan=float(np.nanmedian(frames_e)))
     if len(finite) < ENOUGH_FRAMES:
         finite = _tiles(finite)
@@ -207,7 +207,7 @@ def _tail(together: _Together | None, alone: PsfMeasurement | None) -> tuple[flo
 
 
 def _described(found: PsfMeasurement, together: _Together | None, alone: PsfMeasurement | None) -> PsfMeasurement:
-    """The same with the sentence that tells people."""
+    """The same with a sentence for people."""
     psf, how = found.psf, []
     if alone:
         how.append(f"from {alone.spots} isolated spots")

@@ -47,7 +47,7 @@ def fit_isolated(
     start = float(np.median(log_widths[kept]))
     shared = np.array([start, start, 0.0])
     information, chi2_plain, counted = fit_shared(pixels, variances, locals_P6.copy(), shared, 2.0, 2, excess, _ROUNDS)
-    # Spots scatter more than their noise where the PSF varies over the field or the gain is not as told.
+    # Spots scatter more than their noise where the PSF varies over the field or the gain is not as given.
     scatter = max(1.0, float(np.std((log_widths[kept] - start) / deviations[kept])))
     single_px = math.exp(0.5 * (shared[0] + shared[1]))
     covariance = np.linalg.inv(information[:2, :2]) * scatter**2

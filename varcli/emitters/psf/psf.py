@@ -1,4 +1,4 @@
-"""The point spread function (PSF): what every kind of it does, and what the measurement of one on a stack says.
+"""The point spread function (PSF): what every kind of it does, and what is measured of one on a stack.
 
 Legend: E emitters, Y X camera pixels of a window. Positions are px from the corner of pixel (0, 0), depths in nm.
 """
@@ -49,7 +49,7 @@ class PsfMeasurement:
     `sigma_px` is its mean width, `sd_log` the standard deviation of the logarithm of that (infinite where nothing
     could be measured), `sd_tail` that of the tail. `unexplained` is what the PSF leaves over, as a share: of the
     covariance's height, or of single spots' widths beyond their noise. `spots` counts the isolated emitters that were
-    fitted, `single_px` is the width of the Gaussian without tail that fits these best, `sentence` says all of it.
+    fitted, `single_px` is the width of the Gaussian without tail that fits these best, `sentence` describes all of it.
     """
 
     psf: GaussianPsf

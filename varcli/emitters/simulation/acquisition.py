@@ -16,7 +16,7 @@ from varcli.emitters.camera.file import camera_of
 from varcli.emitters.psf.airy import AiryPsf
 from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.psf.psf import Psf
-from varcli.emitters.simulation.blinking import Rows, blinks
+from varcli.emitters.simulation.blinking import FrameMolecules, blinks
 from varcli.emitters.simulation.config import SpotConfig, StackConfig
 from varcli.emitters.simulation.draws import Draws, background_shapes
 from varcli.emitters.table import EmitterTable
@@ -65,7 +65,7 @@ def psf_of(spot: SpotConfig) -> Psf:
     return GaussianPsf.of(spot.sigma_px, spot.ellipse, spot.tail_light, spot.tail_scale)
 
 
-def render(psf: Psf, rows: Rows, qe: float, count: int, size: tuple[int, int], device: str) -> Tensor:
+def render(psf: Psf, rows: FrameMolecules, qe: float, count: int, size: tuple[int, int], device: str) -> Tensor:
     """Expected photoelectrons of the molecules alone [n, Y, X]."""
     height, width = size
     half = math.ceil(psf.reach_px)
@@ -107,15 +107,15 @@ def drift_nm(config: StackConfig, frame: np.ndarray) -> np.ndarray:
     return (done + np.sin(2 * np.pi * done) / 8)[:, None] * np.array(config.drift_nm)
 
 
-def _drifted(config: StackConfig, psf: Psf, rows: Rows, start: int) -> Rows:
-    """Rows where the camera sees them, without those that have left what shines into the frame."""
+def _drifted(config: StackConfig, psf: Psf, rows: FrameMolecules, start: int) -> FrameMolecules:
+    """FrameMolecules where the camera sees them, without those that have left what shines into the frame."""
     moved = drift_nm(config, rows.frame + start) / config.camera.pixel_size_nm
     x, y, reach = rows.x_px + moved[:, 0], rows.y_px + moved[:, 1], psf.reach_px
     near = (x >= -reach) & (x <= config.width + reach) & (y >= -reach) & (y <= config.height + reach)
-    return Rows(rows.frame[near], x[near], y[near], rows.photons[near])
+    return FrameMolecules(rows.frame[near], x[near], y[near], rows.photons[near])
 
 
-def _truth(config: StackConfig, rows: Rows, start: int, background_YX: np.ndarray) -> EmitterTable:
+def _truth(config: StackConfig, rows: FrameMolecules, start: int, background_YX: np.ndarray) -> EmitterTable:
     inside = (rows.x_px >= 0) & (rows.x_px < config.width) & (rows.y_px >= 0) & (rows.y_px < config.height)
     frame, x_px, y_px, photons = (column[inside] for column in (rows.frame, rows.x_px, rows.y_px, rows.photons))
     pixel_nm = config.camera.pixel_size_nm

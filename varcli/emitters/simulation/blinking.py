@@ -15,7 +15,7 @@ Placing = Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Rows:
+class FrameMolecules:
     """One row per molecule and frame, sorted by frame: frames of the chunk from 0, px from the corner, photons."""
 
     frame: np.ndarray
@@ -45,11 +45,11 @@ class _On:
         )
 
 
-def blinks(config: StackConfig, margin_px: float, seed: int, at_once: int) -> Iterator[tuple[Rows, int, int]]:
+def blinks(config: StackConfig, margin_px: float, seed: int, at_once: int) -> Iterator[tuple[FrameMolecules, int, int]]:
     """Molecules of the next frames, the first of these frames, and how many they are: at most `at_once`.
 
     Starts are a Poisson process and on-times exponential, so the molecules that are already on when the stack begins
-    have the same law of what is left to them. Molecules lie up to `margin_px` outside the frame.
+    have the same distribution of the time left to them. Molecules lie up to `margin_px` outside the frame.
     """
     options = config.molecules
     rng = np.random.default_rng([seed, 1])
@@ -92,7 +92,7 @@ def brightness(options: MoleculesConfig, count: int, rng: np.random.Generator) -
     return options.photons * relative.clip(_DIMMEST, _BRIGHTEST)
 
 
-def _rows(on: _On, first: int, frames: int) -> Rows:
+def _rows(on: _On, first: int, frames: int) -> FrameMolecules:
     """Cut what is on into frames `first` to `first + frames`; photons in proportion to the time."""
     begin, end = np.maximum(on.start, first), np.minimum(on.end, first + frames)
     first_frame = np.floor(begin).astype(np.int64)
@@ -104,10 +104,10 @@ def _rows(on: _On, first: int, frames: int) -> Rows:
     order = np.argsort(frame, kind="stable")
     order = order[(part[order] > 0) & (frame[order] < first + frames)]
     x_px, y_px = on.place_px[molecule[order]].T
-    return Rows(frame[order] - first, x_px, y_px, on.photons[molecule[order]] * part[order])
+    return FrameMolecules(frame[order] - first, x_px, y_px, on.photons[molecule[order]] * part[order])
 
 
-def _lattice(config: StackConfig, frames: int, rng: np.random.Generator) -> Rows:
+def _lattice(config: StackConfig, frames: int, rng: np.random.Generator) -> FrameMolecules:
     """Isolated molecules at least a spacing less one pixel apart, in every frame at a new place within their pixel."""
     spacing_px = config.molecules.spacing_nm / config.camera.pixel_size_nm
     axes = []
@@ -117,7 +117,7 @@ def _lattice(config: StackConfig, frames: int, rng: np.random.Generator) -> Rows
     x_px, y_px = (np.tile(axis.ravel(), frames) for axis in np.meshgrid(*axes))
     frame = np.repeat(np.arange(frames), len(x_px) // frames)
     jitter = rng.uniform(-0.5, 0.5, (2, len(frame)))
-    return Rows(frame, x_px + jitter[0], y_px + jitter[1], brightness(config.molecules, len(frame), rng))
+    return FrameMolecules(frame, x_px + jitter[0], y_px + jitter[1], brightness(config.molecules, len(frame), rng))
 
 
 def _sites(sites: int, placing: Placing, rng: np.random.Generator) -> Placing:

@@ -37,7 +37,7 @@ class Draws:
         return torch.poisson(mean, generator=self.generator)
 
     def cascade(self, electrons: Tensor) -> Tensor:
-        """Electrons behind a long EM register, divided by its gain: a gamma law of that many stages."""
+        """Electrons behind a long EM register, divided by its gain: gamma-distributed, of that many stages."""
         shape = electrons.clamp(min=1e-6)
         gamma = torch._standard_gamma(shape, generator=self.generator)  # pyright: ignore[reportPrivateImportUsage]
         return torch.where(electrons > 0, gamma, torch.zeros_like(gamma))

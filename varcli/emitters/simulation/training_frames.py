@@ -25,9 +25,9 @@ class Batch:
 
     `emitters_BE3` holds x and y (px from the corner of pixel (0, 0)) and electrons in the frame's units; rows count
     where `present_BE`, `inside_BE` also wants them in the frame. Emitters too dim for anyone shine but do not count.
-    The rest is what a user or an estimator would say: `sigma_B` px, `read_std_B` (root of the variance without
+    The rest is what a user or a survey would give: `sigma_B` px, `read_std_B` (root of the variance without
     light), `excess_B` (1 or 2), `background_B` (mean, e/px), `photons_B` and `spread_B` (median electrons and standard
-    deviation of their logarithm), `known_B` whether those two are said at all.
+    deviation of their logarithm), `known_B` whether those two are given at all.
     """
 
     frames_e_BYX: Tensor
@@ -44,7 +44,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class _Optics:
+class _Microscopes:
     """What a sample's microscope is: PSF, camera and background."""
 
     sigma_B: Tensor
@@ -58,19 +58,19 @@ class _Optics:
 def simulate_batch(domain: SimulationConfig, batch: int, size: int, generator: torch.Generator) -> Batch:
     """`batch` frames of `size` by `size` pixels, each from a microscope of its own, on the generator's device."""
     draws = Draws(generator)
-    optics = _optics(domain, batch, size, draws)
-    grid_B, cells_B, count_B = _counts(domain, optics, size, draws)
+    microscopes = _optics(domain, batch, size, draws)
+    grid_B, cells_B, count_B = _counts(domain, microscopes, size, draws)
     emitters = int(count_B.max())
     exists_BE = torch.arange(emitters, device=draws.device) < count_B[:, None]
-    x_BE, y_BE = _positions(domain, optics, grid_B, cells_B, count_B, emitters, size, draws)
-    electrons_BE, median_B, spread_B = _brightness(domain, optics, grid_B, emitters, draws)
+    x_BE, y_BE = _positions(domain, microscopes, grid_B, cells_B, count_B, emitters, size, draws)
+    electrons_BE, median_B, spread_B = _brightness(domain, microscopes, grid_B, emitters, draws)
     electrons_BE = electrons_BE * exists_BE
-    light_BYX = _render(domain, optics, x_BE, y_BE, electrons_BE, count_B, size, draws)
-    frames_BYX = _expose(domain, optics, light_BYX + optics.background_BYX, draws)
+    light_BYX = _render(domain, microscopes, x_BE, y_BE, electrons_BE, count_B, size, draws)
+    frames_BYX = _expose(domain, microscopes, light_BYX + microscopes.background_BYX, draws)
 
     wrong_B = draws.share(batch, domain.gain_share)
     gain_B = 1 + wrong_B * draws.uniform(batch, low=-1, high=1) * domain.gain_error
-    floor_B = domain.invisible_snr * optics.noise_B * _BLUR * optics.sigma_B
+    floor_B = domain.invisible_snr * microscopes.noise_B * _BLUR * microscopes.sigma_B
     present_BE = exists_BE & (electrons_BE >= floor_B[:, None])
     inside_BE = present_BE & (x_BE >= 0) & (x_BE < size) & (y_BE >= 0) & (y_BE < size)
     return Batch(
@@ -78,17 +78,17 @@ def simulate_batch(domain: SimulationConfig, batch: int, size: int, generator: t
         emitters_BE3=torch.stack([x_BE, y_BE, electrons_BE * gain_B[:, None]], -1),
         present_BE=present_BE,
         inside_BE=inside_BE,
-        sigma_B=optics.sigma_B * draws.jitter(batch, 0.04),
-        read_std_B=(optics.read_B**2 + optics.step_B**2 / 12).sqrt(),
-        excess_B=optics.excess_B,
-        background_B=optics.background_BYX.mean((1, 2)) * gain_B,
+        sigma_B=microscopes.sigma_B * draws.jitter(batch, 0.04),
+        read_std_B=(microscopes.read_B**2 + microscopes.step_B**2 / 12).sqrt(),
+        excess_B=microscopes.excess_B,
+        background_B=microscopes.background_BYX.mean((1, 2)) * gain_B,
         photons_B=median_B * gain_B * draws.jitter(batch, 0.1),
         spread_B=spread_B * draws.jitter(batch, 0.15),
         known_B=draws.share(batch, domain.known_share),
     )
 
 
-def _optics(domain: SimulationConfig, batch: int, size: int, draws: Draws) -> _Optics:
+def _optics(domain: SimulationConfig, batch: int, size: int, draws: Draws) -> _Microscopes:
     sigma_B = draws.log_uniform(batch, domain.sigma_px)
     emccd_B = draws.share(batch, domain.emccd_share)
     read_B = torch.where(
@@ -102,7 +102,7 @@ def _optics(domain: SimulationConfig, batch: int, size: int, draws: Draws) -> _O
     background_BYX = mean_B[:, None, None] * _background(domain, batch, size, draws)
     excess_B = 1.0 + emccd_B
     noise_B = (excess_B * background_BYX.mean((1, 2)) + read_B**2 + step_B**2 / 12).sqrt()
-    return _Optics(sigma_B, excess_B, read_B, step_B, background_BYX, noise_B)
+    return _Microscopes(sigma_B, excess_B, read_B, step_B, background_BYX, noise_B)
 
 
 def _background(domain: SimulationConfig, batch: int, size: int, draws: Draws) -> Tensor:
@@ -114,17 +114,19 @@ def _background(domain: SimulationConfig, batch: int, size: int, draws: Draws) -
     return background_shapes((size, size), steep_B, blob_B, rough_B, draws)
 
 
-def _counts(domain: SimulationConfig, optics: _Optics, size: int, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+def _counts(
+    domain: SimulationConfig, microscopes: _Microscopes, size: int, draws: Draws
+) -> tuple[Tensor, Tensor, Tensor]:
     """Which samples are grids, their cells per side, and how many emitters each sample has (with its margin)."""
-    batch = len(optics.sigma_B)
+    batch = len(microscopes.sigma_B)
     kind_B = draws.uniform(batch)
     empty_B = kind_B < domain.empty_share
     grid_B = ~empty_B & (kind_B < domain.empty_share + domain.grid_share)
     sparse_B = kind_B > 1 - domain.sparse_share
     density_B = draws.log_uniform(batch, domain.density)
-    density_B = torch.where(sparse_B, density_B.clamp(max=0.5), density_B * (1.3 / optics.sigma_B) ** 2)
-    count_B = draws.poisson(0.01 * density_B * (size + 6 * optics.sigma_B) ** 2).long()
-    spacing_B = draws.uniform(batch, low=7.0, high=12.0) * optics.sigma_B
+    density_B = torch.where(sparse_B, density_B.clamp(max=0.5), density_B * (1.3 / microscopes.sigma_B) ** 2)
+    count_B = draws.poisson(0.01 * density_B * (size + 6 * microscopes.sigma_B) ** 2).long()
+    spacing_B = draws.uniform(batch, low=7.0, high=12.0) * microscopes.sigma_B
     cells_B = (size / spacing_B).long().clamp(min=1)
     count_B = torch.where(grid_B, cells_B**2, count_B)
     return grid_B, cells_B, count_B.masked_fill(empty_B, 0)
@@ -132,7 +134,7 @@ def _counts(domain: SimulationConfig, optics: _Optics, size: int, draws: Draws) 
 
 def _positions(
     domain: SimulationConfig,
-    optics: _Optics,
+    microscopes: _Microscopes,
     grid_B: Tensor,
     cells_B: Tensor,
     count_B: Tensor,
@@ -142,7 +144,7 @@ def _positions(
 ) -> tuple[Tensor, Tensor]:
     """x and y [B, E]: all over the frame and three widths beyond, structured in a share, one per cell in grids."""
     batch = len(grid_B)
-    margin_B1 = 3 * optics.sigma_B[:, None]
+    margin_B1 = 3 * microscopes.sigma_B[:, None]
     place_B2E = draws.uniform(batch, 2, emitters)
     uniform_B2E = place_B2E * (size + 2 * margin_B1[..., None]) - margin_B1[..., None]
 
@@ -184,16 +186,16 @@ def _strands(batch: int, emitters: int, count_B: Tensor, size: int, draws: Draws
 
 
 def _brightness(
-    domain: SimulationConfig, optics: _Optics, grid_B: Tensor, emitters: int, draws: Draws
+    domain: SimulationConfig, microscopes: _Microscopes, grid_B: Tensor, emitters: int, draws: Draws
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Electrons [B, E] by each sample's own law, its median and the standard deviation of its logarithm."""
+    """Electrons [B, E] by each sample's own distribution, its median and the standard deviation of its logarithm."""
     batch = len(grid_B)
     low, high = domain.electrons
-    least_B = (domain.least_snr * optics.noise_B * _BLUR * optics.sigma_B).clamp(low, high / 2)
+    least_B = (domain.least_snr * microscopes.noise_B * _BLUR * microscopes.sigma_B).clamp(low, high / 2)
     median_B = least_B * (high / least_B) ** draws.uniform(batch)
-    law_B = draws.uniform(batch)
-    exponential_B = (law_B < domain.exponential_share) & ~grid_B
-    lognormal_B = (law_B > 1 - domain.lognormal_share) & ~grid_B
+    kind_B = draws.uniform(batch)
+    exponential_B = (kind_B < domain.exponential_share) & ~grid_B
+    lognormal_B = (kind_B > 1 - domain.lognormal_share) & ~grid_B
     spread_B = torch.where(lognormal_B, draws.uniform(batch, low=0.1, high=0.9), draws.uniform(batch, high=0.3))
     spread_B = spread_B.masked_fill(grid_B, 0.0)
 
@@ -210,12 +212,12 @@ def _brightness(
     return electrons_BE, median_B, spread_B
 
 
-def _layers(domain: SimulationConfig, optics: _Optics, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+def _layers(domain: SimulationConfig, microscopes: _Microscopes, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """The Gaussians of every sample's spots: sample [L], weight [L], widths in x and y [L, 2]."""
-    batch = len(optics.sigma_B)
+    batch = len(microscopes.sigma_B)
     elliptic_B = draws.share(batch, domain.ellipse_share)
     stretch_B = (draws.uniform(batch, low=-1, high=1) * elliptic_B * math.log(domain.ellipse)).exp()
-    axes_B2 = torch.stack([optics.sigma_B * stretch_B, optics.sigma_B / stretch_B], 1)
+    axes_B2 = torch.stack([microscopes.sigma_B * stretch_B, microscopes.sigma_B / stretch_B], 1)
     kind_B = draws.uniform(batch)
     airy_B = kind_B > 1 - domain.airy_share
     tail_B = (kind_B < domain.tail_share) * draws.uniform(batch, high=domain.tail_light)
@@ -233,7 +235,7 @@ def _layers(domain: SimulationConfig, optics: _Optics, draws: Draws) -> tuple[Te
 
 def _render(
     domain: SimulationConfig,
-    optics: _Optics,
+    microscopes: _Microscopes,
     x_BE: Tensor,
     y_BE: Tensor,
     electrons_BE: Tensor,
@@ -242,7 +244,7 @@ def _render(
     draws: Draws,
 ) -> Tensor:
     """Expected electrons of all emitters [B, Y, X], samples of like numbers of emitters together."""
-    sample_L, weight_L, axes_L2 = _layers(domain, optics, draws)
+    sample_L, weight_L, axes_L2 = _layers(domain, microscopes, draws)
     light_BYX = torch.zeros(len(x_BE), size, size, device=draws.device)
     count_L, order_L = count_B[sample_L].sort()
     for chunk, counts in zip(order_L.split(_LAYERS_AT_ONCE), count_L.split(_LAYERS_AT_ONCE), strict=True):
@@ -256,13 +258,13 @@ def _render(
     return light_BYX.clamp_(min=0)
 
 
-def _expose(domain: SimulationConfig, optics: _Optics, mean_BYX: Tensor, draws: Draws) -> Tensor:
+def _expose(domain: SimulationConfig, microscopes: _Microscopes, mean_BYX: Tensor, draws: Draws) -> Tensor:
     """Photoelectrons as the camera counts them: shot noise, EM cascade, reading, hot pixels, rounding."""
     batch, height, width = mean_BYX.shape
     frames_BYX = draws.poisson(mean_BYX)
-    emccd = (optics.excess_B > 1).nonzero()[:, 0]
+    emccd = (microscopes.excess_B > 1).nonzero()[:, 0]
     frames_BYX[emccd] = draws.cascade(frames_BYX[emccd])
-    read_B11 = optics.read_B[:, None, None]
+    read_B11 = microscopes.read_B[:, None, None]
     mapped = draws.share(batch, domain.read_map_share).nonzero()[:, 0]
     read_BYX = read_B11 * draws.normal(batch, height, width)
     read_BYX[mapped] *= (0.3 * draws.normal(len(mapped), height, width)).exp_()
@@ -270,6 +272,6 @@ def _expose(domain: SimulationConfig, optics: _Optics, mean_BYX: Tensor, draws: 
     hot = draws.share(batch, domain.hot_share).nonzero()[:, 0]
     is_hot = draws.uniform(len(hot), height, width) < domain.hot_pixels * draws.uniform(len(hot), 1, 1)
     frames_BYX[hot] += is_hot * draws.uniform(len(hot), height, width, low=math.log(10), high=math.log(400)).exp_()
-    step_B11 = optics.step_B[:, None, None]
+    step_B11 = microscopes.step_B[:, None, None]
     offset_B11 = draws.uniform(batch, 1, 1, low=-0.5, high=0.5)  # a baseline is known to half a step
     return (frames_BYX / step_B11 + offset_B11).round_() * step_B11
