@@ -8,9 +8,9 @@ from cli_support import save_tiny, tiny_config
 
 from varcli import loading, registry
 from varcli.checkpoint import load_checkpoint
-from varcli.cli.options import config_of
 from varcli.config import load_config
 from varcli.errors import UsageError, VarError
+from varcli.loading import config_of
 from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.generation.generate import SampleSettings, generate
 from varcli.pianoroll.model.fractal import build

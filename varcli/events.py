@@ -10,6 +10,8 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 from warnings import warn
 
+from varcli.errors import in_python
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -22,9 +24,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Warned(Event):
-    """Something that the caller should know, in one line; the work goes on."""
+    """Something that the caller should know, in one line; the work goes on. As text, `in_python`."""
 
     message: str
+
+    def __str__(self) -> str:
+        return in_python(self.message)
 
 
 def result_of(events: Callable[Parameters, Iterator[Event | Result]]) -> Callable[Parameters, Result]:
@@ -39,7 +44,7 @@ def result_of(events: Callable[Parameters, Iterator[Event | Result]]) -> Callabl
         result = None
         for result in events(*args, **options):
             if isinstance(result, Warned):
-                warn(result.message, stacklevel=2)
+                warn(str(result), stacklevel=2)
         for failure in getattr(result, "failures", ()):
             warn(f"incomplete: {failure}", stacklevel=2)
         return result  # pyright: ignore[reportReturnType]

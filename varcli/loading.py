@@ -9,6 +9,7 @@ from varcli.registry import BUILDERS, get, names, suggestion
 
 if TYPE_CHECKING:
     from varcli.checkpoint import Header
+    from varcli.pianoroll.config import PianorollConfig
 
 
 def resolve_checkpoint(name_or_path: str | Path) -> Path:
@@ -44,6 +45,14 @@ def find_header(name_or_path: str | Path, task: str | None = "pianoroll") -> "tu
     if task not in (None, header.task) or header.task not in BUILDERS:
         raise VarError(f"{path} is a model for {header.task!r}, not for {task!r}", "`var inspect` lists what ships")
     return path, header
+
+
+def config_of(name_or_path: str | Path) -> "PianorollConfig":
+    """The config of a music model, read without torch, so that a wrong file is said at once; raises as find_header."""
+    from varcli.config import config_from_json
+
+    path, header = find_header(name_or_path)
+    return config_from_json(header.config, str(path))
 
 
 def pick_device(device: str = "auto") -> str:

@@ -1,17 +1,18 @@
 """Options that several commands share, their completions and how their text is read; importable without torch."""
 
 import re
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from varcli import loading, registry
+from varcli import registry
 from varcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from varcli.pianoroll.config import PianorollConfig
 
 
 class Device(StrEnum):
@@ -21,6 +22,32 @@ class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     mps = "mps"
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command of Typer's whose parameters that are dataclasses of options are an option for each of their fields."""
+    parameters = signature(command).parameters.values()
+    groups: dict[str, Any] = {one.name: one.annotation for one in parameters if is_dataclass(one.annotation)}
+    flat: list[Parameter] = []
+    for one in parameters:
+        found = fields(groups[one.name]) if one.name in groups else []
+        flat += [_parameter(field.name, field.type, field.default) for field in found]
+        flat += [] if found else [_parameter(one.name, one.annotation, one.default)]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        command(**given)
+
+    run.__signature__ = Signature(flat)  # pyright: ignore[reportAttributeAccessIssue]
+    run.__annotations__ = {one.name: one.annotation for one in flat}
+    return run
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> Parameter:
+    default = Parameter.empty if default is MISSING else default
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def complete_checkpoint(incomplete: str) -> list[tuple[str, str]]:
@@ -76,17 +103,6 @@ SetOption = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one config value, as TOML; may be repeated."),
 ]
 OutputDirOption = Annotated[Path, typer.Option("--output-dir", help="Folder for the outputs, made if missing.")]
-
-
-def config_of(checkpoint: str) -> "PianorollConfig":
-    """The config in a checkpoint, read without torch, so that a wrong file is said at once.
-
-    Raises UsageError when it is missing, VarError when it is damaged or for another task.
-    """
-    from varcli.config import config_from_json
-
-    path, header = loading.find_header(checkpoint)
-    return config_from_json(header.config, str(path))
 
 
 def parse_counts(text: str | None, option: str) -> tuple[int, ...] | None:

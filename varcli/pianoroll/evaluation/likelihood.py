@@ -58,7 +58,7 @@ def score(
     *,
     passes: int = 1,
     seed: int = 0,
-    constraints: Callable[[int], CanvasConstraints] | None = None,
+    constraints: Callable[[int], CanvasConstraints | None] | None = None,
     in_order: bool = False,
 ) -> Iterator[PieceScored | LikelihoodReport]:
     """Score pieces one by one; the last item is the report.

@@ -1,0 +1,191 @@
+"""What a sample starts from: nothing, or a prompt of which some is kept; read and checked before any model loads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from varcli.errors import UsageError, at_least, one_of
+from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.generation.settings import SampleSettings, check_conditioning
+from varcli.pianoroll.results.constraints import Constraints, check_pitches
+from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary
+from varcli.pianoroll.sampling.constraints import CanvasConstraints
+from varcli.pianoroll.sampling.prompt import (
+    Kept,
+    Region,
+    bars_of,
+    continuation,
+    harmonising,
+    inpainting,
+    parse_region,
+    read_prompt,
+    read_voice,
+    top_voice,
+)
+from varcli.pianoroll.score.midi import LossReport, MidiPiece
+
+DEFAULT_WIDTH = 256
+DEFAULT_TEMPO = 120.0
+FAR_OFF_GRID = 0.15
+"""Mean distance of a prompt's onsets from the grid, in steps, that is worth a warning."""
+
+Mode = Literal["unconditional", "continuation", "inpainting", "harmonise"]
+Prompt = Roll | np.ndarray | Path
+
+
+@dataclass(frozen=True)
+class Start:
+    """What to start from, as it was given: a prompt is a MIDI file, a roll, or cell codes [128, T] of one."""
+
+    mode: Mode
+    prompt: Prompt | None
+    prompt_steps: int | None
+    regions: tuple[Region | str, ...]
+    keep_track: str | None
+    constraints: Constraints
+    width: int | None
+    tempo_bpm: float | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The same, read and checked: width in steps, tempo, constraints, bars, and the name of a voice that is kept."""
+
+    start: Start
+    width: int
+    tempo_bpm: float
+    constraints: CanvasConstraints | None
+    steps_per_bar: int | None = None
+    downbeats: tuple[int, ...] | None = None
+    voice: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def settings(self, asked: SampleSettings) -> SampleSettings:
+        """How to sample: as asked, from this start."""
+        return replace(
+            asked,
+            target_width=self.width,
+            tempo_bpm=self.tempo_bpm,
+            constraints=self.constraints,
+            steps_per_bar=self.steps_per_bar,
+            downbeats=self.downbeats,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        prompt = self.start.prompt
+        given = None if prompt is None or self.constraints is None else self.constraints.given
+        return {
+            "prompt": None if prompt is None else _name(prompt),
+            "kept_cells": 0 if given is None else int(given.sum()),
+            "written_cells": 128 * self.width if given is None else int((~given).sum()),
+            "tempo": self.tempo_bpm,
+            "constraints": self.start.constraints.document(),
+        }
+
+
+def prepare(start: Start, config: PianorollConfig) -> Ready:
+    """Read the prompt and work out what is kept and what may sound.
+
+    Raises UsageError for options that do not go together or with the prompt, VarError for an unreadable prompt.
+    """
+    _check_mode(start)
+    allowed = start.constraints.pitches()
+    if start.prompt is None:
+        width = DEFAULT_WIDTH if start.width is None else start.width
+        constraints = start.constraints.on_canvas(config, width)
+        return Ready(start, width, DEFAULT_TEMPO if start.tempo_bpm is None else start.tempo_bpm, constraints)
+    check_conditioning(config)
+    check_pitches(config)
+    piece, kept = _keep(start, start.prompt, config)
+    width, roll = kept.given.shape[1], piece.roll
+    constraints = CanvasConstraints(
+        kept.given,
+        kept.codes,
+        allowed[:, None].repeat(width, 1),
+        start.constraints.max_polyphony,
+        binary=roll.vocabulary.binary,
+    )
+    return Ready(
+        start,
+        width,
+        roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm,
+        constraints,
+        roll.steps_per_bar,
+        bars_of(roll, width),
+        (start.keep_track or "Top voice") if start.mode == "harmonise" else None,
+        tuple(_warnings(piece, _name(start.prompt), config)),
+    )
+
+
+def _check_mode(start: Start) -> None:
+    mode = start.mode
+    one_of("--mode", mode, get_args(Mode))
+    if start.prompt_steps is not None:
+        at_least("--prompt-steps", start.prompt_steps, 1)
+    if mode == "unconditional" and start.prompt is not None:
+        raise UsageError("--prompt means nothing to --mode unconditional", "choose another --mode, or leave it out")
+    if mode != "unconditional" and start.prompt is None:
+        raise UsageError(f"--mode {mode} needs a --prompt", f"for example --mode {mode} --prompt song.mid")
+    for option, given, wanted in (
+        ("--prompt-steps", start.prompt_steps is not None, "continuation"),
+        ("--region", bool(start.regions), "inpainting"),
+        ("--keep-track", start.keep_track is not None, "harmonise"),
+    ):
+        if given and mode != wanted:
+            raise UsageError(f"{option} is for --mode {wanted}", f"leave it out of --mode {mode}")
+    if mode == "inpainting" and not start.regions:
+        raise UsageError("--mode inpainting needs a --region", "for example --region 64:128, or --region 64:128,48:72")
+
+
+def _keep(start: Start, prompt: Prompt, config: PianorollConfig) -> tuple[MidiPiece, Kept]:
+    """The prompt, and what of it is kept."""
+    if start.mode == "harmonise":
+        piece, voice = _voice(prompt, start.keep_track, config)
+        return piece, harmonising(voice, start.width or piece.roll.steps)
+    regions = [parse_region(region) if isinstance(region, str) else region for region in start.regions]
+    piece = read_prompt(prompt, config) if isinstance(prompt, Path) else _piece(prompt, config)
+    if start.mode == "inpainting":
+        return piece, inpainting(piece.roll, regions, start.width or piece.roll.steps)
+    return piece, continuation(piece.roll, start.prompt_steps, start.width or DEFAULT_WIDTH)
+
+
+def _voice(prompt: Prompt, track: str | None, config: PianorollConfig) -> tuple[MidiPiece, np.ndarray]:
+    """The prompt, and the voice of it that is kept, u8 [P, T]."""
+    if isinstance(prompt, Path):
+        return read_voice(prompt, track, config)
+    if track is not None:
+        raise UsageError(f"--keep-track {track!r}: a roll has no tracks", "leave it out to keep the top voice")
+    piece = _piece(prompt, config)
+    return piece, top_voice(piece.roll)
+
+
+def _piece(prompt: Roll | np.ndarray, config: PianorollConfig) -> MidiPiece:
+    """A roll, or cells on the grid of the model; raises UsageError for one that is on another grid."""
+    model, vocabulary = config.model, Vocabulary.of(config.model)
+    roll = prompt if isinstance(prompt, Roll) else Roll(prompt, vocabulary, model.steps_per_beat, model.steps_per_bar)
+    if (roll.vocabulary, roll.steps_per_beat) != (vocabulary, model.steps_per_beat):
+        grid = f"{model.steps_per_beat} steps per beat, {vocabulary}"
+        raise UsageError(f"the prompt is not on the grid of {config.name}: {grid}", "give its MIDI file")
+    cells = np.asarray(roll.cells)
+    if cells.ndim != 2 or cells.shape[0] != PITCHES or cells.dtype.kind not in "bui" or cells.max() >= vocabulary.size:
+        codes = f"cells are [{PITCHES}, T] of whole numbers from 0 to {vocabulary.size - 1}"
+        raise UsageError(f"the prompt has shape {cells.shape} of {cells.dtype}", codes)
+    return MidiPiece(replace(roll, cells=cells.astype(np.uint8)), LossReport())
+
+
+def _name(prompt: Prompt) -> str:
+    """What a prompt is called in what is said of it."""
+    return str(prompt) if isinstance(prompt, Path) else getattr(prompt, "title", "") or "the prompt"
+
+
+def _warnings(piece: MidiPiece, name: str, config: PianorollConfig) -> Iterator[str]:
+    roll, bar = piece.roll, config.model.steps_per_bar
+    if piece.loss.off_grid > FAR_OFF_GRID:
+        off = f"{piece.loss.off_grid:.2f} of a step"
+        yield f"{name}: onsets lie {off} off the grid on average; the model reads them where the grid puts them"
+    if any(step % bar for step in roll.downbeats or ()):
+        yield f"{name}: bars are not those of {bar} steps, from the first step on, that the model knows"
