@@ -46,7 +46,7 @@ def sample_events(
     tempo_bpm: float | None = None,
     prompt: Prompt | str | None = None,
     prompt_steps: int | None = None,
-    region: Region | str | Sequence[Region | str] = (),
+    region: Region | str | Sequence[Region | str] | None = None,
     keep_track: str | None = None,
     scale: str | None = None,
     pitch_range: str | tuple[int, int] | None = None,
@@ -69,7 +69,7 @@ def sample_events(
     config = loading.config_of(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint.config
     recordings = recordings or Recordings()
     recordings.check(len(config.model.levels))
-    regions = (region,) if isinstance(region, str | Region) else tuple(region)
+    regions = (region,) if isinstance(region, str | Region) else tuple(region or ())
     constraints = Constraints(scale, _range(pitch_range), max_polyphony)
     prompt = Path(prompt) if isinstance(prompt, str) else prompt
     start = Start(mode, prompt, prompt_steps, regions, keep_track, constraints, target_width, tempo_bpm)

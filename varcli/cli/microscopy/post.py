@@ -6,26 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from varcli.cli.microscopy.post_options import (
-    Density,
-    Drift,
-    DriftMethod,
-    FilterOption,
-    Gap,
-    Link,
-    Radius,
-    Report,
-    Segments,
-    read_steps,
-)
-from varcli.cli.microscopy.render_options import (
-    ColormapOption,
-    DepthOption,
-    RenderOption,
-    StyleOption,
-    read_rendering,
-)
-from varcli.cli.options import JsonOption, OutputDirOption, OverwriteOption, complete_formats, read_formats
+from varcli.cli.microscopy.post_options import Report, StepOptions
+from varcli.cli.microscopy.render_options import RenderOptions
+from varcli.cli.options import JsonOption, OutputDirOption, OverwriteOption, complete_formats, grouped, read_formats
 from varcli.cli.output import emit, table
 from varcli.cli.progress import Display
 
@@ -52,21 +35,14 @@ PixelSize = Annotated[
 ]
 
 
+@grouped
 def post(
     tables: Tables,
-    filter: FilterOption = None,
-    drift: Drift = DriftMethod.none,
-    segments: Segments = None,
-    density: Density = None,
-    link: Link = False,
-    gap: Gap = None,
-    radius: Radius = None,
+    *,
+    steps: StepOptions,
     frames: MergeFrames = Frames.append,
     sort: Sort = False,
-    render: RenderOption = "none",
-    render_style: StyleOption = None,
-    render_depth: DepthOption = None,
-    colormap: ColormapOption = None,
+    rendering: RenderOptions,
     report: Report = False,
     format: Format = "csv",
     pixel_size: PixelSize = None,
@@ -87,15 +63,13 @@ def post(
     from varcli.emitters.results.files import Outputs
     from varcli.emitters.results.post import Postprocessed
 
-    steps = read_steps(filter, drift, segments, density, link, gap, radius)
-    rendering = read_rendering(render, render_style, render_depth, colormap, report=report)
     events = postprocess_events(
         tables,
-        steps,
+        steps.read(),
         frames=frames.value,
         sort=sort,
         pixel_size_nm=pixel_size,
-        outputs=Outputs(read_formats(format), rendering),
+        outputs=Outputs(read_formats(format), rendering.read(report=report)),
         output_dir=output_dir,
         report=report,
         overwrite=overwrite,

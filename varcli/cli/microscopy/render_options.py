@@ -1,5 +1,6 @@
 """Options of rendered images, which `var post` and `var super-resolve` share, and how they are read."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,43 +37,51 @@ class Colormap(StrEnum):
     gray = "gray"
 
 
-RenderOption = Annotated[str, typer.Option("--render", metavar="NM|none", help="Pixel of the rendered image.")]
-StyleOption = Annotated[
-    Style | None,
-    typer.Option(
-        "--render-style", help="Gaussians of the uncertainties, by default where there are any, or counts per pixel."
-    ),
-]
-DepthOption = Annotated[
-    Depth | None,
-    typer.Option("--render-depth", help="Of the TIFF: emitters per pixel, or 16 bits up to the brightest pixel."),
-]
-ColormapOption = Annotated[
-    Colormap | None, typer.Option("--colormap", help="Colours of the rendered PNG; by default inferno.")
-]
+@dataclass(frozen=True)
+class RenderOptions:
+    """How emitters are drawn."""
+
+    render: Annotated[str, typer.Option("--render", metavar="NM|none", help="Pixel of the rendered image.")] = "none"
+    render_style: Annotated[
+        Style | None,
+        typer.Option(
+            "--render-style",
+            help="Gaussians of the uncertainties, by default where there are any, or counts per pixel.",
+        ),
+    ] = None
+    render_depth: Annotated[
+        Depth | None,
+        typer.Option("--render-depth", help="Of the TIFF: emitters per pixel, or 16 bits up to the brightest pixel."),
+    ] = None
+    colormap: Annotated[
+        Colormap | None, typer.Option("--colormap", help="Colours of the rendered PNG; by default inferno.")
+    ] = None
+
+    def read(self, *, report: bool) -> "Rendering":
+        """How to draw; its pixel is None for "none".
+
+        Raises UsageError for what is no size, and for options of an image that is not asked for; a `report` has one.
+        """
+        from varcli.emitters.figures.render import Rendering
+
+        pixel_nm = _pixel_nm(self.render)
+        style, depth, colormap = self.render_style, self.render_depth, self.colormap
+        if pixel_nm is None:
+            drawn = {"--render-depth": depth} | ({} if report else {"--render-style": style, "--colormap": colormap})
+            for option, given in drawn.items():
+                if given is not None:
+                    raise UsageError(f"{option} belongs to a rendered image", "for example --render 10")
+        colours = (colormap or Colormap.inferno).value
+        return Rendering(
+            pixel_nm, None if style is None else style.value, sixteen_bit=depth is Depth.sixteen, colormap=colours
+        )
 
 
-def read_rendering(
-    render: str, style: Style | None, depth: Depth | None, colormap: Colormap | None, *, report: bool = False
-) -> "Rendering":
-    """How to draw; its pixel is None for "none".
+@dataclass(frozen=True)
+class DrawnOptions(RenderOptions):
+    """The same, drawn by default."""
 
-    Raises UsageError for what is no size, and for options of an image that is not asked for; a `report` has an image.
-    """
-    from varcli.emitters.figures.render import Rendering
-
-    pixel_nm = _pixel_nm(render)
-    if pixel_nm is None:
-        drawn = {"--render-depth": depth} | ({} if report else {"--render-style": style, "--colormap": colormap})
-        for option, given in drawn.items():
-            if given is not None:
-                raise UsageError(f"{option} belongs to a rendered image", "for example --render 10")
-    return Rendering(
-        pixel_nm,
-        None if style is None else style.value,
-        sixteen_bit=depth is Depth.sixteen,
-        colormap=(colormap or Colormap.inferno).value,
-    )
+    render: Annotated[str, typer.Option("--render", metavar="NM|none", help="Pixel of the rendered image.")] = "10"
 
 
 def _pixel_nm(text: str) -> float | None:

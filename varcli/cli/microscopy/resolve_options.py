@@ -10,7 +10,7 @@ from varcli.cli.options import complete_emitters, complete_formats
 from varcli.errors import UsageError
 
 
-class Mode(StrEnum):
+class Pictures(StrEnum):
     """What is drawn besides the table, the map and the rendering."""
 
     super_resolution = "super-resolution"
@@ -38,7 +38,7 @@ To = Annotated[
     str, typer.Option("--to", metavar="R|Kx", help="Grid of the map: cells per 40 camera pixels, or cells per pixel.")
 ]
 ModeOption = Annotated[
-    Mode, typer.Option("--mode", help="progressive and both also draw the first frame at every scale.")
+    Pictures, typer.Option("--mode", help="progressive and both also draw the first frame at every scale.")
 ]
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="A model's name, file or run folder.", autocompletion=complete_emitters)

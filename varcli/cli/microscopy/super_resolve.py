@@ -4,42 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from varcli.cli.microscopy.microscope_options import (
-    Baseline,
-    CameraOption,
-    ElectronsPerAdu,
-    EmGain,
-    FramesOption,
-    PixelSize,
-    PsfSigma,
-    QuantumEfficiency,
-    ReadNoise,
-    RoiOption,
-    read_given,
-    read_roi,
-    read_sigma,
-    read_span,
-)
+from varcli.cli.microscopy.microscope_options import MicroscopeOptions
 from varcli.cli.microscopy.post import post_lines
-from varcli.cli.microscopy.post_options import (
-    Density,
-    Drift,
-    DriftMethod,
-    FilterOption,
-    Gap,
-    Link,
-    Radius,
-    Report,
-    Segments,
-    read_steps,
-)
-from varcli.cli.microscopy.render_options import (
-    ColormapOption,
-    DepthOption,
-    RenderOption,
-    StyleOption,
-    read_rendering,
-)
+from varcli.cli.microscopy.post_options import Report, StepOptions
+from varcli.cli.microscopy.render_options import DrawnOptions
 from varcli.cli.microscopy.resolve_options import (
     BatchSize,
     Channel,
@@ -50,52 +18,36 @@ from varcli.cli.microscopy.resolve_options import (
     Images,
     MapKind,
     MapOption,
-    Mode,
     ModeOption,
+    Pictures,
     Polish,
     PolishOption,
     Threshold,
     To,
     read_scale,
 )
-from varcli.cli.options import Device, DeviceOption, JsonOption, OutputDirOption, OverwriteOption, read_formats
+from varcli.cli.options import Device, DeviceOption, JsonOption, OutputDirOption, OverwriteOption, grouped, read_formats
 from varcli.cli.output import emit, warn
 from varcli.cli.progress import Display
 
 
+@grouped
 def super_resolve(
     images: Images,
+    *,
     to: To = "80",
-    mode: ModeOption = Mode.super_resolution,
+    mode: ModeOption = Pictures.super_resolution,
     checkpoint: Checkpoint = "emitter-2d",
-    camera: CameraOption = None,
-    pixel_size: PixelSize = None,
-    baseline: Baseline = None,
-    e_per_adu: ElectronsPerAdu = None,
-    em_gain: EmGain = None,
-    qe: QuantumEfficiency = None,
-    read_noise: ReadNoise = None,
-    psf_sigma: PsfSigma = "auto",
-    frames: FramesOption = None,
-    roi: RoiOption = None,
+    microscope: MicroscopeOptions,
     channel: Channel = None,
     threshold: Threshold = 0.5,
     polish: PolishOption = Polish.mle,
     formats: FormatOption = "csv",
     map_kind: MapOption = MapKind.sum,
-    render: RenderOption = "10",
-    render_style: StyleOption = None,
-    render_depth: DepthOption = None,
-    colormap: ColormapOption = None,
+    rendering: DrawnOptions,
     gif: GifOption = False,
     fps: Fps = 2,
-    filter: FilterOption = None,
-    drift: Drift = DriftMethod.none,
-    segments: Segments = None,
-    density: Density = None,
-    link: Link = False,
-    gap: Gap = None,
-    radius: Radius = None,
+    steps: StepOptions,
     report: Report = False,
     device: DeviceOption = Device.auto,
     batch_size: BatchSize = None,
@@ -116,34 +68,21 @@ def super_resolve(
     from varcli.emitters.results.files import Outputs
     from varcli.emitters.results.localization import Localization
 
-    given = read_given(
-        camera,
-        pixel_size_nm=pixel_size,
-        baseline_adu=baseline,
-        e_per_adu=e_per_adu,
-        em_gain=em_gain,
-        qe=qe,
-        read_noise_e=read_noise,
-    )
-    steps = read_steps(filter, drift, segments, density, link, gap, radius)
-    rendering = read_rendering(render, render_style, render_depth, colormap, report=report)
-    progressive = mode is not Mode.super_resolution
-    outputs = Outputs(read_formats(formats), rendering, map_kind.value, read_scale(to), progressive, gif, fps)
+    drawn = rendering.read(report=report), map_kind.value, read_scale(to), mode is not Pictures.super_resolution
     events = localize_events(
         images,
-        camera=given,
-        psf_sigma=read_sigma(psf_sigma),
+        camera=microscope.given(),
+        psf_sigma=microscope.sigma(),
         checkpoint=checkpoint,
-        frames=None if frames is None else read_span(frames, "--frames"),
-        roi=read_roi(roi),
+        **microscope.window(),
         channel=channel,
         threshold=threshold,
         estimator=polish.value,
         batch_size=batch_size,
         device=device.value,
-        outputs=outputs,
+        outputs=Outputs(read_formats(formats), *drawn, gif, fps),
         output_dir=output_dir,
-        steps=steps,
+        steps=steps.read(),
         report=report,
         overwrite=overwrite,
         in_memory=False,
