@@ -87,7 +87,7 @@ def test_music_is_compared_with_held_out_windows(
     assert all(name in shown for name in document["statistics"]) and "shared, top line" in shown
     assert "valid pieces" in shown
     assert page.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UsageError, match="--top-p has 2 numbers; the model has 4 levels"):
+    with pytest.raises(UsageError, match="top_p has 2 numbers; the model has 4 levels"):
         benchmark.main([*options, "--top-p", "1,0.9"])
     with pytest.raises(UsageError, match="no test piece is 4096 steps long"):
         benchmark.main([*options[:-2], "--steps", "4096"])
