@@ -20,7 +20,7 @@ from varcli.pianoroll.generation.generate import generate, warm_up
 from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.inference.engine import Engine
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.sampling.siblings import Filled, Request, Response
+from varcli.pianoroll.sampling.strategy import Filled, Request, Response
 
 BATCH = 16
 LOOK_HEAD = ["checkpoint", "rolls", "level", "looks", "families per look", "ms per look", "in all [s]"]

@@ -156,7 +156,7 @@ def follow_with(
     run = kind(model, scorers, range(len(codes)), codes.shape[2], **how)
     for _ in run.events():
         pass
-    assert all(np.array_equal(sheet.visible, canvas) for sheet, canvas in zip(run.sheets, codes, strict=True))
+    assert all(np.array_equal(sheet.visible, canvas) for sheet, canvas in zip(run.samples, codes, strict=True))
     return np.array([scorer.nats for scorer in scorers])
 
 

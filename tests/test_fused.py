@@ -28,7 +28,7 @@ def drawn(
             numbers = (event.index, event.total, event.iteration, event.iterations, event.batch)
             sounding = [(event.canvas[a:b, c:d] > 0).sum() for a, b, c, d in event.bounds]
             told.append((event.sample, event.level, event.bounds, *numbers, sounding))
-    return [sheet.visible for sheet in run.sheets], sorted(told)
+    return [sheet.visible for sheet in run.samples], sorted(told)
 
 
 SHAPES = [

@@ -38,7 +38,7 @@ def may_know(model: FractalModel, node: Node, cell: tuple[int, int], masked: set
         inside = own == other
         if inside and index < min(level, model.tree.depth - 1):
             continue
-        if model.level_models[index].kind == "mar":
+        if not model.level_models[index].is_causal:
             # A known sibling is shown whole; so is a known node to itself, which nobody asks about.
             return other not in masked
         return not inside and scan_key(model, other) < scan_key(model, own)

@@ -24,7 +24,7 @@ def frequencies(model: FractalModel, steps: int, count: int, batch: int, **optio
         run = Scheduler(model, policies, range(batch), steps, **options)
         for _ in run.events():
             pass
-        for sheet in run.sheets:
+        for sheet in run.samples:
             found[int(sheet.visible.astype(int).ravel() @ places)] += 1
     return found
 

@@ -168,7 +168,7 @@ def test_what_is_drawn_one_by_one_is_drawn_by_the_looks_of_one_child_each():
         policy = Sampler(model.tree, 18, (0, 0), 1.0, 1.0)
         run = Scheduler(model, [policy], [0], 18, order=order)
         events = list(run.events())
-        drawn.append(run.sheets[0].visible.copy())
+        drawn.append(run.samples[0].visible.copy())
         patches = [event for event in events if isinstance(event, PatchDone) and event.level == 0]
         assert [(event.kind, event.iteration, event.batch) for event in patches] == [
             ("mar", number, 1) for number in range(1, len(patches) + 1)

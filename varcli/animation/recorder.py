@@ -150,11 +150,12 @@ class FrameRecorder:
 
 def label_of(event: PatchDone) -> str:
     """What a frame is called: `AR L0 patch 45/256`, `Iter 3 batch 2`, `MAR L1 iter 2/8 batch 1`."""
-    if event.kind == "ar":
-        return f"AR L{event.level} patch {event.index}/{event.total}"
+    kind = event.kind.upper()
+    if not event.iterations:
+        return f"{kind} L{event.level} patch {event.index}/{event.total}"
     if event.level == 0:
         return f"Iter {event.iteration} batch {event.batch}"
-    return f"MAR L{event.level} iter {event.iteration}/{event.iterations} batch {event.batch}"
+    return f"{kind} L{event.level} iter {event.iteration}/{event.iterations} batch {event.batch}"
 
 
 def _grid(roll: Roll) -> dict[str, int | tuple[int, ...] | None]:

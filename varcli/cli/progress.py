@@ -154,8 +154,8 @@ def _scale(event: ScaleDone) -> Row:
 def _level(event: LevelStarted | PatchDone) -> Row:
     label = f"{'  ' * event.level}level {event.level}"
     index, iteration = (event.index, event.iteration) if isinstance(event, PatchDone) else (0, 0)
-    note = f"iteration {iteration}/{event.iterations}" if event.kind == "mar" else f"patch {index}/{event.total}"
-    if event.kind == "mar" and isinstance(event, PatchDone):
+    note = f"iteration {iteration}/{event.iterations}" if event.iterations else f"patch {index}/{event.total}"
+    if event.iterations and isinstance(event, PatchDone):
         note += f" · batch {event.batch}"
     return Row(label, index, event.total, note)
 

@@ -1,6 +1,7 @@
 """Options of the piano-roll family, every one a sentence; importable without torch."""
 
 import re
+from dataclasses import dataclass
 from itertools import pairwise
 from sys import float_info
 from typing import Annotated, Any, Literal
@@ -11,6 +12,24 @@ from varcli.schema import TrainConfig
 
 ScanOrder = Literal["row_major", "column_major"]
 PerLevel = float | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LevelKind:
+    """A kind of level by its name in configs and what networks and canvases must know of it.
+
+    Children of an `is_causal` level are decided in scan order, each by all that comes before it. Those of any other
+    are decided in whatever order: canvases keep which of them are known, and a child's window and attention show both
+    sides.
+    """
+
+    name: str
+    is_causal: bool
+
+
+AR, MAR = LevelKind("ar", is_causal=True), LevelKind("mar", is_causal=False)
+LEVEL_KINDS = {kind.name: kind for kind in (AR, MAR)}
+"""Kinds that a config may name; `generation.plans.register` adds to them."""
 
 
 class Section(BaseModel):
@@ -35,9 +54,7 @@ def at_levels(value: PerLevel, levels: int) -> tuple[float, ...]:
 class LevelConfig(Section):
     """One level: how it divides its parent and the transformer that decides about the children."""
 
-    kind: Literal["ar", "mar"] = Field(
-        default="ar", description="Autoregressive in scan order, or masked in random order."
-    )
+    kind: str = Field(default="ar", description="Autoregressive in scan order, or masked in random order.")
     shape: str | None = Field(
         default=None,
         description="Shape of one child, PITCHESxSTEPS; absent for the last level, which says a cell's value.",
@@ -59,6 +76,18 @@ class LevelConfig(Section):
     lags: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(), description="Steps back at which further small windows lie, for patterns that repeat."
     )
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether children are decided in scan order, see `LevelKind`."""
+        return LEVEL_KINDS[self.kind].is_causal
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in LEVEL_KINDS:
+            raise ValueError(f"must be {' or '.join(map(repr, LEVEL_KINDS))}, got {kind!r}")
+        return kind
 
     @model_validator(mode="after")
     def _check(self) -> "LevelConfig":
@@ -142,16 +171,16 @@ class ModelConfig(Section):
         shapes = [level.shape for level in self.levels]
         if None in shapes[:-1]:
             raise ValueError("only the last level may have no shape")
-        if self.members > 1 and any(level.kind != "ar" for level in self.levels):
+        if self.members > 1 and not all(level.is_causal for level in self.levels):
             raise ValueError("members above 1 needs AR levels: masked ones have no decisions in common")
         if self.conditioning and self.velocity_bins > 124:
             raise ValueError("conditioning needs velocity_bins of 124 or less: codes must stay below 127")
-        if self.tonality and self.scan_order == "row_major" and self.levels[0].kind == "ar":
+        if self.tonality and self.scan_order == "row_major" and self.levels[0].is_causal:
             raise ValueError("tonality needs whole columns in the past, so scan_order column_major")
-        if self.echo.candidates and self.scan_order == "row_major" and self.levels[0].kind == "ar":
+        if self.echo.candidates and self.scan_order == "row_major" and self.levels[0].is_causal:
             raise ValueError("echo needs whole columns in the past, so scan_order column_major")
         in_steps = parse_shape(str(shapes[0]))[1] == 1 and self.scan_order == "column_major"
-        if self.voices and not (in_steps and all(level.kind == "ar" for level in self.levels)):
+        if self.voices and not (in_steps and all(level.is_causal for level in self.levels)):
             raise ValueError("voices needs AR levels, first patches one step wide and scan_order column_major")
         if self.vocabulary == "notes" and shapes[-1] is not None:
             raise ValueError("vocabulary 'notes' needs a last level without a shape, for a cell's value")
@@ -257,6 +286,6 @@ class PianorollConfig(Section):
         for name, value in (("temperature", self.sample.temperature), ("top_p", self.sample.top_p)):
             if len(at_levels(value, levels)) != levels:
                 raise ValueError(f"sample.{name} has {len(at_levels(value, levels))} numbers for {levels} levels")
-        if self.sample.order == "time" and not all(x.network == "mlp" for x in self.model.levels if x.kind == "mar"):
+        if self.sample.order == "time" and not all(x.network == "mlp" for x in self.model.levels if not x.is_causal):
             raise ValueError("sample.order 'time' needs masked levels of network 'mlp'")
         return self

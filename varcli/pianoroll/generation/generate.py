@@ -53,13 +53,13 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
             constraints=settings.constraints,
             dtype=torch.bfloat16 if multiplies_bfloat16(model.device) else torch.float32,
         )
-        asked = [sheet for sheet in run.sheets if sheet.sample < settings.num_samples]
-        for sheet in asked:
-            yield SampleStarted(sheet.sample, settings.num_samples, sheet.visible)
-        wanted = {sheet.sample for sheet in asked}
+        asked = [sample for sample in run.samples if sample.sample < settings.num_samples]
+        for sample in asked:
+            yield SampleStarted(sample.sample, settings.num_samples, sample.visible)
+        wanted = {sample.sample for sample in asked}
         yield from (event for event in run.events() if getattr(event, "sample", None) in wanted)
-        for sheet in asked:
-            yield SampleDone(sheet.sample, settings.num_samples, _roll(model, settings, sheet.visible, sheet.sample))
+        for sample in asked:
+            yield SampleDone(sample.sample, settings.num_samples, _roll(model, settings, sample.visible, sample.sample))
 
 
 def _roll(model: FractalModel, settings: SampleSettings, cells, sample: int) -> Roll:

@@ -1,37 +1,29 @@
-"""The scheduler of a batch: runs the coroutines of all families and answers what they ask in batches per level.
+"""The scheduler of a batch: runs the coroutines of all families and responses what they ask in batches per level.
 
 Sparse by construction: only families of occupied parents exist, and each round runs the level that most of them wait
-for. With one sample of an all-AR model there is one question at a time, answered from key/value caches.
+for. With one sample of an all-AR model there is one question at a time, responseed from key/value caches.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from varcli.events import Event
-from varcli.pianoroll.inference.engine import Engine, draft_lengths, reach
-from varcli.pianoroll.model.fractal import NEVER, Canvas, FractalModel
-from varcli.pianoroll.sampling.autoregressive import fill_at_once, fill_in_order, fresh_state
+from varcli.pianoroll.generation.plans import IN_ORDER, STRATEGIES, most_at_once, plans_of
+from varcli.pianoroll.inference.engine import Engine
+from varcli.pianoroll.model.canvas import NEVER, Canvas
+from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.model.level import UNKNOWN
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.feasible import Feasibility
-from varcli.pianoroll.sampling.masked import fill_masked, fill_masked_at_once, masked_state
 from varcli.pianoroll.sampling.policy import DecisionPolicy
-from varcli.pianoroll.sampling.siblings import (
-    Concurrent,
-    Decoder,
-    Filled,
-    Request,
-    Response,
-    SampleState,
-    Siblings,
-    drain,
-    settled,
-    unknown_canvas,
-)
-from varcli.pianoroll.sampling.values import fill_binary, fill_value
+from varcli.pianoroll.sampling.siblings import SampleState, Siblings
+from varcli.pianoroll.sampling.strategy import Concurrent, Decoder, Filled, FusedStrategy, Request, Response
+from varcli.pianoroll.sampling.values import fill_binary, fill_given, fill_value
 
 _ONE = np.zeros(1, np.int64)
 
@@ -42,12 +34,18 @@ class Task:
 
     worker: Decoder
     above: "Task | None"
-    ask: Request | None = None
+    request: Request | None = None
     open: int = 0
+
+    @property
+    def level(self) -> int:
+        """The level whose network it waits for."""
+        assert self.request is not None
+        return self.request.siblings.level
 
 
 class Scheduler:
-    """One batch of samples on its way; `sheets` hold them, `events()` does the work."""
+    """One batch of samples on its way; `samples` hold them, `events()` does the work."""
 
     def __init__(
         self,
@@ -63,28 +61,44 @@ class Scheduler:
         constraints: CanvasConstraints | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        """`iterations` per level (None: children are unmasked one by one), `batch_generate_size` of level 0 and
+        `order` are those of `SampleConfig`. `cached` keeps keys and values; products of transformers are of `dtype`,
+        where that pays.
+        """
         self.model, self.tree, self.steps = model, model.tree, steps
-        self.one_by_one = order == "time" and iterations is None
-        self.batch_generate_size, self._order = batch_generate_size, "scan" if order == "time" else order
-        self._iterations, self._constraints = iterations, constraints
-        self._undecided = unknown_canvas((self.tree.pitches, steps), model.masked and not self.one_by_one)
+        one_by_one = order == "time" and iterations is None
+        order = "scan" if order == "time" else order
+        masked = model.masked and not one_by_one
+        # Before anything is written, cells are unknown where a masked level can tell unknown from silent.
+        self._undecided = np.full((self.tree.pitches, steps), UNKNOWN if masked else 0, np.uint8)
         codes = torch.from_numpy(self._undecided).expand(len(policies), -1, -1).to(model.device)
-        self.canvas = Canvas(model, codes, in_order=self.one_by_one)
-        self.canvas.in_order |= self._order == "scan" and model.scannable
+        self.canvas = Canvas(model, codes, in_order=one_by_one)
+        self.canvas.in_order |= order == "scan" and model.scannable
         self._on_cpu = model.device.type == "cpu"
-        self.sheets = [
-            self._sheet(row, sample, policy) for row, (sample, policy) in enumerate(zip(samples, policies, strict=True))
+        self._constraints = constraints
+        self.samples = [
+            self._state(row, sample, policy) for row, (sample, policy) in enumerate(zip(samples, policies, strict=True))
         ]
         self._top = self.tree.top(steps)
-        self.speculates = self.canvas.reveal is None
-        self.ahead = draft_lengths(model, policies, self.speculates)
+        self._plans = plans_of(
+            model,
+            self.canvas,
+            policies,
+            iterations=iterations,
+            batch_generate_size=batch_generate_size,
+            order=order,
+        )
+        self._strategies = [IN_ORDER if one_by_one else STRATEGIES[plan.kind.name] for plan in self._plans]
+        self._descend = [partial(self._fill, plan.level + 1) for plan in self._plans]
         with torch.inference_mode():
-            most = reach(model, policies, self.ahead, self.speculates)
-            self._answer = Engine(model, self.canvas, steps, ahead=most, cached=cached, dtype=dtype)
-            if constraints is None:
-                self._answer.fill_at_once(policies)
+            most = most_at_once(model, self._plans, policies)
+            self._engine = Engine(model, self.canvas, steps, ahead=most, cached=cached, dtype=dtype)
+            finest = self._strategies[-1]
+            self._fused = finest if isinstance(finest, FusedStrategy) and constraints is None else None
+            if self._fused is not None:
+                self._engine.fill_at_once(policies)
 
-    def _sheet(self, row: int, sample: int, policy: DecisionPolicy) -> SampleState:
+    def _state(self, row: int, sample: int, policy: DecisionPolicy) -> SampleState:
         P, T = self.tree.pitches, self.steps
         low_p, _, low_t, _ = self.model.margins
         codes = (
@@ -101,75 +115,66 @@ class Scheduler:
             )
         if not self._on_cpu:
             codes[:] = self._undecided
-        sheet = SampleState(row, sample, codes, np.zeros((P, T), np.uint8), reveal, T, policy)
+        state = SampleState(row, sample, codes, np.zeros((P, T), np.uint8), reveal, T, policy)
         if self._constraints is not None:
-            sheet.feasibility = Feasibility(
+            state.feasibility = Feasibility(
                 self._constraints, self.tree.shapes, self.tree.columns(T) * self.tree.shapes[0][1]
             )
-            sheet.keep(self._constraints.given, self._constraints.codes)
-        return sheet
+            state.keep(self._constraints.given, self._constraints.codes)
+        return state
 
-    def in_order(self, level: int) -> bool:
-        """Whether a masked level unmasks several children at once in the order of time, see `SampleConfig.order`."""
-        return self._order == "scan" or (self._order == "inner" and level > 0)
-
-    def iterations(self, level: int) -> int:
-        """Unmasking iterations of a level; one child at a time if none were given."""
-        return 1_000_000 if self._iterations is None else self._iterations[level]
-
-    def fill(self, level: int, sheet: SampleState, p: int, t: int, hidden: Tensor | None) -> Decoder:
+    def _fill(self, level: int, sample: SampleState, p: int, t: int, hidden: Tensor | None) -> Decoder:
         """The coroutine that writes what lies inside a node at (p, t) whose children are of `level`."""
-        if level and sheet.feasibility is not None and not sheet.feasibility.is_open(level - 1, p, t):
-            return settled(sheet, level - 1, p, t, self.tree.shapes[level - 1])
+        if level and sample.feasibility is not None and not sample.feasibility.is_open(level - 1, p, t):
+            return fill_given(sample, level - 1, p, t, self.tree.shapes[level - 1])
+        if level == len(self.model.levels):
+            return fill_binary(sample, p, t)
         if level == self.tree.depth:
-            family = Siblings(level, sheet, np.array([p]), np.array([t]), _ONE, _ONE, hidden)
-            return (fill_value if level < len(self.model.levels) else fill_binary)(self, family)
+            return fill_value(Siblings(level, sample, np.array([p]), np.array([t]), _ONE, _ONE, hidden))
         offsets = self._top if level == 0 else self.tree.children[level]
-        fp, ft = offsets[:, 0] + p, offsets[:, 1] + t
-        exists = np.flatnonzero(ft < self.steps)
-        kind = self.model.level_models[level].kind
-        state = fresh_state(len(ft)) if kind == "ar" else masked_state(len(ft), exists)
-        family = Siblings(level, sheet, fp, ft, exists, state, hidden)
-        if level == self._answer.fused_level:
-            return (fill_at_once if kind == "ar" else fill_masked_at_once)(self, family)
-        family.settle()
-        return (fill_in_order if kind == "ar" or self.one_by_one else fill_masked)(self, family)
+        children_p, children_t = offsets[:, 0] + p, offsets[:, 1] + t
+        exists = np.flatnonzero(children_t < self.steps)
+        siblings = Siblings(level, sample, children_p, children_t, exists, _ONE, hidden)
+        strategy, plan = self._strategies[level], self._plans[level]
+        if self._fused is not None and level == self._engine.fused_level:
+            return self._fused.fill_fused(plan, siblings)
+        siblings.constrain()
+        return strategy.fill(plan, siblings, self._descend[level])
 
     @torch.inference_mode()
     def events(self) -> Iterator[Event]:
         """Write all samples; yields what happened, in order of time."""
-        ready: list[tuple[Task, Response | Filled | None]] = []
+        ready: list[tuple[Task, Response | Filled | None]]
+        ready = [(Task(self._fill(0, sample, 0, 0, None), None), None) for sample in self.samples]
         waiting: list[Task] = []
-        for sheet in self.sheets:
-            ready.append((Task(self.fill(0, sheet, 0, 0, None), None), None))
         while ready or waiting:
-            for task, answer in ready:
-                self._advance(task, answer, waiting)
-            for sheet in self.sheets:
-                yield from drain(sheet)
+            for task, response in ready:
+                self._advance(task, response, waiting)
+            for sample in self.samples:
+                yield from sample.drain()
             ready = []
             if waiting:
                 level = self._busiest(waiting)
-                asked = [task for task in waiting if task.ask is not None and task.ask.family.level == level]
-                waiting = [task for task in waiting if task.ask is not None and task.ask.family.level != level]
+                asking = [task for task in waiting if task.level == level]
+                waiting = [task for task in waiting if task.level != level]
                 if not self._on_cpu:
                     self._upload()
-                ready = list(zip(asked, self._answer(level, [task.ask for task in asked if task.ask]), strict=True))
+                responses = self._engine(level, [task.request for task in asking if task.request])
+                ready = list(zip(asking, responses, strict=True))
 
     @staticmethod
     def _busiest(waiting: list[Task]) -> int:
         """The level to run next: the one most wait for, finer ones first, since coarser ones then gather more."""
         counts: dict[int, int] = {}
         for task in waiting:
-            assert task.ask is not None
-            counts[task.ask.family.level] = counts.get(task.ask.family.level, 0) + 1
+            counts[task.level] = counts.get(task.level, 0) + 1
         return max(counts, key=lambda level: (counts[level] * (1 + level), level))
 
-    def _advance(self, task: Task, answer: Response | Filled | None, waiting: list[Task]) -> None:
+    def _advance(self, task: Task, response: Response | Filled | None, waiting: list[Task]) -> None:
         """Let a coroutine go on until it, or what it started, waits for the network."""
         while True:
             try:
-                request = task.worker.send(answer)
+                request = task.worker.send(response)
             except StopIteration:
                 above = task.above
                 if above is None:
@@ -177,26 +182,26 @@ class Scheduler:
                 above.open -= 1
                 if above.open:
                     return
-                task, answer = above, None
+                task, response = above, None
                 continue
             if isinstance(request, Request):
-                task.ask = request
+                task.request = request
                 waiting.append(task)
                 return
             assert isinstance(request, Concurrent)
             task.open = len(request.parts)
             for part in request.parts[:-1]:
                 self._advance(Task(part, task), None, waiting)
-            task, answer = Task(request.parts[-1], task), None
+            task, response = Task(request.parts[-1], task), None
 
     def _upload(self) -> None:
         """Copy the live canvases to the model's device."""
         P, T = self.tree.pitches, self.steps
         low_p, _, low_t, _ = self.model.margins
         area = (slice(None), slice(low_p, low_p + P), slice(low_t, low_t + T))
-        self.canvas.codes[area] = torch.from_numpy(np.stack([sheet.codes for sheet in self.sheets])).to(
+        self.canvas.codes[area] = torch.from_numpy(np.stack([sample.codes for sample in self.samples])).to(
             self.model.device
         )
         if self.canvas.reveal is not None:
-            stacked = np.stack([sheet.reveal for sheet in self.sheets if sheet.reveal is not None])
+            stacked = np.stack([sample.reveal for sample in self.samples if sample.reveal is not None])
             self.canvas.reveal[area] = torch.from_numpy(stacked).to(self.model.device)

@@ -88,7 +88,7 @@ def _check_scan_order(config: PianorollConfig, wanted: str | None) -> None:
     trained = config.model.scan_order
     if wanted is None:
         return
-    if all(level.kind == "mar" for level in config.model.levels):
+    if not any(level.is_causal for level in config.model.levels):
         raise UsageError("--scan-order means nothing to a masked model", "leave it out")
     if wanted != trained:
         raise UsageError(
@@ -98,7 +98,7 @@ def _check_scan_order(config: PianorollConfig, wanted: str | None) -> None:
 
 def _iterations(config: PianorollConfig, wanted: tuple[int, ...] | None) -> tuple[int, ...] | None:
     levels = config.model.levels
-    if all(level.kind == "ar" for level in levels):
+    if all(level.is_causal for level in levels):
         if wanted is not None:
             raise UsageError(
                 "--num-iter-list is for masked (MAR) models; every level of this one is AR", "leave it out"

@@ -1,10 +1,10 @@
 """The inference engine: one level run for several groups of siblings at once, from windows to logits.
 
 Siblings of an in-order level keep the keys and values of their decided children, so that only the children asked about
-run. What of a child's token stays the same while its family is decided is added up once.
+run. What of a child's token stays the same while it is decided is added up once.
 
-Shapes: R families asked together, m children of each run, M = R * m, n children of a family, W cells of a window, D
-width.
+Shapes: R groups of siblings in one batch, m children of each run, M = R * m, n siblings of a group, W cells of a
+window, D width.
 """
 
 from collections.abc import Sequence
@@ -21,33 +21,8 @@ from varcli.pianoroll.model.fractal import Canvas, FractalModel
 from varcli.pianoroll.model.level import LevelModel
 from varcli.pianoroll.model.pitch_classes import PITCH_CLASSES, features_by_class
 from varcli.pianoroll.sampling.policy import DecisionPolicy
-from varcli.pianoroll.sampling.siblings import Filled, Request, Response, Siblings, SiblingTokens
-
-DRAFT_ALONE = (6, 4, 8)
-"""Children of level 0, level 1 and finer ones in one all-silent draft, for a single sample: its cost is the number of
-requests, but a long draft is seldom used to its end."""
-DRAFT_TOGETHER = (4, 4, 6)
-"""The same for several samples, whose cost is the number of children."""
-
-
-def draft_lengths(model: FractalModel, policies: Sequence[DecisionPolicy], speculates: bool) -> list[int]:
-    """Children of each level decided in one look on the assumption that they are silent (1: none assumed).
-
-    Where masks say what is known, silence differs from what is unknown, so that an assumption would be seen.
-    """
-    if not speculates:
-        return [1] * len(model.levels)
-    top, second, finer = DRAFT_ALONE if len(policies) == 1 else DRAFT_TOGETHER
-    column = model.tree.pitches // model.tree.shapes[0][0]
-    siblings = [level.siblings for level in model.level_models[1:]]
-    return [min(top, column), *(min(finer if index else second, n) for index, n in enumerate(siblings))]
-
-
-def reach(model: FractalModel, policies: Sequence[DecisionPolicy], ahead: Sequence[int], speculates: bool) -> list[int]:
-    """The most children of each level that run in one look: whole families, where a policy must see them."""
-    if not speculates or not any(policy.needs_all_siblings for policy in policies):
-        return list(ahead)
-    return [ahead[0], *(level.siblings for level in model.level_models[1:])][: len(ahead)]
+from varcli.pianoroll.sampling.siblings import Siblings, SiblingTokens
+from varcli.pianoroll.sampling.strategy import Filled, Request, Response
 
 
 class Engine:
@@ -73,8 +48,8 @@ class Engine:
         self._no_weight = torch.ones(1, device=model.device)
         self._tables = []
         for network in model.level_models:
-            # In masked models several families of a sample are open at once: a row of a cache is only for level 0.
-            in_order = (network.kind == "ar" or canvas.reveal is None) and not network.is_value
+            # In masked models several groups of a sample are under way at once: a row of a cache is only for level 0.
+            in_order = (network.is_causal or canvas.reveal is None) and not network.is_value
             keeps = in_order and (network.stateless or (cached and not (network.level and model.masked)))
             kept = ahead[network.level] if keeps else 0
             size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], kept, dtype)
@@ -98,11 +73,11 @@ class Engine:
 
     @property
     def fused_level(self) -> int | None:
-        """The level whose families are not asked about but filled, None if there is none."""
+        """The level whose siblings are decided and written by one request, None if there is none."""
         return None if self._fused is None else self._fused.level
 
     def fill_at_once(self, policies: Sequence[DecisionPolicy]) -> None:
-        """Fill families of the last level but one whenever they ask, if model and policies allow it."""
+        """Decide and write siblings of the last level but one by one request, if model and policies allow it."""
         from varcli.pianoroll.inference.fused.autoregressive import FusedAutoregressive
         from varcli.pianoroll.inference.fused.cells import samplers  # numba is slow to import
         from varcli.pianoroll.inference.fused.masked import FusedMasked
@@ -115,34 +90,34 @@ class Engine:
         else:
             self._fused = FusedAutoregressive(self.model, self.canvas, (self._tables[-2], self._tables[-1]), plain)
 
-    def __call__(self, level: int, asks: list[Request]) -> Sequence[Response | Filled]:
+    def __call__(self, level: int, requests: list[Request]) -> Sequence[Response | Filled]:
         """Answer requests about siblings of one level."""
         if self._fused is not None and level == self._fused.level:
-            return self._fused(asks)
-        starts, m = self._span(self._tables[level], asks)
-        numbers, hidden = self._ask(level, asks)
-        answers = []
-        for index, (ask, start) in enumerate(zip(asks, starts, strict=True)):
-            first = index * m + ask.start - start
-            part = slice(first, first + ask.stop - ask.start)
-            answers.append(Response(numbers[part], hidden[part]))
-        return answers
+            return self._fused(requests)
+        starts, m = self._span(self._tables[level], requests)
+        numbers, hidden = self._ask(level, requests)
+        responses = []
+        for index, (request, start) in enumerate(zip(requests, starts, strict=True)):
+            first = index * m + request.start - start
+            part = slice(first, first + request.stop - request.start)
+            responses.append(Response(numbers[part], hidden[part]))
+        return responses
 
-    def _ask(self, level: int, asks: list[Request]) -> tuple[np.ndarray, Tensor]:
+    def _ask(self, level: int, requests: list[Request]) -> tuple[np.ndarray, Tensor]:
         """Logits [R * m] (or [R, V - 1] of values) and hidden vectors [R * m, D] of the children run, see `_span`."""
         tables = self._tables[level]
-        starts, m = self._span(tables, asks)
-        tokens, where, state = self._gather(tables, [ask.family for ask in asks], starts, m)
-        wanted = _wanted(asks, m).to(tokens.device) if asks[0].wanted is not None and not tables.ahead else None
+        starts, m = self._span(tables, requests)
+        tokens, where, state = self._gather(tables, [request.siblings for request in requests], starts, m)
+        wanted = _wanted(requests, m).to(tokens.device) if requests[0].wanted is not None and not tables.ahead else None
         if wanted is not None and tables.stack is None:
             tokens, where, state = tokens.index_select(0, wanted), where.index_select(1, wanted), state[wanted]
         codes, x = self._look(tables, where)
         x.add_(tokens).add_(tables.state.index_select(0, state))
         if level == 0 and tables.network.hear is not None:
-            x.add_(tables.network.hear(self._pitch_class_context(asks).index_select(0, where[6])))
+            x.add_(tables.network.hear(self._pitch_class_context(requests).index_select(0, where[6])))
         if len(self.model.echoes) or tables.network.voices is not None:
-            self._add_more(x, tables.network, where, asks)
-        hidden = self._run(tables, x, asks, starts, m, wanted)
+            self._add_more(x, tables.network, where, requests)
+        hidden = self._run(tables, x, requests, starts, m, wanted)
         if tables.network.is_value:
             logits = tables.decide_value(hidden, where[1], codes, where[2])
         else:
@@ -150,60 +125,60 @@ class Engine:
                 where = where.index_select(1, wanted)
             logits = tables.decide(hidden, where[1])
         if wanted is not None:
-            hidden, logits = (_spread(part, wanted, len(asks) * m) for part in (hidden, logits))
+            hidden, logits = (_spread(part, wanted, len(requests) * m) for part in (hidden, logits))
         return logits.cpu().numpy(), hidden
 
     @staticmethod
-    def _span(tables: LevelWeights, asks: list[Request]) -> tuple[list[int], int]:
-        """The first child to run of every family, and how many: those asked about, or all where nothing is kept."""
+    def _span(tables: LevelWeights, requests: list[Request]) -> tuple[list[int], int]:
+        """The first child to run of every group, and how many: those asked about, or all where nothing is kept."""
         if tables.ahead:
-            return [ask.start for ask in asks], max(ask.stop - ask.start for ask in asks)
-        return [0] * len(asks), tables.siblings
+            return [request.start for request in requests], max(request.stop - request.start for request in requests)
+        return [0] * len(requests), tables.siblings
 
     def _gather(
-        self, tables: LevelWeights, families: list[Siblings], starts: list[int], m: int
+        self, tables: LevelWeights, groups: list[Siblings], starts: list[int], m: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens so far [M, D] of the children to run, where they stand i64 [facts, M], and their states i64 [M]."""
         if tables.siblings == 1:
-            tokens, where = self._lay_out(tables, families)
-            return tokens[:, 0], where[:, :, 0], torch.zeros(len(families), dtype=torch.long, device=tokens.device)
-        missing = [family for family in families if family.fixed is None]
+            tokens, where = self._lay_out(tables, groups)
+            return tokens[:, 0], where[:, :, 0], torch.zeros(len(groups), dtype=torch.long, device=tokens.device)
+        missing = [siblings for siblings in groups if siblings.fixed is None]
         if missing:
             tokens, where = self._lay_out(tables, missing)
-            for family, token, place in zip(missing, tokens.unbind(0), where.unbind(1), strict=True):
-                family.fixed = SiblingTokens(token, place)
-        if len(families) == 1:
-            (family,), (start,) = families, starts
-            assert family.fixed is not None
+            for siblings, token, place in zip(missing, tokens.unbind(0), where.unbind(1), strict=True):
+                siblings.fixed = SiblingTokens(token, place)
+        if len(groups) == 1:
+            (siblings,), (start,) = groups, starts
+            assert siblings.fixed is not None
             part = slice(start, start + m)
-            state = torch.from_numpy(family.state[tables.order[part]]).to(tables.state.device)
-            return family.fixed.tokens[part], family.fixed.where[:, part], state
-        kept = [family.fixed for family in families if family.fixed is not None]
+            state = torch.from_numpy(siblings.state[tables.order[part]]).to(tables.state.device)
+            return siblings.fixed.tokens[part], siblings.fixed.where[:, part], state
+        kept = [siblings.fixed for siblings in groups if siblings.fixed is not None]
         parts = [slice(start, start + m) for start in starts]
         tokens = torch.cat([fixed.tokens[part] for fixed, part in zip(kept, parts, strict=True)])
         where = torch.cat([fixed.where[:, part] for fixed, part in zip(kept, parts, strict=True)], 1)
-        states = [family.state[tables.order[part]] for family, part in zip(families, parts, strict=True)]
+        states = [siblings.state[tables.order[part]] for siblings, part in zip(groups, parts, strict=True)]
         return tokens, where, torch.from_numpy(np.concatenate(states)).to(tokens.device)
 
-    def _lay_out(self, tables: LevelWeights, families: list[Siblings]) -> tuple[Tensor, Tensor]:
-        """What does not change about the children of families, see `SiblingTokens`: [R, n, D] and [facts, R, n]."""
+    def _lay_out(self, tables: LevelWeights, groups: list[Siblings]) -> tuple[Tensor, Tensor]:
+        """What stays the same about groups of siblings, see `SiblingTokens`: [R, n, D] and [facts, R, n]."""
         network, level = tables.network, tables.network.level
-        p = np.stack([family.p for family in families])[:, tables.order]
-        t = np.stack([family.t for family in families])[:, tables.order]
-        sheet = np.array([family.sheet.row for family in families])[:, None]
+        p = np.stack([siblings.p for siblings in groups])[:, tables.order]
+        t = np.stack([siblings.t for siblings in groups])[:, tables.order]
+        canvas = np.array([siblings.sample.row for siblings in groups])[:, None]
         row = p // network.child_pitches
         where = np.empty((self._facts, *p.shape), np.int64)
-        where[0], where[1], where[2] = self.canvas.flat(sheet, p, t), row, t
+        where[0], where[1], where[2] = self.canvas.flat(canvas, p, t), row, t
         where[3] = self.tree.position(level, p, t)
         if self._facts > 4:
-            where[4], where[5] = p, sheet
-            where[6] = (sheet * self.canvas.columns + t // self.tree.shapes[0][1]) * PITCH_CLASSES + p % PITCH_CLASSES
+            where[4], where[5] = p, canvas
+            where[6] = (canvas * self.canvas.columns + t // self.tree.shapes[0][1]) * PITCH_CLASSES + p % PITCH_CLASSES
         place = row * tables.columns + (t // network.child_steps if level == 0 else t % tables.columns)
         device = tables.place.device
         tokens = F.embedding(torch.from_numpy(place).to(device), tables.place)
         where = torch.from_numpy(where).to(device)
         if level:
-            hidden = torch.stack([family.hidden for family in families if family.hidden is not None])
+            hidden = torch.stack([siblings.hidden for siblings in groups if siblings.hidden is not None])
             inherited = tables.inherited(hidden)
             tokens.add_(inherited if len(tables.order) == tables.siblings else inherited[:, tables.order])
             if network.hear is not None:
@@ -227,27 +202,27 @@ class Engine:
         """Whether nothing but the past is written when a level looks, so that nothing needs to be hidden."""
         return not self.model.masked and (tables.ahead > 0 or tables.network.is_value)
 
-    def _some(self, asks: list[Request]) -> list[int] | None:
-        """Sheets that ask, None if all do. What others know of their canvases stays as it was when they asked last:
-        it must not depend on who else asks while they are in the midst of writing."""
-        return None if len(asks) == self.canvas.shape[0] else [ask.family.sheet.row for ask in asks]
+    def _some(self, requests: list[Request]) -> list[int] | None:
+        """Rows of the samples in a batch, None if all are. What others know of their canvases stays as it was when they
+        last asked: it must not depend on who else asks while they are in the midst of writing."""
+        return None if len(requests) == self.canvas.shape[0] else [request.siblings.sample.row for request in requests]
 
-    def _pitch_class_context(self, asks: list[Request]) -> Tensor:
-        """Rows of what is heard, brought up to date for the sheets that ask."""
-        sheets, rows = self._some(asks), self.canvas.pitch_class_rows
-        if sheets is None or rows is None:
+    def _pitch_class_context(self, requests: list[Request]) -> Tensor:
+        """Pitch-class features by canvas, column and class, brought up to date for the samples in a batch."""
+        samples, rows = self._some(requests), self.canvas.pitch_class_rows
+        if samples is None or rows is None:
             rows = self.canvas.pitch_class_rows = features_by_class(self.canvas.heard(self.model))
         else:
-            new = features_by_class(self.canvas.heard(self.model, sheets))
-            rows.view(self.canvas.shape[0], -1, rows.shape[1])[sheets] = new.view(len(sheets), -1, rows.shape[1])
+            new = features_by_class(self.canvas.heard(self.model, samples))
+            rows.view(self.canvas.shape[0], -1, rows.shape[1])[samples] = new.view(len(samples), -1, rows.shape[1])
         return rows
 
-    def _add_more(self, x_MD: Tensor, network: LevelModel, where: Tensor, asks: list[Request]) -> None:
+    def _add_more(self, x_MD: Tensor, network: LevelModel, where: Tensor, requests: list[Request]) -> None:
         """Add what pointers and voices say; what they know of the canvas is brought up to date first."""
-        _, _, t, _, p, c = (fact.unflatten(0, (len(asks), -1)) for fact in where[:6])
+        _, _, t, _, p, c = (fact.unflatten(0, (len(requests), -1)) for fact in where[:6])
         nodes = Parents(c, p, t, None, self._no_weight)
         if network.level == 0:
-            self.model.point(self.canvas, self._some(asks))
+            self.model.point(self.canvas, self._some(requests))
         else:
             self.model.recompare_candidates(self.canvas, nodes)
         if network.voices is not None:
@@ -263,7 +238,13 @@ class Engine:
             x_MD.add_(voices.flatten(0, 1))
 
     def _run(
-        self, tables: LevelWeights, x_MD: Tensor, asks: list[Request], starts: list[int], m: int, wanted: Tensor | None
+        self,
+        tables: LevelWeights,
+        x_MD: Tensor,
+        requests: list[Request],
+        starts: list[int],
+        m: int,
+        wanted: Tensor | None,
     ) -> Tensor:
         """Run the network: hidden vectors [M, D], or those of the wanted children alone."""
         stack, mask, rotary = tables.stack, tables.mask, tables.rotary
@@ -271,25 +252,25 @@ class Engine:
             assert tables.network.perceptron is not None
             return tables.network.perceptron(x_MD)
         if tables.kv_cache is not None:
-            cache = KVCache.of(tables.kv_cache, [ask.family.sheet.row for ask in asks], starts, m)
+            cache = KVCache.of(tables.kv_cache, [request.siblings.sample.row for request in requests], starts, m)
             rows = cache.at if cache.at is not None else slice(starts[0], starts[0] + m)
             assert mask is not None
             # One token alone may look at all that is kept.
             alone = len(x_MD) == 1 and tables.unlimited
             mask = None if alone else mask[rows, : cache.stop].view(-1, 1, m, cache.stop)
             rotary = rotary and (rotary[0][rows], rotary[1][rows])
-            return stack(x_MD, len(asks), mask=mask, rotary=rotary, cache=cache)
+            return stack(x_MD, len(requests), mask=mask, rotary=rotary, cache=cache)
         # Every number of rows has kernels made for it when it first comes up, so there are few such numbers.
-        sequences = _rounded(len(asks))
-        missing = sequences - len(asks)
+        sequences = _rounded(len(requests))
+        missing = sequences - len(requests)
         x_MD = F.pad(x_MD, (0, 0, 0, missing * m))
         if rotary is not None and sequences > 1:
             rotary = (rotary[0].repeat(sequences, 1, 1), rotary[1].repeat(sequences, 1, 1))
         if mask is not None:
             mask = mask[None, None]
         if wanted is None:
-            return stack(x_MD, sequences, mask=mask, rotary=rotary)[: len(asks) * m]
-        rows = torch.cat([wanted, wanted[-1:].expand(missing * (len(wanted) // len(asks)))])
+            return stack(x_MD, sequences, mask=mask, rotary=rotary)[: len(requests) * m]
+        rows = torch.cat([wanted, wanted[-1:].expand(missing * (len(wanted) // len(requests)))])
         return stack.some(x_MD, rows, sequences, mask=mask, rotary=rotary)[: len(wanted)]
 
 
@@ -299,9 +280,9 @@ def _rounded(count: int) -> int:
     return -(-count // step) * step
 
 
-def _wanted(asks: list[Request], n: int) -> Tensor:
-    """Rows of the children that are wanted among all of the families [R * c]; the last stands in for missing ones."""
-    chosen = [ask.wanted for ask in asks if ask.wanted is not None]
+def _wanted(requests: list[Request], n: int) -> Tensor:
+    """Rows of the children that are wanted among all of the groups [R * c]; the last stands in for missing ones."""
+    chosen = [request.wanted for request in requests if request.wanted is not None]
     most = max(map(len, chosen))
     rows = [np.concatenate([part, part[-1:].repeat(most - len(part))]) + n * i for i, part in enumerate(chosen)]
     return torch.from_numpy(np.concatenate(rows))

@@ -1,6 +1,6 @@
 """The weights of one level, added up and laid out once per batch.
 
-Shapes: n children of a family, M nodes, D width, V vocabulary of cell values.
+Shapes: n siblings of a group, M nodes, D width, V vocabulary of cell values.
 """
 
 from typing import NamedTuple
@@ -20,12 +20,12 @@ NARROW_WORK = 1 << 10
 
 
 class Size(NamedTuple):
-    """Patches of level 0, columns they stand in, sheets, and how many children run at once from a cache (0: there
+    """Patches of level 0, columns they stand in, samples, and how many children run at once from a cache (0: there
     is none)."""
 
     top: np.ndarray
     columns: int
-    sheets: int
+    samples: int
     ahead: int
     dtype: torch.dtype = torch.float32
 
@@ -33,7 +33,7 @@ class Size(NamedTuple):
 class LevelWeights:
     """A level's network and tables.
 
-    order [n + ahead - 1]: children of a family, the last repeated so that a look ahead may reach beyond it.
+    order [n + ahead - 1]: siblings of a group, the last repeated so that a draft may reach beyond it.
     place [rows * columns, D] says where nodes stand, a column being a step of the bar, or one of level 0.
     mask f32 [n, n] is added to scores of attention (None: all may look at all); it is `unlimited` if it only hides what
     comes later. rotary tables are [n, 1, F]. `before` is the cell of a value's window before its own, if inside.
@@ -62,12 +62,12 @@ class LevelWeights:
         self.mask, self.stack, self.kv_cache, self.unlimited = None, None, None, True
         if network.transformer is not None:
             self.stack = PackedTransformer(network.transformer, self._product_type(size))
-            self.kv_cache = self.stack.kv_cache(size.sheets, len(self.order)) if size.ahead else None
+            self.kv_cache = self.stack.kv_cache(size.samples, len(self.order)) if size.ahead else None
             self._lay_out_attention(size.top)
 
     def _product_type(self, size: Size) -> torch.dtype:
         """The dtype asked for, where a look has enough tokens for it to pay: else float32."""
-        tokens = size.sheets * size.ahead if size.ahead else 4 * self.siblings
+        tokens = size.samples * size.ahead if size.ahead else 4 * self.siblings
         return size.dtype if self.network.width * tokens >= NARROW_WORK else torch.float32
 
     def _add_up_places(self) -> Tensor:
@@ -87,7 +87,7 @@ class LevelWeights:
             allowed = network.top_mask(columns[None])
         length = len(self.order)
         self.unlimited = allowed is None
-        if allowed is None and network.kind == "ar" and not network.is_value:
+        if allowed is None and network.is_causal and not network.is_value:
             allowed = torch.ones(1, length, length, dtype=torch.bool, device=device).tril()
         if allowed is not None:
             assert self.stack is not None

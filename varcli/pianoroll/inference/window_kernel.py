@@ -39,11 +39,11 @@ class WindowArrays(NamedTuple):
 
 
 class Visibility(NamedTuple):
-    """How a model settles what is known: is_ar [levels], steps of a column and columns of a canvas, pitches that are
-    settled together; `in_order` if level 0 knows the columns before its own; `past_only` if nothing but the past can be
-    written so far, and so nothing needs to be hidden."""
+    """How a model settles what is known: is_causal [levels], steps of a column and columns of a canvas, pitches that
+    are settled together; `in_order` if level 0 knows the columns before its own; `past_only` if nothing but the past
+    can be written so far, and so nothing needs to be hidden."""
 
-    is_ar: np.ndarray
+    is_causal: np.ndarray
     masked: bool
     conditioning: bool
     in_order: bool
@@ -72,14 +72,14 @@ def visibility_of(model: FractalModel, canvas: Canvas, *, past_only: bool = Fals
     """The visibility of a model for its canvas."""
     h, w = model.tree.shapes[0]
     return Visibility(
-        is_ar=model.is_ar.numpy(),
+        is_causal=model.is_causal.numpy(),
         masked=canvas.reveal is not None,
         conditioning=model.config.model.conditioning,
         in_order=canvas.in_order,
         past_only=past_only,
         column=w,
         columns=canvas.columns,
-        settled=1 if w == 1 and model.level_models[0].kind == "ar" else h,
+        settled=1 if w == 1 and model.level_models[0].is_causal else h,
     )
 
 
@@ -136,7 +136,7 @@ def look_around(
     for cell in range(len(seen)):
         at = first + window.offsets[cell]
         parted = window.differs[position, cell]
-        shown_by_mask = visibility.masked and not visibility.is_ar[parted]
+        shown_by_mask = visibility.masked and not visibility.is_causal[parted]
         veiled = reveal[at] > parted if shown_by_mask else window.follows[position, cell]
         seen[cell] = UNKNOWN if veiled and not (visibility.conditioning and codes[at] >= GIVEN) else codes[at]
 
@@ -161,7 +161,9 @@ def _see(
     # Cells that sound, eight of them to a word, since in most words none does.
     sounding = np.zeros(-(-W // 8) * 8, np.uint8)
     words = sounding.view(np.uint64)
-    plainly = visibility.past_only or (visibility.masked and not visibility.conditioning and not visibility.is_ar.any())
+    plainly = visibility.past_only or (
+        visibility.masked and not visibility.conditioning and not visibility.is_causal.any()
+    )
     for node in range(len(seen)):
         first, position = where[0, begin + node], where[3, begin + node]
         if plainly:

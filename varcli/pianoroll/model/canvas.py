@@ -63,7 +63,7 @@ class Canvas:
         self.inner = self.codes[:, low_p : low_p + P, low_t : low_t + T]
         self.full = self.codes[:, low_p : low_p + P, low_t : low_t + width]
         self.reveal = torch.full_like(self.codes, NEVER) if model.masked and not in_order else None
-        self.in_order = in_order or model.level_models[0].kind == "ar"  # level 0 knows the columns before its own
+        self.in_order = in_order or model.level_models[0].is_causal  # level 0 knows the columns before its own
         self.pitch_class_counts: Tensor | None = None
         self.pitch_class_rows: Tensor | None = None
         self.candidates: Candidates | None = None

@@ -68,14 +68,14 @@ def candidates_of(known_BPT: Tensor, config: ModelConfig, *, in_order: bool | No
     `in_order`, level 0 knows the columns before its own; None: if it is autoregressive.
     """
     column = parse_shape(str(config.levels[0].shape))[1]
-    is_ar = config.levels[0].kind == "ar"
+    is_causal = config.levels[0].is_causal
     return find(
         F.pad(known_BPT, (0, -known_BPT.shape[2] % column)),
         column=column,
         count=config.echo.candidates,
         bar=config.steps_per_bar,
         binary=config.vocabulary == "binary",
-        sides="past" if is_ar else "given" if in_order else "both",
+        sides="past" if is_causal else "given" if in_order else "both",
     )
 
 

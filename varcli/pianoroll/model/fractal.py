@@ -37,7 +37,7 @@ __all__ = ["NEVER", "Canvas", "Decisions", "Draw", "FractalModel", "Limits", "Pa
 class FractalModel(nn.Module):
     """Levels of a piano-roll generator; built from its config alone."""
 
-    is_ar: Tensor
+    is_causal: Tensor
 
     def __init__(self, config: PianorollConfig) -> None:
         super().__init__()
@@ -51,11 +51,11 @@ class FractalModel(nn.Module):
             width = options.width
         self.levels = nn.ModuleList(levels)
         self.echoes = nn.ModuleList(echoes)
-        self.masked = any(level.kind == "mar" for level in config.model.levels)
-        self.scannable = self.masked and all(x.network == "mlp" for x in config.model.levels if x.kind == "mar")
-        self.mixed = self.masked and any(level.kind == "ar" for level in config.model.levels)
-        is_ar = torch.tensor([level.kind == "ar" for level in config.model.levels])
-        self.register_buffer("is_ar", is_ar, persistent=False)
+        self.masked = not all(level.is_causal for level in config.model.levels)
+        self.scannable = self.masked and all(x.network == "mlp" for x in config.model.levels if not x.is_causal)
+        self.mixed = self.masked and any(level.is_causal for level in config.model.levels)
+        is_causal = torch.tensor([level.is_causal for level in config.model.levels])
+        self.register_buffer("is_causal", is_causal, persistent=False)
         self.margins = self._margins()
 
     def _margins(self) -> tuple[int, int, int, int]:
@@ -79,12 +79,12 @@ class FractalModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self.is_ar.device
+        return self.is_causal.device
 
     def rows_known_below(self, pitch: Tensor) -> Tensor:
         """How many rows of its column a node at `pitch` knows to be complete below it (column-major AR level 0)."""
         h, w = self.tree.shapes[0]
-        return pitch if w == 1 and self.level_models[0].kind == "ar" else pitch // h * h
+        return pitch if w == 1 and self.level_models[0].is_causal else pitch // h * h
 
     def windows(self, level: View, canvas: Canvas, at_Nn: Parents) -> Tensor:
         """Codes u8 [N, n, W] that nodes see, UNKNOWN where scan order or masks hide them."""
@@ -105,7 +105,7 @@ class FractalModel(nn.Module):
             veiled = canvas.reveal.view(-1).index_select(0, index).view(shape) > differs
             if self.mixed:
                 follows = level.follows.index_select(0, position).view(shape)
-                veiled = torch.where(self.is_ar[differs.int()], follows, veiled)
+                veiled = torch.where(self.is_causal[differs.int()], follows, veiled)
         if self.config.model.conditioning:
             veiled = veiled & (codes < GIVEN)
         return hide(codes, veiled)
@@ -129,7 +129,7 @@ class FractalModel(nn.Module):
         Only where columns are one step wide: elsewhere nodes count no more than was settled when level 0 was asked.
         """
         column = self.tree.shapes[0][1]
-        if canvas.candidates is not None and column == 1 and self.level_models[0].kind == "ar":
+        if canvas.candidates is not None and column == 1 and self.level_models[0].is_causal:
             flat = (at_Nn.canvas[:, 0] * canvas.columns + at_Nn.step[:, 0]).long()
             found = canvas.candidates
             shift = found.shift.flatten(0, 1)[flat]
@@ -210,8 +210,8 @@ class FractalModel(nn.Module):
         can, must = canvas.feasible((h, w))
         can, must = can[at], None if must is None else must[at]
         top = level.level == 0
-        if level.kind == "ar" or canvas.reveal is None:
-            masks = in_order(occupied, can, must, top=top, is_masked=level.kind == "mar")
+        if level.is_causal or canvas.reveal is None:
+            masks = in_order(occupied, can, must, top=top, is_masked=not level.is_causal)
         else:
             masks = masked(occupied, can, must, draw, top=top)
             self._show(canvas, level, c_Nn, p_Nn, t_Nn, (t_Nn < canvas.steps_B[c_Nn]) & ~masks.asked)

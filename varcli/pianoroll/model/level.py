@@ -50,7 +50,7 @@ def cell_channels(config: ModelConfig) -> Tensor:
         table[GIVEN : GIVEN + codes] = table[:codes]
     last = torch.zeros(256, 1)
     last[GIVEN : GIVEN + codes] = 1
-    if any(level.kind == "mar" for level in config.levels):
+    if not all(level.is_causal for level in config.levels):
         last[:codes] = 1
     elif not config.conditioning:
         return table
@@ -92,7 +92,7 @@ class LevelModel(View):
         options: LevelConfig = config.levels[level]
         window: CellWindow = tree.window(level, options)
         super().__init__(level, window, config)
-        self.kind, self.width, self.stateless = options.kind, options.width, options.network == "mlp"
+        self.is_causal, self.width, self.stateless = options.is_causal, options.width, options.network == "mlp"
         self.is_value = level == tree.depth
         self.child_pitches, self.child_steps = tree.shapes[min(level, tree.depth - 1)]
         self.steps_per_bar = config.steps_per_bar
@@ -200,7 +200,7 @@ class LevelModel(View):
         if self.level == 0:
             columns = (t_Nn // self.child_steps)[:, None]
             rotary, mask = rotary_tables(columns, self.width // self.transformer.heads), self.top_mask(columns)
-        return self.transformer(x_NnD, causal=self.kind == "ar", mask=mask, rotary=rotary)
+        return self.transformer(x_NnD, causal=self.is_causal, mask=mask, rotary=rotary)
 
     def top_mask(self, columns_N1n: Tensor) -> Tensor | None:
         """Who may look at whom on level 0, or None where plain causal or full attention says the same."""
@@ -209,7 +209,7 @@ class LevelModel(View):
             return None
         distance = columns_N1n[..., :, None] - columns_N1n[..., None, :]
         mask = distance.abs() < self.context_columns
-        if self.kind == "ar":
+        if self.is_causal:
             mask = mask & torch.ones(n, n, dtype=torch.bool, device=mask.device).tril()
         return mask
 

@@ -87,7 +87,7 @@ class Tree:
             np.arange(-around, h + around), np.arange(-config.steps_before, w + config.steps_after), indexing="ij"
         )
         parts = [np.stack([p.ravel(), t.ravel()], 1)]
-        signs = (-1, 1) if config.kind == "mar" else (-1,)
+        signs = (-1,) if config.is_causal else (-1, 1)
         for lag in config.lags:
             for sign in signs:
                 p, t = np.meshgrid(

@@ -1,4 +1,4 @@
-"""Masked families: children in random order, several at a time, as MaskGIT and fractal MAR unmask.
+"""Masked levels: children in random order, several at a time, as MaskGIT and fractal MAR unmask.
 
 An iteration looks at everything known, decides a share of the children that grows along a cosine, and fills the
 occupied ones before the next iteration. With one child per iteration this is the exact any-order model. Children that
@@ -9,16 +9,13 @@ import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from varcli.pianoroll.events import LevelStarted, PatchDone
-from varcli.pianoroll.model.level import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED
-from varcli.pianoroll.sampling.siblings import Concurrent, Decoder, Filled, Request, Response, Siblings, bounds, emit
-
-if TYPE_CHECKING:
-    from varcli.pianoroll.generation.scheduler import Scheduler
+from varcli.pianoroll.config import MAR
+from varcli.pianoroll.model.level import STATE_EMPTY, STATE_OCCUPIED
+from varcli.pianoroll.sampling.siblings import Siblings
+from varcli.pianoroll.sampling.strategy import Concurrent, Decoder, Descend, Filled, LevelPlan, Request, Response
 
 
 @dataclass
@@ -27,120 +24,116 @@ class _Turns:
 
     closed: np.ndarray
     order: np.ndarray
-    taken: int
     any_occupied: bool
+    taken: int = 0
 
 
-def fill_masked(run: "Scheduler", family: Siblings) -> Decoder:
-    """Unmask the children of a family over the iterations of its level and fill the occupied ones."""
-    sheet, level, n = family.sheet, family.level, len(family.exists)
-    turns = _take_turns(run, family)
-    counts = _counts(run, level, len(turns.order))
-    emit(sheet, LevelStarted(sheet.sample, level, "mar", n, len(counts)))
-    size = run.batch_generate_size if level == 0 else n
-    for iteration, count in enumerate(counts, 1):
-        stop = turns.taken + count
-        for batch, first in enumerate(range(turns.taken, stop, size), 1):
-            answer = yield Request(family, 0, len(family.p), turns.order[first : min(first + size, stop)])
-            assert isinstance(answer, Response)
-            hits = []
-            for part in _parts(run, family, turns.order[first : min(first + size, stop)]):
-                hits += yield from _decide(run, family, turns, part, answer)
-            written = [k for k in (turns.order[first : turns.taken] if level == 0 else hits) if not family.knows(k)]
-            boxes = tuple(bounds(run, family, int(k)) for k in written)
-            done = len(turns.closed) + turns.taken
-            event = PatchDone(sheet.sample, level, "mar", done, n, iteration, len(counts), batch, boxes, sheet.visible)
-            emit(sheet, event)
+class Masked:
+    """Unmasks children over the iterations of their level."""
+
+    kind = MAR
+
+    def fill(self, plan: LevelPlan, siblings: Siblings, descend: Descend) -> Decoder:
+        siblings.begin_masked()
+        turns = _take_turns(plan, siblings)
+        counts = _counts(plan, len(turns.order))
+        plan.started(siblings, len(counts))
+        size = plan.batch or len(siblings.exists)
+        for iteration, count in enumerate(counts, 1):
+            stop = turns.taken + count
+            for batch, first in enumerate(range(turns.taken, stop, size), 1):
+                chosen = turns.order[first : min(first + size, stop)]
+                response = yield Request(siblings, 0, len(siblings.p), chosen)
+                assert isinstance(response, Response)
+                hits = []
+                for part in _parts(plan, siblings, chosen):
+                    hits += yield from _decide(plan, siblings, turns, part, response, descend)
+                written = chosen if plan.level == 0 else hits
+                boxes = tuple(siblings.box(int(k), plan.shape) for k in written if not siblings.is_given(k))
+                done = len(turns.closed) + turns.taken
+                plan.done(siblings, done, (iteration, len(counts), batch), boxes)
+
+    def fill_fused(self, plan: LevelPlan, siblings: Siblings) -> Decoder:
+        siblings.begin_masked()
+        order, counts = _take_turns(plan, siblings).order, _counts(plan, len(siblings.exists))
+        plan.started(siblings, len(counts))
+        response = yield Request(siblings, 0, len(siblings.p), order, tuple(counts))
+        assert isinstance(response, Filled)
+        done = 0
+        for iteration, count in enumerate(counts, 1):
+            chosen = order[done : done + count]
+            hits = chosen[response.codes[chosen] > 0].tolist()
+            for k in hits:
+                siblings.sample.show(*siblings.place(k), int(response.codes[k]))
+            done += count
+            boxes = tuple(siblings.box(k, plan.shape) for k in hits)
+            plan.done(siblings, done, (iteration, len(counts), 1), boxes)
 
 
-def fill_masked_at_once(run: "Scheduler", family: Siblings) -> Decoder:
-    """Have all cells of a block decided and written together, and tell of them iteration by iteration."""
-    sheet, level, n = family.sheet, family.level, len(family.exists)
-    order, counts = _take_turns(run, family).order, _counts(run, level, n)
-    emit(sheet, LevelStarted(sheet.sample, level, "mar", n, len(counts)))
-    answer = yield Request(family, 0, len(family.p), order, tuple(counts))
-    assert isinstance(answer, Filled)
-    done = 0
-    for iteration, count in enumerate(counts, 1):
-        chosen = order[done : done + count]
-        hits = chosen[answer.codes[chosen] > 0].tolist()
-        for k in hits:
-            sheet.show(int(family.p[k]), int(family.t[k]), int(answer.codes[k]))
-        boxes, done = tuple(bounds(run, family, k) for k in hits), done + count
-        event = PatchDone(sheet.sample, level, "mar", done, n, iteration, len(counts), 1, boxes, sheet.visible)
-        emit(sheet, event)
-
-
-def _counts(run: "Scheduler", level: int, n: int) -> list[int]:
+def _counts(plan: LevelPlan, n: int) -> list[int]:
     """How many of `n` children each iteration of a level unmasks."""
-    return (even_counts if run.in_order(level) else unmask_counts)(n, run.iterations(level))
+    return (even_counts if plan.in_order else unmask_counts)(n, plan.iterations)
 
 
-def _take_turns(run: "Scheduler", family: Siblings) -> _Turns:
+def _take_turns(plan: LevelPlan, siblings: Siblings) -> _Turns:
     """Draw the order of the children, or keep that of time, and show those that are known to be empty."""
-    exists, any_occupied = family.exists, family.level == 0 or family.any_required
-    can = family.open(exists) if family.must is None else family.open(exists) | family.must[exists]
+    exists, any_occupied = siblings.exists, plan.level == 0 or siblings.any_required
+    can = siblings.possible(exists)
     order, closed = exists[can], exists[~can]
-    if len(order) and not run.in_order(family.level):
-        order = order[family.sheet.policy.order(family.level, family.p[order], family.t[order])]
-    _finish(run, family, closed, STATE_EMPTY)
-    if family.must is not None:
-        family.state[family.must] = STATE_OCCUPIED
-    return _Turns(closed, order, 0, any_occupied)
+    if len(order) and not plan.in_order:
+        order = order[siblings.sample.policy.order(plan.level, siblings.p[order], siblings.t[order])]
+    _finish(plan, siblings, closed, STATE_EMPTY)
+    return _Turns(closed, order, any_occupied)
 
 
-def _parts(run: "Scheduler", family: Siblings, chosen: np.ndarray) -> list[np.ndarray]:
+def _parts(plan: LevelPlan, siblings: Siblings, chosen: np.ndarray) -> list[np.ndarray]:
     """The children of a batch that are decided together: all of them, unless each changes what is left for others."""
-    feasibility = family.sheet.feasibility
+    feasibility = siblings.sample.feasibility
     if feasibility is None or not feasibility.moving:
         return [chosen]
-    if family.level == run.tree.depth - 1:
-        chosen[:] = chosen[np.argsort(family.t[chosen], kind="stable")]  # a step after a step, as in _in_turn
+    if plan.is_finest:
+        chosen[:] = chosen[np.argsort(siblings.t[chosen], kind="stable")]  # a step after a step, as in _in_turn
     return list(chosen[:, None])
 
 
 def _decide(
-    run: "Scheduler", family: Siblings, turns: _Turns, chosen: np.ndarray, answer: Response
+    plan: LevelPlan, siblings: Siblings, turns: _Turns, chosen: np.ndarray, response: Response, descend: Descend
 ) -> Generator[Request | Concurrent, Response | Filled | None, list[int]]:
     """Decide the next children and fill the occupied ones; returns these."""
-    sheet, level = family.sheet, family.level
+    sample = siblings.sample
     turns.taken += len(chosen)
     occupied = np.zeros(len(chosen), bool)
-    can = family.open(chosen) if family.must is None else family.open(chosen) | family.must[chosen]
+    can = siblings.possible(chosen)
     if can.any():
         nodes = chosen[can]
-        forced = not turns.any_occupied and not family.open(turns.order[turns.taken :]).any()
-        logits = family.insist(nodes, answer.logits[nodes])
-        occupied[can] = sheet.policy.each(level, family.p[nodes], family.t[nodes], logits, forced)
+        forced = not turns.any_occupied and not siblings.open(turns.order[turns.taken :]).any()
+        logits = siblings.insist(nodes, response.logits[nodes])
+        occupied[can] = sample.policy.each(plan.level, siblings.p[nodes], siblings.t[nodes], logits, forced)
     turns.any_occupied |= bool(occupied.any())
     hits = chosen[occupied]
     # Silence first: a cell after it cannot be held.
-    _finish(run, family, chosen[~occupied], STATE_EMPTY)
-    for group in _in_turn(run, family, hits):
-        yield Concurrent(
-            [run.fill(level + 1, sheet, int(family.p[k]), int(family.t[k]), answer.hidden[int(k)]) for k in group]
-        )
-        _finish(run, family, group, STATE_OCCUPIED)
+    _finish(plan, siblings, chosen[~occupied], STATE_EMPTY)
+    for group in _in_turn(plan, siblings, hits):
+        yield Concurrent([descend(sample, *siblings.place(k), response.hidden[int(k)]) for k in group])
+        _finish(plan, siblings, group, STATE_OCCUPIED)
     return hits.tolist()
 
 
-def _in_turn(run: "Scheduler", family: Siblings, hits: np.ndarray) -> list[np.ndarray]:
+def _in_turn(plan: LevelPlan, siblings: Siblings, hits: np.ndarray) -> list[np.ndarray]:
     """Occupied children that are filled together: all at once, but cells a step after a step.
 
     Whether a cell is held or struck hangs on the cell before it; decided side by side, notes fall to pieces.
     """
-    if len(hits) == 0 or family.level < run.tree.depth - 1:
+    if len(hits) == 0 or not plan.is_finest:
         return [hits] if len(hits) else []
-    steps = family.t[hits]
+    steps = siblings.t[hits]
     return [hits[steps == step] for step in np.unique(steps)]
 
 
-def _finish(run: "Scheduler", family: Siblings, nodes: np.ndarray, state: int) -> None:
-    shape = run.tree.shapes[family.level]
+def _finish(plan: LevelPlan, siblings: Siblings, nodes: np.ndarray, state: int) -> None:
     for k in nodes:
-        p, t = int(family.p[k]), int(family.t[k])
-        family.sheet.finish(family.level, p, t, shape, empty=state == STATE_EMPTY)
-        family.state[k] = state
+        siblings.sample.finish(plan.level, *siblings.place(k), plan.shape, empty=state == STATE_EMPTY)
+        siblings.state[k] = state
 
 
 def unmask_counts(n: int, iterations: int) -> list[int]:
@@ -155,10 +148,3 @@ def even_counts(n: int, iterations: int) -> list[int]:
     """How many of `n` children each iteration unmasks when they come in order: equally many, but for rounding."""
     edges = np.linspace(0, n, min(n, iterations) + 1).round().astype(int).tolist()
     return [b - a for a, b in pairwise(edges)]
-
-
-def masked_state(n: int, exists: np.ndarray) -> np.ndarray:
-    """States of a masked family that has decided nothing: all are masked, but those off the canvas are empty."""
-    state = np.full(n, STATE_EMPTY, np.int64)
-    state[exists] = STATE_MASKED
-    return state

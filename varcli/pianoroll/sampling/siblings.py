@@ -1,23 +1,18 @@
-"""Families: the children of one parent while they are being decided, and what they ask of the network.
+"""The children of one node while they are being decided, and the sample that they belong to."""
 
-A family is worked through by a coroutine (`ar`, `mar` or `cells`). It yields `Request` when it needs the network and
-`Concurrent` when its children may go on side by side; the scheduler in `run` answers many families in one batch.
-"""
-
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from varcli.events import Event
-from varcli.pianoroll.model.level import GIVEN, UNKNOWN
+from varcli.pianoroll.model.level import GIVEN, STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED, STATE_START, UNKNOWN
 from varcli.pianoroll.sampling.feasible import Feasibility
 from varcli.pianoroll.sampling.policy import DecisionPolicy
 
-if TYPE_CHECKING:
-    from varcli.pianoroll.generation.scheduler import Scheduler
+Box = tuple[int, int, int, int]
+"""(pitch0, pitch1, step0, step1) of a node, half-open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ class SampleState:
     events: "list[Event | Cell]" = field(default_factory=list)
 
     def finish(self, level: int, p: int, t: int, shape: tuple[int, int], *, empty: bool) -> None:
-        """Note that a node of a masked level is done: it may be seen by its siblings, and is silent if `empty`."""
+        """Note that a node of a masked level is done: its siblings may see it, and it is silent if `empty`."""
         if self.reveal is not None:
             area = (slice(p, p + shape[0]), slice(t, min(t + shape[1], self.steps)))
             self.reveal[area] = level
@@ -72,14 +67,24 @@ class SampleState:
         self.codes[given] = codes[given] | GIVEN
         self.visible[given] = codes[given]
 
+    def drain(self) -> Iterator[Event]:
+        """Hand out queued events."""
+        if self.events:
+            events, self.events = self.events, []
+            for event in events:
+                if isinstance(event, Cell):
+                    self.visible[event.p, event.t] = event.code
+                else:
+                    yield event
+
 
 @dataclass(frozen=True)
 class SiblingTokens:
-    """What does not change about the children of a family: tokens so far [n, D], and where they stand, i64 [facts, n].
+    """What stays the same about siblings: tokens so far [n, D], and where they stand, i64 [facts, n].
 
     The facts are first cell in the flat memory, pitch row, step, position in the patch; and if anything asks for them
-    pitch, canvas, row of what is heard. Families decided in order repeat their last child, so that a look ahead may
-    reach beyond it.
+    pitch, canvas, row of the pitch-class context. Siblings decided in order repeat their last child, so that a draft
+    may reach beyond it.
     """
 
     tokens: Tensor
@@ -90,13 +95,13 @@ class SiblingTokens:
 class Siblings:
     """Children of one parent: pitches and steps [n], indices of those that begin on the canvas, and states [n].
 
-    `hidden` [D] is the parent's vector; `fixed` is what does not change about the children, once computed.
+    `hidden` [D] is the parent's vector; `fixed` is what stays the same about the children, once computed.
     `must` and `closed` say which of the children sound in any case, and in which nothing is to be decided from the
-    start, bool [n]; None if nothing is said of any.
+    start, bool [n]; None where there are no constraints.
     """
 
     level: int
-    sheet: SampleState
+    sample: SampleState
     p: np.ndarray
     t: np.ndarray
     exists: np.ndarray
@@ -106,16 +111,28 @@ class Siblings:
     must: np.ndarray | None = None
     closed: np.ndarray | None = None
 
-    def settle(self) -> None:
+    def constrain(self) -> None:
         """Look up which children sound in any case, and in which nothing is to be decided."""
-        feasibility = self.sheet.feasibility
+        feasibility = self.sample.feasibility
         if feasibility is not None:
             self.must = np.zeros(len(self.p), bool)
             self.must[self.exists] = feasibility.must(self.level, self.p[self.exists], self.t[self.exists])
             self.closed = np.zeros(len(self.p), bool)
             self.closed[self.exists] = ~self.open(self.exists)
 
-    def knows(self, index: int) -> bool:
+    def begin_in_order(self) -> None:
+        """States of children that know the state of the one before them: a start, then silence assumed."""
+        self.state = np.full(len(self.p), STATE_EMPTY, np.int64)
+        self.state[0] = STATE_START
+
+    def begin_masked(self) -> None:
+        """States of children that know their own: all are masked but those off the canvas, which are empty."""
+        self.state = np.full(len(self.p), STATE_EMPTY, np.int64)
+        self.state[self.exists] = STATE_MASKED
+        if self.must is not None:
+            self.state[self.must] = STATE_OCCUPIED
+
+    def is_given(self, index: int) -> bool:
         """Whether all of a child was known beforehand."""
         return self.closed is not None and bool(self.closed[index])
 
@@ -126,86 +143,24 @@ class Siblings:
 
     def open(self, nodes: np.ndarray) -> np.ndarray:
         """Which of the children `nodes` hold a free cell that may sound now, bool [n]."""
-        feasibility = self.sheet.feasibility
+        feasibility = self.sample.feasibility
         if feasibility is None:
             return np.ones(len(nodes), bool)
         return feasibility.open(self.level, self.p[nodes], self.t[nodes])
+
+    def possible(self, nodes: np.ndarray) -> np.ndarray:
+        """Which of the children `nodes` can sound at all, bool [n]."""
+        return self.open(nodes) if self.must is None else self.open(nodes) | self.must[nodes]
 
     def insist(self, nodes: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Logits [n] of the children `nodes`, infinite where one sounds in any case."""
         return logits if self.must is None else np.where(self.must[nodes], np.float32(np.inf), logits)
 
+    def place(self, index: int) -> tuple[int, int]:
+        """Pitch and step of a child."""
+        return int(self.p[index]), int(self.t[index])
 
-@dataclass(frozen=True)
-class Request:
-    """A question to the network: logits and hidden vectors of the family's children from `start` up to `stop`.
-
-    Of these, only those at the indices `wanted` need an answer (None: all). Where masked families are filled at once,
-    `wanted` is the order of all, and `counts` says how many are decided in each iteration.
-    """
-
-    family: Siblings
-    start: int
-    stop: int
-    wanted: np.ndarray | None = None
-    counts: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Response:
-    """logits [m] (or [1, V - 1] for a value) as numpy f32, hidden vectors [m, D]."""
-
-    logits: np.ndarray
-    hidden: Tensor
-
-
-@dataclass(frozen=True)
-class Filled:
-    """Codes u8 [n] of a family of cells that is decided and written, 0 where silent."""
-
-    codes: np.ndarray
-
-
-@dataclass(frozen=True)
-class Concurrent:
-    """Coroutines that may run side by side; the asker goes on when all are done."""
-
-    parts: "list[Decoder]"
-
-
-Decoder = Generator[Request | Concurrent, Response | Filled | None, None]
-
-
-def bounds(run: "Scheduler", family: Siblings, index: int) -> tuple[int, int, int, int]:
-    """(pitch0, pitch1, step0, step1) of a child, cut to the canvas."""
-    h, w = run.tree.shapes[family.level]
-    p, t = int(family.p[index]), int(family.t[index])
-    return p, p + h, t, min(t + w, family.sheet.steps)
-
-
-def settled(sheet: SampleState, level: int, p: int, t: int, shape: tuple[int, int]) -> Decoder:
-    """The coroutine for a node in which nothing is left to decide."""
-    sheet.finish(level, p, t, shape, empty=True)
-    return
-    yield  # a worker that asks nothing
-
-
-def unknown_canvas(shape: tuple[int, ...], masked: bool) -> np.ndarray:
-    """A canvas before anything is written: unknown where a masked level can tell unknown from silent, else silent."""
-    return np.full(shape, UNKNOWN if masked else 0, np.uint8)
-
-
-def emit(sheet: SampleState, event: Any) -> None:
-    """Queue an event of a sample."""
-    sheet.events.append(event)
-
-
-def drain(sheet: SampleState) -> Iterator[Event]:
-    """Hand out queued events."""
-    if sheet.events:
-        events, sheet.events = sheet.events, []
-        for event in events:
-            if isinstance(event, Cell):
-                sheet.visible[event.p, event.t] = event.code
-            else:
-                yield event
+    def box(self, index: int, shape: tuple[int, int]) -> Box:
+        """Bounds of a child of a shape, cut to the canvas."""
+        p, t = self.place(index)
+        return p, p + shape[0], t, min(t + shape[1], self.sample.steps)

@@ -1,23 +1,26 @@
-"""The finest level: what an occupied cell holds, "held" or an onset in a velocity bin."""
+"""What lies inside a node that is not divided any further: the value of a cell, or nothing to decide."""
 
-from typing import TYPE_CHECKING
-
-from varcli.pianoroll.sampling.siblings import Decoder, Request, Response, Siblings
-
-if TYPE_CHECKING:
-    from varcli.pianoroll.generation.scheduler import Scheduler
+from varcli.pianoroll.sampling.siblings import SampleState, Siblings
+from varcli.pianoroll.sampling.strategy import Decoder, Request, Response
 
 
-def fill_value(run: "Scheduler", family: Siblings) -> Decoder:
-    """Decide the code of one cell and write it."""
-    answer = yield Request(family, 0, 1)
-    assert isinstance(answer, Response)
-    p, t = int(family.p[0]), int(family.t[0])
-    family.sheet.write(p, t, family.sheet.policy.value(p, t, answer.logits[0]))
+def fill_value(siblings: Siblings) -> Decoder:
+    """Decide what one cell holds, "held" or an onset in a velocity bin, and write its code."""
+    response = yield Request(siblings, 0, 1)
+    assert isinstance(response, Response)
+    p, t = siblings.place(0)
+    siblings.sample.write(p, t, siblings.sample.policy.value(p, t, response.logits[0]))
 
 
-def fill_binary(run: "Scheduler", family: Siblings) -> Decoder:
+def fill_binary(sample: SampleState, p: int, t: int) -> Decoder:
     """Write an occupied cell of a binary canvas: there is nothing left to decide."""
-    family.sheet.write(int(family.p[0]), int(family.t[0]), 1)
+    sample.write(p, t, 1)
     return
-    yield  # a worker that asks nothing
+    yield  # a coroutine without requests
+
+
+def fill_given(sample: SampleState, level: int, p: int, t: int, shape: tuple[int, int]) -> Decoder:
+    """Finish a node of `level` and a shape in which nothing is left to decide."""
+    sample.finish(level, p, t, shape, empty=True)
+    return
+    yield

@@ -126,7 +126,7 @@ class PianorollTask:
             part.shape[1] == piece.cells.shape[1] and (part is piece.cells or np.array_equal(part, piece.cells))
             for piece, part in zip(pieces, crops, strict=True)
         )
-        if not (config.model.echo.candidates and whole and all(level.kind == "ar" for level in config.model.levels)):
+        if not (config.model.echo.candidates and whole and all(level.is_causal for level in config.model.levels)):
             return None
         for piece in pieces:
             if piece.name not in self._candidates:

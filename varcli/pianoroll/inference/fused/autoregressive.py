@@ -1,6 +1,6 @@
 """Blocks of cells decided in order, filled at once: the same as `sampling.autoregressive`, one token at a time.
 
-Shapes: n children of a family, D width, D' that of the level above.
+Shapes: n siblings of a group, D width, D' that of the level above.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, a
 from varcli.pianoroll.model.fractal import Canvas, FractalModel
 from varcli.pianoroll.model.level import OWN_SHARE, STATE_EMPTY, STATE_OCCUPIED, STATE_START
 from varcli.pianoroll.sampling.policy import Sampler
-from varcli.pianoroll.sampling.siblings import Filled, Request
+from varcli.pianoroll.sampling.strategy import Filled, Request
 from varcli.threads import Workers
 
 
@@ -84,13 +84,13 @@ class FusedAutoregressive:
         self._values = values_of(tables[1], canvas)
         self._draws = draws_of(policies)
 
-    def __call__(self, asks: list[Request]) -> list[Filled]:
-        """Decide and write all cells of some families."""
-        asked = [ask.family for ask in asks]
-        parent = torch.stack([family.hidden for family in asked if family.hidden is not None]).numpy()
-        place = np.array([(family.sheet.row, family.p[0], family.t[0]) for family in asked])
+    def __call__(self, requests: list[Request]) -> list[Filled]:
+        """Decide and write all cells of some groups of siblings."""
+        asked = [request.siblings for request in requests]
+        parent = torch.stack([siblings.hidden for siblings in asked if siblings.hidden is not None]).numpy()
+        place = np.array([(siblings.sample.row, siblings.p[0], siblings.t[0]) for siblings in asked])
         first = self._canvas.flat(*place.T)
-        found = np.zeros((len(asks), len(self._cells.offsets)), np.uint8)
+        found = np.zeros((len(requests), len(self._cells.offsets)), np.uint8)
         arrays, visibility, cells, values, draws = (
             self._arrays,
             self._visibility,
@@ -102,8 +102,8 @@ class FusedAutoregressive:
         def fill(i: int) -> None:
             _fill(parent[i], place[i], first[i], self._steps, arrays, visibility, cells, values, draws, found[i])
 
-        # Families lie on sheets of their own, so that nobody sees what others write.
-        self._workers(fill, len(asks))
+        # Each group belongs to a sample of its own, so that none sees what others write.
+        self._workers(fill, len(requests))
         return [Filled(codes) for codes in found]
 
 
@@ -141,9 +141,9 @@ def _fill(
     draws: Draws,
     found: np.ndarray,
 ) -> None:
-    """Fill a family whose parent is f32 [D'] and whose first cell stands at `place` [3] (sheet, pitch, step) and
+    """Fill siblings whose parent is f32 [D'] and whose first cell stands at `place` [3] (sample, pitch, step) and
     `first` in the flat arrays; the codes go there and to `found` u8 [n]."""
-    D, sheet, last = cells.own.shape[1], place[0], -1
+    D, sample, last = cells.own.shape[1], place[0], -1
     for k in range(len(found)):
         if place[2] + cells.offsets[k, 1] < steps:
             last = k
@@ -164,12 +164,12 @@ def _fill(
         occupied = False
         if t < steps:
             logit = np.float64(dot(x, cells.row_weight[p]) + cells.row_bias[p]) / draws.temperature
-            occupied = draws.cells[sheet, p, t] < 1 / (1 + np.exp(-min(max(logit, -500.0), 500.0)))
+            occupied = draws.cells[sample, p, t] < 1 / (1 + np.exp(-min(max(logit, -500.0), 500.0)))
             occupied |= k == last and not any_occupied
         if occupied:
             any_occupied = True
             found[k] = draw_value(
-                x, at, 0, p, t, arrays, visibility, values, draws.values[sheet], draws.value_temperature
+                x, at, 0, p, t, arrays, visibility, values, draws.values[sample], draws.value_temperature
             )
             arrays.codes[at] = found[k]
         state = STATE_OCCUPIED if occupied else STATE_EMPTY

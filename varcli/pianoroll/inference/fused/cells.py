@@ -61,7 +61,7 @@ class Values(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Uniform numbers f64 [sheets, P, width] of cells and of their values, and the two temperatures."""
+    """Uniform numbers f64 [samples, P, width] of cells and of their values, and the two temperatures."""
 
     cells: np.ndarray
     values: np.ndarray
@@ -73,14 +73,13 @@ def samplers(model: FractalModel, policies: Sequence[DecisionPolicy]) -> list[Sa
     """The policies, if they leave it to others to draw and the two finest levels of the model can be run here."""
     options, levels = model.config.model, model.level_models
     plain = not (options.tonality or options.voices or len(model.echoes))
-    kind = "mar" if model.masked else "ar"
     able = (
         model.device.type == "cpu"
         and plain
         and levels[-1].is_value
         and model.tree.depth > 1
         and model.tree.shapes[-1] == (1, 1)
-        and all(level.kind == kind and not level.stateless for level in levels[-2:])
+        and all(level.is_causal != model.masked and not level.stateless for level in levels[-2:])
         and all(level.width % 8 == 0 for level in levels[-3:])
     )
     # Those of a kind of its own may want to be asked.

@@ -2,7 +2,7 @@
 
 The network runs for many groups of siblings at once in torch; the decisions between two runs are compiled here.
 
-Shapes: R families, n children of each, c of them decided together, D' width of their level.
+Shapes: R groups of siblings, n in each, c of them decided together, D' width of their level.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,41 +18,42 @@ from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, a
 from varcli.pianoroll.model.fractal import Canvas, FractalModel
 from varcli.pianoroll.model.level import STATE_EMPTY, STATE_OCCUPIED
 from varcli.pianoroll.sampling.policy import Sampler
-from varcli.pianoroll.sampling.siblings import Filled, Request, Siblings
+from varcli.pianoroll.sampling.siblings import Siblings
+from varcli.pianoroll.sampling.strategy import Filled, Request
 from varcli.threads import Workers
 
-Look = Callable[[int, list[Request]], tuple[np.ndarray, torch.Tensor]]
+Run = Callable[[int, list[Request]], tuple[np.ndarray, torch.Tensor]]
 
 
 class FusedMasked:
     """Fills blocks of one batch of samples, whose canvases it reads and writes; needs `samplers`.
 
-    `look` answers what families of a level ask: logits [R * n] and hidden vectors [R * n, D'] of all of their children.
+    `run` gives logits [R * n] and hidden vectors [R * n, D'] of all children of groups of a level.
     """
 
     def __init__(
-        self, model: FractalModel, canvas: Canvas, tables: LevelWeights, policies: Sequence[Sampler], look: Look
+        self, model: FractalModel, canvas: Canvas, tables: LevelWeights, policies: Sequence[Sampler], run: Run
     ) -> None:
         self.level = model.tree.depth - 1
-        self._canvas, self._look, self._patch = canvas, look, model.tree.shapes[0]
+        self._canvas, self._run, self._patch = canvas, run, model.tree.shapes[0]
         self._workers = Workers()
         self._arrays, self._visibility = arrays_of(canvas), visibility_of(model, canvas)
         self._values, self._draws = values_of(tables, canvas), draws_of(policies)
 
-    def __call__(self, asks: list[Request]) -> list[Filled]:
-        """Decide and write all cells of some families; each is asked about in the order of `wanted`."""
-        families = [ask.family for ask in asks]
-        orders = [ask.wanted for ask in asks if ask.wanted is not None]
-        stops = [np.cumsum((0, *ask.counts)).tolist() for ask in asks]
-        n = len(families[0].p)
-        places = np.stack([(np.full(n, family.sheet.row), family.p, family.t) for family in families])
+    def __call__(self, requests: list[Request]) -> list[Filled]:
+        """Decide and write all cells of some groups of siblings, each in the order of `wanted`."""
+        groups = [request.siblings for request in requests]
+        orders = [request.wanted for request in requests if request.wanted is not None]
+        stops = [np.cumsum((0, *request.counts)).tolist() for request in requests]
+        n = len(groups[0].p)
+        places = np.stack([(np.full(n, siblings.sample.row), siblings.p, siblings.t) for siblings in groups])
         first = self._canvas.flat(places[:, 0], places[:, 1], places[:, 2])
-        found = np.zeros((len(asks), n), np.uint8)
+        found = np.zeros((len(requests), n), np.uint8)
         for iteration in range(max(map(len, stops)) - 1):
             open_yet = [i for i, stop in enumerate(stops) if iteration < len(stop) - 1]
             chosen = [orders[i][stops[i][iteration] : stops[i][iteration + 1]] for i in open_yet]
-            now = [Request(families[i], 0, n, part) for i, part in zip(open_yet, chosen, strict=True)]
-            logits, hidden = self._look(self.level, now)
+            now = [Request(groups[i], 0, n, part) for i, part in zip(open_yet, chosen, strict=True)]
+            logits, hidden = self._run(self.level, now)
             logits, hidden = logits.reshape(len(now), n), hidden.unflatten(0, (-1, n)).numpy()
             self._decide(
                 open_yet,
@@ -60,7 +61,7 @@ class FusedMasked:
                 [stops[i][iteration + 1] == len(orders[i]) for i in open_yet],
                 places,
                 first,
-                families,
+                groups,
                 logits,
                 hidden,
                 found,
@@ -74,7 +75,7 @@ class FusedMasked:
         last: list[bool],
         places: np.ndarray,
         first: np.ndarray,
-        families: list[Siblings],
+        groups: list[Siblings],
         logits: np.ndarray,
         hidden: np.ndarray,
         found: np.ndarray,
@@ -90,7 +91,7 @@ class FusedMasked:
                 first[i],
                 self.level,
                 self._patch,
-                families[i].state,
+                groups[i].state,
                 logits[at],
                 hidden[at],
                 arrays,
@@ -100,7 +101,7 @@ class FusedMasked:
                 found[i],
             )
 
-        # Families beside each other hide what they write until both are done.
+        # Groups side by side hide what they write until both are done.
         self._workers(decide, len(open_yet))
 
 
@@ -121,9 +122,9 @@ def _decide(
     draws: Draws,
     found: np.ndarray,
 ) -> None:
-    """Decide the children `chosen` [c] of a family, the `last` ones or not, and write their codes to `found` u8 [n].
+    """Decide the children `chosen` [c] of a group, the `last` ones or not, and write their codes to `found` u8 [n].
 
-    The children stand at `place` [3, n] (sheet, pitch, step) and `first` [n] in the flat arrays.
+    The children stand at `place` [3, n] (sample, pitch, step) and `first` [n] in the flat arrays.
     """
     occupied = np.zeros(len(chosen), np.bool_)
     forced = last and not found.any()
