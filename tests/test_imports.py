@@ -20,6 +20,7 @@ ROWS = (
         "varcli.errors",
         "varcli.events",
         "varcli.files",
+        "varcli.compiled",
         "varcli.colours",
         "varcli.threads",
         "varcli.schema",
@@ -125,7 +126,7 @@ def test_commands_load_nothing_heavy_before_they_run(path: Path) -> None:
 def test_help_never_imports_torch(command: list[str]) -> None:
     code = (
         "import sys, atexit\n"
-        "heavy = {'torch', 'numpy', 'scipy', 'PIL', 'safetensors'}\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'numba', 'PIL', 'safetensors'}\n"
         "atexit.register(lambda: print('HEAVY', sorted(heavy & set(sys.modules)), file=sys.stderr))\n"
         "from varcli.cli.app import main\n"
         f"sys.argv = ['var', *{command!r}]\n"

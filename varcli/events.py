@@ -1,10 +1,11 @@
-"""What generators yield while they work: the events that both families share.
+"""What generators yield while they work: the events that both families share, and a way for those of no generator.
 
 Plain frozen dataclasses: the progress display, the frame recorder and the tests all read the same ones. Each family has
 its own beside these, in its `events.py`.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -98,3 +99,36 @@ class FrameDrawn(Event):
 
     done: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCacheMoved(Event):
+    """Compiled functions cannot be kept in `wanted` for `reason`; they are in `used`, or nowhere (None)."""
+
+    wanted: str
+    reason: str
+    used: str | None
+
+
+_watchers: list[Callable[[Event], None]] = []
+_unheard: list[Event] = []
+
+
+def report(event: Event) -> None:
+    """Hand an event that comes from no generator to who watches now, or else to who watches next."""
+    for watcher in _watchers:
+        watcher(event)
+    if not _watchers:
+        _unheard.append(event)
+
+
+@contextmanager
+def watching(watcher: Callable[[Event], None]) -> Iterator[None]:
+    """Let `watcher` have the events that are reported meanwhile, and those that nobody has heard before."""
+    _watchers.append(watcher)
+    while _unheard:
+        watcher(_unheard.pop(0))
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)

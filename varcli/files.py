@@ -1,7 +1,8 @@
-"""Writing files whole or not at all, and saying in one line why a file could not be written."""
+"""Writing files whole or not at all, saying in one line why a file could not be written, and where caches lie."""
 
 import errno
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -81,3 +82,15 @@ def ensure_output_dir(path: Path | str) -> Path:
         reason = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
         raise UsageError(f"cannot write in the folder {path}: {reason}", "choose another --output-dir") from error
     return path
+
+
+def user_cache_dir() -> Path:
+    """The user's cache folder for this program: $XDG_CACHE_HOME/varcli where that is set, else the system's own place.
+
+    Raises RuntimeError where there is no home folder.
+    """
+    if home := os.environ.get("XDG_CACHE_HOME"):
+        return Path(home) / "varcli"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "varcli" / "Cache"
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "varcli"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from PIL import Image, ImageDraw, ImageFilter
 
 from varcli.colours import RGB, Font, colormap_table, load_font, parse_colour
+from varcli.compiled import kernel
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
 from varcli.files import atomic_write
@@ -254,7 +254,7 @@ def _normal_table() -> np.ndarray:
     return ndtr(np.arange(-reach * _STEPS, reach * _STEPS + 2) / _STEPS)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _share(at: float, sd: float, length: int, normal: np.ndarray, into: np.ndarray) -> tuple[int, int]:
     """What each of the pixels from the first returned on gets of an emitter along one axis, and how many there are."""
     first = max(0, math.floor(at - _REACH * sd))
@@ -275,7 +275,7 @@ def _share(at: float, sd: float, length: int, normal: np.ndarray, into: np.ndarr
     return first, last - first + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _add_gaussians(
     image: np.ndarray,
     start: int,
@@ -303,7 +303,7 @@ def _add_gaussians(
                 image[i, column + j] += np.float32(down[i - row] * across[j])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _count(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
     """Add 1 to the pixel of every emitter inside, in pixels [E]."""
     height, width = image.shape

@@ -10,21 +10,20 @@ Legend: Y X camera pixels, control points [A, B] of a mesh.
 import math
 
 import numpy as np
-from numba import njit
 
-from varcli.emitters.fit.block import FLAGS
+from varcli.compiled import kernel
 
 SPACING = 12
 STIFFNESS = 10.0  # of the mesh: a looser one bends under wide spots, and their places with it
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def mesh(size):
     """Number of control points along an axis of `size` pixels."""
     return max(1, math.ceil(size / SPACING)) + 2
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def spline(at, size, points, weight):
     """First of the three control points that matter at coordinate `at` in [0, size]; fills their weights [3]."""
     v = min(max(at, 0.0), size - 1e-6) * (points - 2) / size
@@ -34,7 +33,7 @@ def spline(at, size, points, weight):
     return first
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def mesh_value(points, y, x, height, width):
     """Value of a mesh [A, B] at a place, at the border of the frame for places outside it."""
     down, right = np.empty(3), np.empty(3)
@@ -46,7 +45,7 @@ def mesh_value(points, y, x, height, width):
     return total
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def draw_mesh(points, out):
     """Values of a mesh [A, B] at pixel centres [Y, X]."""
     height, width = out.shape
@@ -63,7 +62,7 @@ def draw_mesh(points, out):
             out[row, column] = hat[0] * line[b] + hat[1] * line[b + 1] + hat[2] * line[b + 2]
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def first_ground(data, weight, points):
     """A first background from below: around each control point a low quantile of means over 2 x 2 pixels."""
     height, width = data.shape
@@ -87,7 +86,7 @@ def first_ground(data, weight, points):
             points[a, b] = max(np.partition(values[:count], rank)[rank], 0.02) if count else 0.02
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def bin_moments(image, row, column, moments):
     """Sums over 2 x 2 pixels of information, information * signal, * signal², and of both times the residual."""
     height, width = image.data.shape
@@ -108,7 +107,7 @@ def bin_moments(image, row, column, moments):
             moments[4] += information * residual * signal
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def add_line(line, sums, down, a, stencil, right):
     """Add what one line of bins has gathered along it to the equations of the three rows of points that it touches."""
     columns = line.shape[0]
@@ -127,7 +126,7 @@ def add_line(line, sums, down, a, stencil, right):
                     cell[1, v, u, 1] += both * line[b, u, 2]
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def gather_equations(image, stencil, right):
     """The normal equations of both meshes, summed first along lines of bins: the spline is a product of two."""
     height, width = image.data.shape
@@ -155,7 +154,7 @@ def gather_equations(image, stencil, right):
         add_line(line, sums, down, a, stencil, right)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def ground_step(image, points, scale):
     """One step of both meshes: `points` moves in place, `scale` [A, B] becomes what spots should be multiplied by."""
     rows, columns = points.shape
@@ -182,7 +181,7 @@ def ground_step(image, points, scale):
             scale[a, b] = min(max(1 + out[a, b, 1], 0.6), 1.6)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def apply_stencil(stencil, direction, product):
     """Product of the matrix of a 5 x 5 stencil with two meshes; returns its sum with them."""
     rows, columns = direction.shape[:2]
@@ -200,7 +199,7 @@ def apply_stencil(stencil, direction, product):
     return along
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def conjugate_gradient(stencil, right):
     """Solve the system of a stencil over two meshes, preconditioned by its diagonal."""
     rows, columns = right.shape[:2]

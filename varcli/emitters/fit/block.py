@@ -4,8 +4,6 @@ The mean of a pixel is background + sum over emitters of electrons * spot; its v
 where shift is the read variance over the excess. The objective is the (quasi-)likelihood with that variance, which for
 excess 1 is the Poisson likelihood shifted by the read variance (Huang et al., Nature Methods 2013).
 
-Numba's cache does not see that a function called from another file has changed: delete `__pycache__/*.nb*` then.
-
 Legend: Y X camera pixels, P pixels of a window in rows, K emitters of a block; parameters are x, y, log electrons of
 each, then one offset of the background.
 """
@@ -14,14 +12,14 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from varcli.compiled import kernel
 
 MAX_BLOCK = 9
 ROWS = 3 * MAX_BLOCK + 1
 QUARTIC = 1.0
 ROOT_2 = math.sqrt(2.0)
 ROOT_TAU = math.sqrt(2.0 * math.pi)
-FLAGS = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
 
 
 class Optics(NamedTuple):
@@ -116,7 +114,7 @@ def workspace(pixels: int) -> Work:
     )
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def profile(centre, sigma, start, count, value, slope):
     """Integrals of a Gaussian over pixels start..start+count-1, and their derivatives by its centre."""
     z = (start - centre) / sigma
@@ -131,7 +129,7 @@ def profile(centre, sigma, start, count, value, slope):
         cdf, pdf = next_cdf, next_pdf
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def half_width(electrons, noise, optics):
     """Pixels from the centre pixel at which a spot sinks below a seventh of the noise of its background."""
     sigma = max(optics.sigma_x, optics.sigma_y)
@@ -147,7 +145,7 @@ def half_width(electrons, noise, optics):
     return math.ceil(min(reach, 4.5 if optics.tail == 0 else 6.0) * sigma)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def add_spot(image, x, y, electrons, half, optics, sign, work):
     """Add (or with sign -1 remove) a spot to a mean [Y, X], inside its box."""
     height, width = image.shape
@@ -169,7 +167,7 @@ def add_spot(image, x, y, electrons, half, optics, sign, work):
                 image[y0 + i, x0 + j] += scale * p[0, j]
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def log_law(value, law):
     """Log prior density of log electrons, with its derivative and the weight that stands for minus the second."""
     u = value - law.mean
@@ -180,7 +178,7 @@ def log_law(value, law):
     return math.log(total / ROOT_TAU), -u * curve, curve
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def evaluate(image, optics, law, belief, window, trial, count, offset, offset_information, work):
     """Objective of a block at `trial` [K, 4] (x, y, electrons, half width); fills derivatives and residuals."""
     y0, y1, x0, x1 = window
@@ -236,7 +234,7 @@ def evaluate(image, optics, law, belief, window, trial, count, offset, offset_in
     return total
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def normal_equations(optics, law, belief, trial, count, offset, offset_information, pixels, work):
     """Fisher information and gradient of the block last evaluated, with what is believed before."""
     size = 3 * count + 1
@@ -280,7 +278,7 @@ def normal_equations(optics, law, belief, trial, count, offset, offset_informati
             fisher[3 * k + 2, 3 * k + 2] += 1e-4
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def factorise(matrix, size, damping, factor):
     """Cholesky factor of a symmetric matrix (lower half) with its diagonal raised; returns half its log determinant."""
     total = 0.0
@@ -299,7 +297,7 @@ def factorise(matrix, size, damping, factor):
     return total
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def solve(factor, size, right, out):
     """Solve factor factor' out = right."""
     for i in range(size):
@@ -314,7 +312,7 @@ def solve(factor, size, right, out):
         out[i] = value / factor[i, i]
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def fit_block(image, optics, law, belief, window, trial, count, offset_information, iterations, work):
     """Fit `trial` [K, 4] in place over a window with what else shines there fixed in `work.rest`.
 

@@ -6,9 +6,9 @@ Legend: Y X camera pixels, K emitters.
 import math
 
 import numpy as np
-from numba import njit
 
-from varcli.emitters.fit.block import FLAGS, MAX_BLOCK, Image, evaluate, factorise, log_law, normal_equations, solve
+from varcli.compiled import kernel
+from varcli.emitters.fit.block import MAX_BLOCK, Image, evaluate, factorise, log_law, normal_equations, solve
 from varcli.emitters.fit.moves import LOG_TAU, births, merges, splits
 from varcli.emitters.fit.scene import (
     ground_information,
@@ -33,7 +33,7 @@ FITTED = np.dtype(
 CROWDED_EXCESS = 0.14  # errors among neighbours beyond the quadratic bound, measured: there, a count may be wrong
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def doubt(image, known, model_error):
     """Weights of pixels: less where a small error of the spot's shape would outweigh the noise."""
     height, width = known.shape
@@ -44,7 +44,7 @@ def doubt(image, known, model_error):
             image.weight[row, column] = known[row, column] * variance / (variance + (model_error * signal) ** 2)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def refine_frame(data, known, shift, excess, candidates, optics, law, believe, select, plan, work):
     """Emitters of one frame as rows of `FITTED`, whose frame and origin count within it."""
     height, width = data.shape
@@ -70,7 +70,7 @@ def refine_frame(data, known, shift, excess, candidates, optics, law, believe, s
     return report(image, scene, optics, law, use, select, plan, work)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def search(image, known, scene, optics, law, use, plan, work):
     """Rounds of moves until none is taken; after the first only near what the one before changed.
 
@@ -88,7 +88,7 @@ def search(image, known, scene, optics, law, use, plan, work):
         sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work, step + 1)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def report(image, scene, optics, law, use, select, plan, work):
     """Rows of all emitters (with `select` of those inside the frame), with their uncertainties and features."""
     height, width = image.data.shape
@@ -150,7 +150,7 @@ def report(image, scene, optics, law, use, select, plan, work):
     return out[:total].copy()
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def odds(covariance, electrons, law):
     """Log evidence of an emitter by Wald's approximation, from the covariance of its x, y and log electrons."""
     a, b, c = covariance[0, 0], covariance[1, 1], covariance[2, 2]
@@ -160,7 +160,7 @@ def odds(covariance, electrons, law):
     return 0.5 / c + prior + 1.5 * LOG_TAU + 0.5 * math.log(max(volume, 1e-30))
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def misfit(image, optics, x, y):
     """Mean squared residual in units of its variance within 2 sigmas of a place."""
     height, width = image.data.shape

@@ -10,9 +10,9 @@ Legend: Y X camera pixels, K emitters of a block.
 import math
 
 import numpy as np
-from numba import njit
 
-from varcli.emitters.fit.block import FLAGS, MAX_BLOCK, ROOT_TAU, fit_block, half_width, log_law, profile
+from varcli.compiled import kernel
+from varcli.emitters.fit.block import MAX_BLOCK, ROOT_TAU, fit_block, half_width, log_law, profile
 from varcli.emitters.fit.scene import (
     STIRRED,
     commit,
@@ -26,7 +26,7 @@ from varcli.emitters.fit.scene import (
 LOG_TAU = math.log(2 * math.pi)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def evidence(image, optics, law, window, trial, count, x, y, iterations, work):
     """Fit a block and return the log of its evidence."""
     information = ground_information(image, x, y)
@@ -34,14 +34,14 @@ def evidence(image, optics, law, window, trial, count, x, y, iterations, work):
     return value + count * (law.density + 1.5 * LOG_TAU) - volume
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def occam(law, optics, z, electrons):
     """What a further emitter of significance `z` costs (negative) or wins before its likelihood is counted."""
     place = 2 * math.log(1.5 * max(optics.sigma_x, optics.sigma_y) / max(z, 1.0)) - math.log(max(z, 1.0))
     return law.density + 1.5 * LOG_TAU + place + log_law(math.log(electrons), law)[0]
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def significance(image, optics, z_map, electrons_map):
     """Matched filter of the residual [Y, X]: its significance, and the electrons that would explain it."""
     height, width = image.data.shape
@@ -73,7 +73,7 @@ def significance(image, optics, z_map, electrons_map):
             z_map[row, column] /= math.sqrt(under_here)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def gather(scene, optics, x, y, reach, most, first, members, distance):
     """Members of a block at a place: those of `first` (-1: none), then the nearest others; returns their number."""
     count = 0
@@ -90,13 +90,13 @@ def gather(scene, optics, x, y, reach, most, first, members, distance):
     return count
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def settled(scene, optics, x, y):
     """Whether nothing has changed around a place since the round of moves before this one."""
     return scene.round[0] > 1 and not stirred(scene, optics, x, y, STIRRED, scene.round[0] - 1)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def births(image, scene, optics, law, plan, work):
     """Try an emitter at every significant maximum of the residual; returns how many were taken."""
     height, width = image.data.shape
@@ -155,7 +155,7 @@ def births(image, scene, optics, law, plan, work):
     return taken
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def split_axis(image, scene, optics, k, out):
     """Gain in likelihood if the spot of `k` were wider, by a quadratic fit; its long axis as angle and distance."""
     height, width = image.data.shape
@@ -214,7 +214,7 @@ def split_axis(image, scene, optics, k, out):
     return gain
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def splits(image, scene, optics, law, plan, work):
     """Try two emitters for each one whose spot looks wide or too bright; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
@@ -264,7 +264,7 @@ def splits(image, scene, optics, law, plan, work):
     return taken
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def merges(image, scene, optics, law, plan, work):
     """Try one emitter for each close pair, and none for each dim one; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)

@@ -7,10 +7,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from varcli.compiled import kernel
 from varcli.emitters.fit.background import draw_mesh, first_ground, ground_step, mesh, mesh_value
-from varcli.emitters.fit.block import FLAGS, MAX_BLOCK, add_spot, fit_block, half_width
+from varcli.emitters.fit.block import MAX_BLOCK, add_spot, fit_block, half_width
 
 CELL_PX = 4
 GROUND_PIXELS = 64.0
@@ -36,7 +36,7 @@ class Scene(NamedTuple):
     scale: np.ndarray
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def new_scene(height, width, places):
     """A scene with room for `places` emitters."""
     rows, columns = mesh(height), mesh(width)
@@ -56,7 +56,7 @@ def new_scene(height, width, places):
     )
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def cell_of(scene, x, y):
     """Row and column of the cell that holds a place, which may lie a little outside the frame."""
     row = min(max(math.floor(y / CELL_PX) + 3, 0), scene.head.shape[0] - 1)
@@ -64,7 +64,7 @@ def cell_of(scene, x, y):
     return int(row), int(column)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def link(scene, k):
     """Enter emitter `k` into its cell."""
     row, column = cell_of(scene, scene.emitters[k, 0], scene.emitters[k, 1])
@@ -72,7 +72,7 @@ def link(scene, k):
     scene.head[row, column] = k
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def unlink(scene, k):
     """Take emitter `k` out of its cell."""
     row, column = cell_of(scene, scene.emitters[k, 0], scene.emitters[k, 1])
@@ -85,7 +85,7 @@ def unlink(scene, k):
     scene.following[at] = scene.following[k]
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def neighbours(scene, optics, x, y, reach, most, found, distance):
     """Emitters within `reach` sigmas of a place, nearest first, at most `most`; returns their number."""
     wide = reach * max(optics.sigma_x, optics.sigma_y)
@@ -110,7 +110,7 @@ def neighbours(scene, optics, x, y, reach, most, found, distance):
     return count
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def stirred(scene, optics, x, y, reach, since):
     """Whether an emitter within `reach` sigmas of a place was changed in round `since` of moves or later."""
     wide = reach * max(optics.sigma_x, optics.sigma_y)
@@ -128,7 +128,7 @@ def stirred(scene, optics, x, y, reach, since):
     return False
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def local_noise(image, x, y):
     """Standard deviation of the background at a place."""
     height, width = image.ground.shape
@@ -136,7 +136,7 @@ def local_noise(image, x, y):
     return math.sqrt(image.excess * max(image.ground[row, column] + image.shift[row, column], 1e-2))
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def open_block(image, scene, optics, members, count, trial, trial_count, work):
     """Window of a block and, in `work.rest`, what shines there without its members. Sets half widths of `trial`."""
     height, width = image.data.shape
@@ -167,13 +167,13 @@ def open_block(image, scene, optics, members, count, trial, trial_count, work):
     return y0, y1, x0, x1
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def ground_information(image, x, y):
     """Information on a local offset of the background that the pixels around a block give."""
     return GROUND_PIXELS / local_noise(image, x, y) ** 2
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def place(image, scene, optics, k, x, y, electrons, work):
     """Enter emitter `k` at a place and draw it."""
     half = half_width(electrons, local_noise(image, x, y), optics)
@@ -183,7 +183,7 @@ def place(image, scene, optics, k, x, y, electrons, work):
     add_spot(image.mean, x, y, electrons, half, optics, 1.0, work)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def remove(image, scene, optics, k, work):
     """Take emitter `k` off the scene and its light off the mean."""
     e = scene.emitters[k]
@@ -192,7 +192,7 @@ def remove(image, scene, optics, k, work):
     scene.alive[k] = False
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def add(image, scene, optics, x, y, electrons, work):
     """A new emitter, where there is room for one."""
     k = scene.count[0]
@@ -203,7 +203,7 @@ def add(image, scene, optics, x, y, electrons, work):
     place(image, scene, optics, k, x, y, electrons, work)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def commit(image, scene, optics, members, count, trial, trial_count, work):
     """Write a fitted block back: members take the first places of `trial`, more are born, those left over die."""
     for m in range(count):
@@ -220,7 +220,7 @@ def commit(image, scene, optics, members, count, trial, trial_count, work):
             add(image, scene, optics, x, y, trial[k, 2], work)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def sweep(image, scene, optics, law, use_belief, reach, plan, steps, work, since=0):
     """Fit every emitter near one changed `since` a round, jointly with its neighbours within `reach` sigmas."""
     found, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
@@ -244,7 +244,7 @@ def sweep(image, scene, optics, law, use_belief, reach, plan, steps, work, since
         commit(image, scene, optics, found, count, trial, count, work)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def settle_ground(image, scene, optics, work):
     """A step of background and brightness, after which the mean is drawn anew."""
     ground_step(image, scene.knots, scene.scale)
@@ -259,7 +259,7 @@ def settle_ground(image, scene, optics, work):
             add_spot(image.mean, e[0], e[1], e[2], int(e[3]), optics, 1.0, work)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def open_scene(image, optics, candidates, places, work):
     """The scene of the candidates [K, 3] (x, y, electrons) of a frame over a first background."""
     height, width = image.data.shape
@@ -273,7 +273,7 @@ def open_scene(image, optics, candidates, places, work):
     return scene
 
 
-@njit(**FLAGS)
+@kernel(fastmath=True)
 def set_belief(scene, optics, plan):
     """How far the law of electrons is believed for each emitter: only where neighbours overlap it strongly."""
     found, distance = np.empty(2, np.int64), np.empty(2)

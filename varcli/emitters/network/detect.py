@@ -5,9 +5,9 @@ Legend: L cells, E emitters.
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from varcli.compiled import kernel
 from varcli.emitters.table import Emitters, Record
 
 _WEAKEST = 0.004
@@ -67,7 +67,7 @@ def detect(cells: FinestCells, threshold: float) -> Emitters:
     return Emitters(**columns, electrons=electrons, sd_electrons=electrons * rows["sd_log_electrons"])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _detect_all(frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold):  # pragma: no cover - compiled
     found = np.empty(len(frame) + 1, _FOUND)
     total = 0
@@ -85,7 +85,7 @@ def _detect_all(frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold
     return found[:total].copy()
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _buckets(x, y, side):  # pragma: no cover - compiled
     """Cells of one frame by squares of `side` px: first cell of each square, next cell in the same square."""
     columns = int(max(0.0, x.max()) / side) + 1
@@ -99,7 +99,7 @@ def _buckets(x, y, side):  # pragma: no cover - compiled
     return head, following
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _near(i, x, y, head, following, near, distance):  # pragma: no cover - compiled
     """Fill `near` with the cells within _REACH_PX of cell i, nearest bucket order; returns how many."""
     rows, columns = head.shape
@@ -117,7 +117,7 @@ def _near(i, x, y, head, following, near, distance):  # pragma: no cover - compi
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _detect_frame(
     frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold, found, total
 ):  # pragma: no cover - compiled
@@ -168,7 +168,7 @@ def _detect_frame(
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _spend(j, taken, x, y, blur, head, following, weight):  # pragma: no cover - compiled
     rows, columns = head.shape
     row, column = int(max(0.0, y[j]) / _REACH_PX), int(max(0.0, x[j]) / _REACH_PX)
@@ -182,7 +182,7 @@ def _spend(j, taken, x, y, blur, head, following, weight):  # pragma: no cover -
                 k = following[k]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _emit(
     frame, mass, near, taken, x, y, log_electrons, sd_x, sd_y, sd_log, found, total
 ):  # pragma: no cover - compiled

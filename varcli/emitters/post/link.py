@@ -8,8 +8,8 @@ Legend: E localisations (rows, by frame), K tracks.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 
+from varcli.compiled import kernel
 from varcli.emitters.post.checks import check_frames, check_positions, check_spreads
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError
@@ -94,7 +94,7 @@ def _merged(
     return replace(table, **merged)
 
 
-@njit(cache=True)
+@kernel()
 def _tracks(frame, edges, x, y, weight_x, weight_y, gap, radius):  # pyright: ignore
     """The track of every row [E]; rows edges[i]:edges[i+1] are of one frame, frames ascend.
 
@@ -139,7 +139,7 @@ def _tracks(frame, edges, x, y, weight_x, weight_y, gap, radius):  # pyright: ig
     return track
 
 
-@njit(cache=True)
+@kernel()
 def _pairs(begin, end, x, y, at_x, at_y, swept, radius):  # pyright: ignore
     """Rows, tracks and squared distances of all pairs within the radius; `swept` are open tracks by x."""
     sorted_x = at_x[swept]

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from numba import njit
 
+from varcli.compiled import kernel
 from varcli.emitters.post.checks import check_positions
 from varcli.emitters.table import EmitterTable, concatenate
 from varcli.errors import UsageError, VarError
@@ -62,7 +62,7 @@ def neighbours(table: EmitterTable, radius_nm: float, most: int | None = None) -
     return count_E
 
 
-@njit(cache=True)
+@kernel()
 def _near(x, y, strip, radius, most):  # pyright: ignore
     """Neighbours of every localisation; they stand by strips of the radius' height, within these by x."""
     rows = len(x)

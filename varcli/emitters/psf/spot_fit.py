@@ -9,13 +9,14 @@ Legend: P windows, W their side.
 import math
 
 import numpy as np
-from numba import njit
+
+from varcli.compiled import kernel
 
 LOCAL, SHARED = 6, 3  # x, y, light, background, its slopes; log width along x and y, tail
 _ALL = LOCAL + SHARED
 
 
-@njit(cache=True)
+@kernel()
 def _profile(centre, sigma, size, out):
     """Pixel integrals of a 1D Gaussian and their derivatives by its centre and the logarithm of its width."""
     root = 1.0 / (sigma * math.sqrt(2.0))
@@ -32,7 +33,7 @@ def _profile(centre, sigma, size, out):
         before, before_g, before_z = value, gauss, z
 
 
-@njit(cache=True)
+@kernel()
 def linearise(window, variance, local, shared, tail_scale, excess, hessian, gradient):
     """Fill expected Hessian and gradient of the log-likelihood [9, 9], [9]; return chi² and the pixels that count."""
     size = window.shape[0]
@@ -78,7 +79,7 @@ def linearise(window, variance, local, shared, tail_scale, excess, hessian, grad
     return chi2, pixels
 
 
-@njit(cache=True)
+@kernel()
 def _move(local, step, size):
     """Take a bounded step of the local parameters."""
     for axis in range(2):
@@ -88,7 +89,7 @@ def _move(local, step, size):
         local[i] += step[i]
 
 
-@njit(cache=True)
+@kernel()
 def _solve(matrix, wanted):
     """Solutions [n, k] of a symmetric positive system by Cholesky factors; both arguments are overwritten."""
     size, columns = matrix.shape[0], wanted.shape[1]
@@ -114,7 +115,7 @@ def _solve(matrix, wanted):
     return wanted
 
 
-@njit(cache=True)
+@kernel()
 def fit_each(windows, variances, locals_, log_sigma, excess, rounds):
     """Fit every window with a round width of its own, from `log_sigma`; `locals_` [P, 6] are moved in place.
 
@@ -149,7 +150,7 @@ def fit_each(windows, variances, locals_, log_sigma, excess, rounds):
     return widths, deviations, chi2s
 
 
-@njit(cache=True)
+@kernel()
 def fit_shared(windows, variances, locals_, shared, tail_scale, free, excess, rounds):
     """Fit one PSF to all windows at once; `locals_` [P, 6] and `shared` [3] are moved in place.
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from varcli.errors import UsageError, VarError
 from varcli.events import FilesRead
+from varcli.files import user_cache_dir
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.arrays import Split, read_mat, read_npz
 from varcli.pianoroll.corpus.cache import load_parsed, save_parsed
@@ -83,7 +83,7 @@ def read_corpus(
         raise UsageError(f"{path}: a single MIDI file, not a corpus", "give the folder that it lies in")
     else:
         settings = Settings(steps_per_beat, vocabulary, drums)
-        yield from _read_midi_files(path, settings, max_off_grid, cache_dir or default_cache_dir(), workers)
+        yield from _read_midi_files(path, settings, max_off_grid, cache_dir or user_cache_dir(), workers)
 
 
 def read_corpus_of(config: PianorollConfig, path: Path) -> Iterator[FilesRead | Corpus]:
@@ -106,12 +106,6 @@ def check_rows(config: PianorollConfig, pieces: Iterable[Piece]) -> None:
                 f"{piece.name} has {len(piece.cells)} pitches, the model {config.model.pitches}",
                 "MIDI, .mat and .npz are read as 128 pitches; set model.pitches=128",
             )
-
-
-def default_cache_dir() -> Path:
-    """The user's cache folder for parsed corpora: $XDG_CACHE_HOME/varcli, or ~/.cache/varcli."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "varcli"
 
 
 def split_of(name: str) -> Split:

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from varcli.compiled import kernel
 from varcli.pianoroll.inference.window_kernel import (
-    FLAGS,
     CanvasArrays,
     Visibility,
     WindowArrays,
@@ -101,7 +100,7 @@ def _view(echo: CopyAttention, canvas: Canvas) -> _View:
     )
 
 
-@njit(**FLAGS)
+@kernel()
 def _copy(
     where: np.ndarray,
     arrays: CanvasArrays,
@@ -154,12 +153,12 @@ def _copy(
                     told[K + k], told[2 * K + k] = 1, 4 * weight
 
 
-@njit(**FLAGS)
+@kernel()
 def _sense(code: int) -> int:
     return UNSEEN if code == UNKNOWN else SOUNDING if code & (GIVEN - 1) else SILENT
 
 
-@njit(**FLAGS)
+@kernel()
 def _look_there(
     first: int,
     inside: int,
@@ -177,7 +176,7 @@ def _look_there(
         seen[m] = UNKNOWN if veiled and not (visibility.conditioning and codes[at] >= GIVEN) else codes[at]
 
 
-@njit(**FLAGS)
+@kernel()
 def _compare(own: np.ndarray, there: np.ndarray) -> tuple[int, int, int]:
     """How many cells sound in both, in one's own alone, and there alone, among those known in both."""
     both, here_only, there_only = 0, 0, 0
@@ -189,7 +188,7 @@ def _compare(own: np.ndarray, there: np.ndarray) -> tuple[int, int, int]:
     return both, here_only, there_only
 
 
-@njit(**FLAGS)
+@kernel()
 def _show(weight: float, there: np.ndarray, view: _View, out: np.ndarray) -> None:
     """Add the channels of cells, weighted, to out [M * C]."""
     C = view.channels.shape[1]

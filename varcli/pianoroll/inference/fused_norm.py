@@ -8,10 +8,10 @@ Shapes: M rows, D width.
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit
 from torch import Tensor
 
-from varcli.pianoroll.inference.fused.transformer_step import FLAGS, moments
+from varcli.compiled import REORDERED, kernel
+from varcli.pianoroll.inference.fused.transformer_step import moments
 from varcli.threads import Workers
 
 ROWS = 128
@@ -53,7 +53,7 @@ class Gelu:
         return x_MD
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def _look_up(x: np.ndarray, table: np.ndarray) -> None:
     """Replace numbers u16 [M, D] by what a table [65536] says of them."""
     for row in range(len(x)):
@@ -62,7 +62,7 @@ def _look_up(x: np.ndarray, table: np.ndarray) -> None:
             part[i] = table[part[i]]
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def _join(
     x: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray, sums: np.ndarray, normed: np.ndarray
 ) -> None:

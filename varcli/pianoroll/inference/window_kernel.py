@@ -9,16 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from varcli.compiled import kernel
 from varcli.pianoroll.inference.window_embedding import WindowEmbedding
 from varcli.pianoroll.model.fractal import Canvas, FractalModel
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View
 from varcli.threads import Workers
-
-FLAGS = {"cache": True, "nogil": True, "error_model": "numpy"}
-
 
 NODES = 128
 """Nodes that one thread looks for at a time."""
@@ -127,7 +124,7 @@ class WindowKernel:
         return codes, self._seeing.add_known(sounding, codes)
 
 
-@njit(**FLAGS)
+@kernel()
 def look_around(
     first: int, position: int, arrays: CanvasArrays, window: WindowArrays, visibility: Visibility, seen: np.ndarray
 ) -> None:
@@ -141,7 +138,7 @@ def look_around(
         seen[cell] = UNKNOWN if veiled and not (visibility.conditioning and codes[at] >= GIVEN) else codes[at]
 
 
-@njit(**FLAGS)
+@kernel()
 def _see(
     where: np.ndarray,
     begin: int,
@@ -188,7 +185,7 @@ def _see(
                             token[i] += share * row[i]
 
 
-@njit(**FLAGS)
+@kernel()
 def _look_along_runs(
     first: int, position: int, arrays: CanvasArrays, window: WindowArrays, past_only: bool, seen: np.ndarray
 ) -> None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 
+from varcli.compiled import REORDERED, kernel
 from varcli.pianoroll.inference.fused.cells import (
     Draws,
     PlaceTable,
@@ -22,7 +22,6 @@ from varcli.pianoroll.inference.fused.cells import (
     window_weights_of,
 )
 from varcli.pianoroll.inference.fused.transformer_step import (
-    FLAGS,
     Product,
     Weights,
     add_product,
@@ -128,7 +127,7 @@ def _cells_of(tables: LevelWeights, canvas: Canvas, offsets: np.ndarray) -> Cell
     )
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def _fill(
     parent: np.ndarray,
     place: np.ndarray,

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from varcli.compiled import REORDERED, kernel
 from varcli.pianoroll.inference.fused.transformer_step import (
-    FLAGS,
     Product,
     Weights,
     multiply,
@@ -122,7 +121,7 @@ def values_of(tables: LevelWeights, canvas: Canvas) -> Values:
     )
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def look(
     first: int,
     position: int,
@@ -153,14 +152,14 @@ def look(
                     add(x, share, window_weights.rows[cell * C + channel])
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def add(x: np.ndarray, share: np.float32, row: np.ndarray) -> None:
     """Add a share of a row [D] to x [D]."""
     for i in range(len(x)):
         x[i] += share * row[i]
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def draw_value(
     parent: np.ndarray,
     first: int,

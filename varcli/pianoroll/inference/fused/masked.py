@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numba import njit
 
+from varcli.compiled import REORDERED, kernel
 from varcli.pianoroll.inference.fused.cells import Draws, Values, draw_value, draws_of, values_of
-from varcli.pianoroll.inference.fused.transformer_step import FLAGS
 from varcli.pianoroll.inference.level_weights import LevelWeights
 from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, arrays_of, visibility_of
 from varcli.pianoroll.model.fractal import Canvas, FractalModel
@@ -105,7 +104,7 @@ class FusedMasked:
         self._workers(decide, len(open_yet))
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def _decide(
     chosen: np.ndarray,
     last: bool,
@@ -155,7 +154,7 @@ def _decide(
                 arrays.reveal[first[k]], state[k] = level, STATE_OCCUPIED
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def _at_least_one(probability: np.ndarray) -> float:
     """The same as `policy.at_least_one`."""
     if len(probability) == 1:

@@ -10,19 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 from torch import Tensor, nn
 
+from varcli.compiled import REORDERED, kernel
 from varcli.pianoroll.model.transformer import Block, Transformer
 
-FLAGS = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"},
-}
-"""Sums may be taken in any order; infinities stay what they are."""
 ROWS = 8
 """Inputs whose weights are read side by side."""
 
@@ -97,7 +91,7 @@ def _widen_compiled(number):
     return lambda number: number
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def multiply(weight: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
     """Write x [N] times weight [N, M], plus bias [M], to y [M]."""
     for j in range(len(y)):
@@ -105,7 +99,7 @@ def multiply(weight: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray)
     add_product(weight, x, y)
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def add_product(weight: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
     """Add x [N] times weight [N, M] to y [M]."""
     for i in range(0, weight.shape[0], ROWS):
@@ -121,7 +115,7 @@ def add_product(weight: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
             )
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def dot(x: np.ndarray, y: np.ndarray) -> np.float32:
     """Sum of products of two vectors f32."""
     total = np.float32(0)
@@ -130,7 +124,7 @@ def dot(x: np.ndarray, y: np.ndarray) -> np.float32:
     return total
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def moments(x: np.ndarray) -> tuple[np.float32, np.float32]:
     """Mean of x f32 [D], and the factor by which a layer norm scales what is left."""
     D = np.float32(len(x))
@@ -144,7 +138,7 @@ def moments(x: np.ndarray) -> tuple[np.float32, np.float32]:
     return mean, np.float32(1) / np.sqrt(square / D + np.float32(1e-5))
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def _normalise(x: np.ndarray, norm: np.ndarray, y: np.ndarray) -> None:
     """Write the layer norm of x [D], with weight and bias [2, D], to y."""
     mean, scale = moments(x)
@@ -152,7 +146,7 @@ def _normalise(x: np.ndarray, norm: np.ndarray, y: np.ndarray) -> None:
         y[i] = (x[i] - mean) * scale * norm[0, i] + norm[1, i]
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def _gelu(x: np.ndarray) -> None:
     """GELU of x in place, as tanh approximates it: x times the logistic of a cubic.
 
@@ -172,7 +166,7 @@ def _gelu(x: np.ndarray) -> None:
         x[i] = z * growth / (growth + np.float32(1))
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def step(x: np.ndarray, at: int, kv_cache: np.ndarray, weights: Weights) -> None:
     """Run the token x f32 [D] at place `at` of its sequence, in place; it becomes its hidden vector.
 
@@ -200,13 +194,13 @@ def step(x: np.ndarray, at: int, kv_cache: np.ndarray, weights: Weights) -> None
     x[:] = normed
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def _add_up(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(len(x)):
         x[i] += y[i]
 
 
-@njit(**FLAGS)
+@kernel(fastmath=REORDERED)
 def _attend(q: np.ndarray, kv: np.ndarray, heads: int, y: np.ndarray) -> None:
     """Write what a query [D] takes from keys and values [n, 2 D] to y [D]."""
     D, n = len(q), len(kv)

@@ -1,0 +1,151 @@
+"""The cache of compiled functions: fresh after any edit, private, shared by processes, and never in the way."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from varcli import compiled, events
+from varcli.cli.progress import Display
+
+OUTER = """
+from varcli.compiled import kernel
+from pack.constants import SCALE
+from pack.inner import inner
+
+@kernel(fastmath=True)
+def outer(x):
+    return SCALE * inner(x)
+"""
+INNER = """
+from varcli.compiled import kernel
+from pack import deeper
+
+OFFSET = deeper.OFFSET
+
+@kernel()
+def inner(x):
+    return x + OFFSET
+"""
+RUN = """
+from pack.outer import outer
+print(outer(1.0), sum(outer._cache_misses.values()), outer._cache.cache_path)
+"""
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """A package of two compiled functions, one of which calls the other across files."""
+    folder = tmp_path / "site" / "pack"
+    folder.mkdir(parents=True)
+    files = {"__init__": "", "outer": OUTER, "inner": INNER, "constants": "SCALE = 10\n", "deeper": "OFFSET = 1\n"}
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def start(pack: Path, **env: str) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(pack.parent), str(Path(compiled.__file__).parent.parent)])
+    env = {"HOME": str(pack.parent.parent / "home"), "PATH": os.environ["PATH"], "PYTHONPATH": path, **env}
+    return subprocess.Popen(
+        [sys.executable, "-B", "-c", RUN], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(pack: Path, **env: str) -> tuple[float, int, Path]:
+    """The value of `outer(1.0)`, how often it was compiled, and where it is kept."""
+    process = start(pack, **env)
+    out, error = process.communicate()
+    assert process.returncode == 0, error
+    value, misses, folder = out.split(maxsplit=2)
+    return float(value), int(misses), Path(folder.strip())
+
+
+def test_an_edit_in_any_file_that_matters_compiles_anew(pack: Path) -> None:
+    first, misses, folder = run(pack)
+    assert (first, misses) == (20.0, 1)
+    assert run(pack) == (20.0, 0, folder)
+    (pack / "inner.py").write_text(INNER.replace("x + OFFSET", "x + 2 * OFFSET"))
+    assert run(pack)[:2] == (30.0, 1)
+    (pack / "constants.py").write_text("SCALE = 100\n")
+    assert run(pack)[:2] == (300.0, 1)
+    (pack / "deeper.py").write_text("OFFSET = 3\n")
+    assert run(pack)[:2] == (700.0, 1)
+    for name, text in {"inner": INNER, "constants": "SCALE = 10\n", "deeper": "OFFSET = 1\n"}.items():
+        (pack / f"{name}.py").write_text(text)
+    assert run(pack) == (20.0, 0, folder), "what was compiled before is still there"
+    assert not list(pack.rglob("*.nb[ci]"))
+
+
+def test_the_cache_lies_where_the_user_has_caches(pack: Path, tmp_path: Path) -> None:
+    assert run(pack, XDG_CACHE_HOME=str(tmp_path / "xdg"))[2].parent == tmp_path / "xdg" / "varcli" / "kernels"
+    assert run(pack, NUMBA_CACHE_DIR=str(tmp_path / "numba"))[2].parent == tmp_path / "numba" / "kernels"
+
+
+def test_without_a_place_to_write_a_private_temporary_one_is_used(pack: Path, tmp_path: Path) -> None:
+    blocked, temporary = tmp_path / "blocked", tmp_path / "temporary"
+    blocked.write_text("a file where the folder should be")
+    temporary.mkdir()
+    env = {"XDG_CACHE_HOME": str(blocked), "TMPDIR": str(temporary)}
+    value, misses, folder = run(pack, **env)
+    assert (value, misses) == (20.0, 1)
+    assert folder.is_relative_to(temporary)
+    assert run(pack, **env)[1] == 0, "and serves the next run"
+    if hasattr(os, "getuid"):
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
+        folder.parent.chmod(0o777)
+        assert run(pack, **env) == (20.0, 1, Path("None")), "others may write there: nothing is read or kept"
+
+
+def test_two_processes_may_compile_at_once(pack: Path) -> None:
+    both = [start(pack) for _ in range(2)]
+    assert [process.communicate()[0].split()[0] for process in both] == ["20.0", "20.0"]
+    assert run(pack)[:2] == (20.0, 0)
+
+
+def test_damage_is_compiled_again(pack: Path) -> None:
+    folder = run(pack)[2]
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes()[:40])
+    assert run(pack)[:2] == (20.0, 1)
+    assert run(pack)[:2] == (20.0, 0)
+
+
+def test_signatures_do_not_share_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_root", lambda: tmp_path)
+
+    @compiled.kernel()
+    def twice(x):
+        return 2 * x
+
+    assert twice(1) == 2
+    assert twice(1.5) == 3.0
+    assert twice(np.float32(1.5)) == 3.0
+    assert len(list(tmp_path.rglob("*.nbi"))) == len(list(tmp_path.rglob("*.nbc"))) == 3
+
+
+def test_what_nobody_uses_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_KEPT_FOLDERS", 3)
+    for days in (0, 1, 2, 3, 40):
+        (tmp_path / f"{days}").mkdir()
+        then = time.time() - 86400 * days
+        os.utime(tmp_path / f"{days}", (then, then))
+    compiled._remove_unused(tmp_path)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["0", "1", "2"]
+    monkeypatch.setattr(compiled, "_KEPT_FOLDERS", 9)
+    os.utime(tmp_path / "0", (0, 0))
+    compiled._remove_unused(tmp_path)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_the_display_says_in_one_line_where_the_cache_went(capsys: pytest.CaptureFixture[str]) -> None:
+    events.report(events.KernelCacheMoved("/home/.cache", "Read-only file system", "/tmp/mine"))
+    with Display():
+        events.report(events.KernelCacheMoved("/home/.cache", "Read-only file system", None))
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    begun = "warning: /home/.cache cannot be written (Read-only file system): compiled functions are"
+    assert told == [f"{begun} kept in /tmp/mine", f"{begun} compiled anew in each run"]
