@@ -117,7 +117,13 @@ class _Cache(FunctionCache):
             if not os.path.isdir(self.cache_path):
                 _remove_unused(Path(self.cache_path).parent)
             self._choose_index(sig, data.codegen)
-            super().save_overload(sig, data)
+            try:
+                super().save_overload(sig, data)
+            except OSError:
+                raise
+            except Exception:  # a damaged index: begin it anew
+                self._cache_file.flush()
+                super().save_overload(sig, data)
 
     def _choose_index(self, sig: Any, codegen: Any) -> None:
         name = hashlib.sha256(repr(self._index_key(sig, codegen)).encode()).hexdigest()[:16]
