@@ -1,15 +1,14 @@
-"""Functions compiled by numba, and their cache on disk, which notices an edit in any file that could change them.
+"""Functions compiled by numba, and their cache on disk, which notices an edit in whatever could change them.
 
-numba's own cache knows a function by the file it stands in alone, and lies beside that file. This one keeps the
-functions of a module in a folder named after a digest of the module and of all modules of its package that it imports,
-directly or not, in the user's cache folder. So an edit in a called function compiles its callers anew, installed copies
-of the same sources share what is compiled, and the package's own folder is only read.
+numba's own cache knows a function by the file it stands in alone, and lies beside that file. This one names what is
+compiled after a digest of the function, of all compiled functions that it calls and of the constants that they read,
+wherever they stand, and keeps it in the user's cache folder. So an edit compiles what it changes and nothing else,
+installed copies of the same code share what is compiled, and the package's own folder is only read.
 """
 
 import hashlib
 import os
-import re
-import shutil
+import pickle
 import sys
 import tempfile
 import time
@@ -17,27 +16,29 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import llvmlite
 import numba
 import numpy as np
 
-# numba lets a cache be placed by a global setting only, for all packages of a process alike. These classes have stood
-# unchanged since numba 0.21 and are what its documentation of the cache describes.
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
+# All caches of a process share one setting of numba for their place, so this one takes the place of numba's.
+from numba.core.compiler import CompileResult
+from numba.core.dispatcher import Dispatcher
+from numba.core.serialize import dumps
+from numba.core.types import BaseTuple
 
 from varcli import events
-from varcli.files import user_cache_dir
+from varcli.errors import VarError
+from varcli.files import user_cache_dir, write_bytes
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 REORDERED = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
 """For `fastmath`: sums may be taken in any order, infinities stay what they are."""
-_KEPT_DAYS = 30
-_KEPT_FOLDERS = 256
-_IMPORTS = re.compile(r"^(?:from ([\w.]+) import (\([^)]*\)|.*)|import ([\w.]+))", re.MULTILINE)
-_TOOLS = (numba.__version__, llvmlite.__version__, np.__version__, sys.version, str(numba.config.USING_SVML))  # type: ignore[attr-defined]
+_KEPT_SECONDS = 30 * 86400
+_TOOLS = (numba.__version__, llvmlite.__version__, np.__version__, sys.version, numba.config.USING_SVML)  # type: ignore[attr-defined]
 
 
 def kernel(fastmath: bool | Iterable[str] = False) -> Callable[[F], F]:
@@ -50,104 +51,137 @@ def kernel(fastmath: bool | Iterable[str] = False) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         options = fastmath if isinstance(fastmath, bool) else set(fastmath)
         compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath=options)(function)
-        if hasattr(compiled, "_cache") and cache_folder(function) is not None:  # not where numba is switched off
-            compiled._cache = _Cache(function)
+        if isinstance(compiled, Dispatcher):  # not where numba is switched off
+            compiled._cache = _Cache(compiled)
         return compiled
 
     return decorate
 
 
-def cache_folder(function: Callable[..., Any]) -> Path | None:
-    """Where what is compiled of the module of `function` is kept; None for want of a place or of its sources."""
-    root = _root()
-    try:
-        return (
-            root and root / f"{function.__module__}-{_digest(Path(function.__code__.co_filename), function.__module__)}"
-        )
-    except OSError:
-        return None
+class _Cache:
+    """What numba asks of the cache of one function; each signature has a file.
 
-
-class _Locator(_CacheLocator):
-    """Names the place of a function in the cache, as numba asks for it."""
-
-    def __init__(self, function: Callable[..., Any], file: str) -> None:
-        self._function, self._py_file = function, file  # numba names the file in its warnings
-
-    @classmethod
-    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "_Locator":
-        return cls(py_func, py_file)
-
-    def get_cache_path(self) -> str:
-        return str(cache_folder(self._function))
-
-    def get_source_stamp(self) -> str:
-        return ""  # the path has it
-
-    def get_disambiguator(self) -> str:
-        return str(self._function.__code__.co_firstlineno)
-
-
-class _Implementation(CompileResultCacheImpl):
-    _locator_classes = (_Locator,)
-
-
-class _Cache(FunctionCache):
-    """A cache without which everything works as well: what is damaged is compiled again, a full disk does no harm.
-
-    Each signature of a function has an index of its own. numba keeps one index for all of them, in which two processes
-    that compile different signatures at once can give both the same file.
+    Everything works without it as well: what is damaged is compiled again, a full disk does no harm.
     """
 
-    _impl_class = _Implementation
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+
+    @property
+    def cache_path(self) -> Path | None:
+        return _root()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was compiled for a signature, or None."""
+        target_context.refresh()
         try:
-            self._choose_index(sig, target_context.codegen())
-            found = super().load_overload(sig, target_context)
+            path = self._path(sig, target_context.codegen())
+            if path is None or not path.exists():
+                return None
+            found = CompileResult._rebuild(target_context, *pickle.loads(path.read_bytes()))
+            os.utime(path)  # in use
         except Exception:  # damage takes any form
             return None
-        if found is not None:
-            with suppress(OSError):
-                os.utime(self.cache_path)  # in use
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):
-            if not os.path.isdir(self.cache_path):
-                _remove_unused(Path(self.cache_path).parent)
-            self._choose_index(sig, data.codegen)
-            try:
-                super().save_overload(sig, data)
-            except OSError:
-                raise
-            except Exception:  # a damaged index: begin it anew
-                self._cache_file.flush()
-                super().save_overload(sig, data)
+        """Keep what was compiled for a signature."""
+        if path := self._path(sig, data.codegen):
+            with suppress(VarError):
+                write_bytes(path, dumps(data._reduce()))
+                _remove_unused(path.parent)
 
-    def _choose_index(self, sig: Any, codegen: Any) -> None:
-        name = hashlib.sha256(repr(self._index_key(sig, codegen)).encode()).hexdigest()[:16]
-        self._cache_file = IndexDataCacheFile(self.cache_path, f"{self._impl.filename_base}-{name}", "")
+    def _path(self, sig: Any, codegen: Any) -> Path | None:
+        key = f"{_digest(self._compiled)} {[_spelled(kind) for kind in sig]} {codegen.magic_tuple()} {_TOOLS}"
+        root, name = _root(), self._compiled.__qualname__
+        return root and root / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.kernel"
 
 
+def _spelled(kind: Any) -> str:
+    """A type, with the names of a tuple's fields, by which compiled code finds them."""
+    inner = f"{getattr(kind, 'fields', '')}{[_spelled(each) for each in kind]}" if isinstance(kind, BaseTuple) else ""
+    return f"{kind!r}{inner}"
+
+
+def _digest(compiled: Any) -> str:
+    """Digest of a compiled function, of the functions that it calls and of the constants that they read."""
+    total = hashlib.sha256()
+    for part in _parts(compiled, compiled.__module__.partition(".")[0], set()):
+        total.update(f"{part}\0".encode())
+    return total.hexdigest()
+
+
+def _parts(value: Any, package: str, met: set[int], names: Iterable[str] = ()) -> Iterator[object]:
+    """What compiled code can depend on of a value that it reads; of a module, what has one of `names`."""
+    if id(value) in met:
+        return
+    if isinstance(value, Dispatcher):
+        met.add(id(value))
+        function: Any = value.py_func
+        fastmath = value.targetoptions["fastmath"]
+        yield function.__qualname__, sorted(fastmath) if isinstance(fastmath, set) else fastmath
+        known = function.__globals__ | dict(
+            zip(function.__code__.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True)
+        )
+        for code in _codes(function.__code__):
+            yield code.co_code, code.co_names, code.co_varnames
+            for constant in code.co_consts:
+                yield constant if not isinstance(constant, CodeType) else constant.co_name
+            for name in (*code.co_names, *code.co_freevars):
+                if name in known:
+                    yield name
+                    yield from _parts(known[name], package, met, code.co_names)
+    elif isinstance(value, FunctionType) and value.__module__.partition(".")[0] == package:
+        # numba replaces it by what was registered for it (`overload`), which stands in its module.
+        met.add(id(value))
+        module = sys.modules[value.__module__]
+        yield Path(str(module.__file__)).read_bytes()
+        for each in vars(module).values():
+            if isinstance(each, Dispatcher):
+                yield from _parts(each, package, met)
+    elif isinstance(value, ModuleType):
+        met.add(id(value))
+        for name in names:
+            if hasattr(value, name):
+                yield from _parts(getattr(value, name), package, met, names)
+        met.remove(id(value))
+    elif isinstance(value, tuple | list):
+        yield type(value).__qualname__, len(value)
+        for each in value:
+            yield from _parts(each, package, met)
+    elif isinstance(value, np.ndarray):
+        yield value.dtype, value.shape, value.tobytes()
+    elif isinstance(value, bool | int | float | complex | str | bytes | np.generic | np.dtype):
+        yield repr(value)
+    else:
+        yield getattr(value, "__qualname__", type(value).__qualname__), getattr(value, "_fields", ())
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and that of the functions within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+@cache
 def _remove_unused(root: Path) -> None:
-    """Remove what was compiled from sources that nobody has used for long, or that too many others have followed.
+    """Remove, once in a process, what was compiled and has not been used for long.
 
-    A process that still uses such a folder compiles again and loses time, nothing else.
+    A process that still uses such a file compiles again and loses time, nothing else.
     """
-    with suppress(OSError):
-        ages = sorted((time.time() - folder.stat().st_mtime, folder) for folder in root.iterdir())
-        for number, (age, folder) in enumerate(ages):
-            if number >= _KEPT_FOLDERS or age > _KEPT_DAYS * 86400:
-                shutil.rmtree(folder, ignore_errors=True)
+    for file in root.glob("*.kernel"):
+        with suppress(OSError):
+            if time.time() - file.stat().st_mtime > _KEPT_SECONDS:
+                file.unlink()
 
 
 @cache
 def _root() -> Path | None:
     """The folder of all that is compiled: $NUMBA_CACHE_DIR if set, the user's, or a private temporary one; or none."""
-    chosen = numba.config.CACHE_DIR  # type: ignore[attr-defined]
     try:
-        folder = Path(chosen or user_cache_dir()) / "kernels"
+        folder = Path(numba.config.CACHE_DIR or user_cache_dir()) / "kernels"  # type: ignore[attr-defined]
         reason = _unusable(folder)
     except RuntimeError as error:  # no home
         folder, reason = Path("~"), str(error)
@@ -157,7 +191,8 @@ def _root() -> Path | None:
     # writes there runs code here.
     temporary = Path(tempfile.gettempdir()) / f"varcli-kernels-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     found = None if _unusable(temporary, private=True) else temporary
-    events.report(events.KernelCacheMoved(str(folder), reason, str(found) if found else None))
+    kept = f"kept in {found}" if found else "compiled anew in each run"
+    events.report(events.Warned(f"{folder} cannot be written ({reason}): compiled functions are {kept}"))
     return found
 
 
@@ -173,36 +208,3 @@ def _unusable(folder: Path, private: bool = False) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     return None
-
-
-def _digest(file: Path, module: str) -> str:
-    """Digest of a module, of all modules of its package that it imports, directly or not, and of what compiles them."""
-    depth = len(module.split(".")) - (file.name != "__init__.py")
-    base, package = file.parents[depth], module.split(".")[0]
-    total = hashlib.sha256("\0".join(_TOOLS).encode())
-    met, waiting = {file}, [file]
-    while waiting:
-        path = waiting.pop()
-        status = path.stat()
-        content, imported = _read(path, status.st_mtime_ns, status.st_size, base, package)
-        total.update(f"{path.relative_to(base)}\0{content}\n".encode())
-        waiting += [each for each in imported if each not in met]
-        met.update(imported)
-    return total.hexdigest()[:24]
-
-
-@cache
-def _read(path: Path, _mtime_ns: int, _size: int, base: Path, package: str) -> tuple[str, tuple[Path, ...]]:
-    """Digest of a file as it is at a time, and the files of `package` that it imports when it is imported itself."""
-    text = path.read_bytes()
-    names: dict[str, None] = {}
-    for module, members, whole in _IMPORTS.findall(text.decode()):
-        names |= dict.fromkeys([module or whole, *(f"{module}.{each}" for each in re.findall(r"\w+", members))])
-    return hashlib.sha256(text).hexdigest(), tuple(_files(names, base, package))
-
-
-def _files(names: Iterable[str], base: Path, package: str) -> Iterator[Path]:
-    for name in names:
-        if name.split(".")[0] == package:
-            path = base.joinpath(*name.split("."))
-            yield from (each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file())

@@ -101,33 +101,21 @@ class FrameDrawn(Event):
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class KernelCacheMoved(Event):
-    """Compiled functions cannot be kept in `wanted` for `reason`; they are in `used`, or nowhere (None)."""
-
-    wanted: str
-    reason: str
-    used: str | None
-
-
 _watchers: list[Callable[[Event], None]] = []
-_unheard: list[Event] = []
 
 
 def report(event: Event) -> None:
-    """Hand an event that comes from no generator to who watches now, or else to who watches next."""
+    """Hand on an event that comes from no generator; a warning that nobody watches for becomes one of Python."""
     for watcher in _watchers:
         watcher(event)
-    if not _watchers:
-        _unheard.append(event)
+    if isinstance(event, Warned) and not _watchers:
+        warn(event.message, stacklevel=2)
 
 
 @contextmanager
 def watching(watcher: Callable[[Event], None]) -> Iterator[None]:
-    """Let `watcher` have the events that are reported meanwhile, and those that nobody has heard before."""
+    """Let `watcher` have the events that are reported meanwhile."""
     _watchers.append(watcher)
-    while _unheard:
-        watcher(_unheard.pop(0))
     try:
         yield
     finally:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -85,12 +84,9 @@ def ensure_output_dir(path: Path | str) -> Path:
 
 
 def user_cache_dir() -> Path:
-    """The user's cache folder for this program: $XDG_CACHE_HOME/varcli where that is set, else the system's own place.
+    """The user's cache folder for this program: $XDG_CACHE_HOME/varcli, or ~/.cache/varcli.
 
     Raises RuntimeError where there is no home folder.
     """
-    if home := os.environ.get("XDG_CACHE_HOME"):
-        return Path(home) / "varcli"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "varcli" / "Cache"
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "varcli"
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "varcli"

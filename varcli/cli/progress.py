@@ -6,7 +6,6 @@ Events may come tens of thousands of times a second, so each is only kept; drawi
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO, TypeVar
@@ -22,7 +21,7 @@ from varcli.emitters.events import (
     StepsPlanned,
     StepStarted,
 )
-from varcli.events import FilesRead, FrameDrawn, KernelCacheMoved, TrainStep, Validated, Warned, watching
+from varcli.events import FilesRead, FrameDrawn, TrainStep, Validated, Warned, watching
 from varcli.pianoroll.events import LevelStarted, MetricCompared, PatchDone, PieceScored, SampleDone, SampleStarted
 
 if TYPE_CHECKING:
@@ -187,11 +186,6 @@ def _validated(event: Validated) -> Row:
     return Row("validated", 1, 1, f"at step {event.step}: {event.nats_per_frame:.3f} nats/frame{best}")
 
 
-def _cache_moved(event: KernelCacheMoved) -> str:
-    kept = f"kept in {event.used}" if event.used else "compiled anew in each run"
-    return f"{event.wanted} cannot be written ({event.reason}): compiled functions are {kept}"
-
-
 def _scored(event: PieceScored) -> Row:
     return Row("pieces", event.done, event.total, f"{event.done}/{event.total} · {event.nats_per_frame:.3f} nats/frame")
 
@@ -205,20 +199,20 @@ class Display:
         self._status = Status()
         self._bars = _Bars(self._stream) if self._stream.isatty() else None
         self._started = self._next = 0.0
-        self._watching = ExitStack()
+        self._watching = watching(self.show)
 
     def __enter__(self) -> "Display":
         self._started = self._clock()
         self._next = self._started + (0.0 if self._bars else SECONDS_BETWEEN_LINES)
         if self._bars:
             self._bars.start()
-        self._watching.enter_context(watching(self.show))
+        self._watching.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watching.close()
+        self._watching.__exit__(kind, error, trace)
         if self._bars:
             self._bars.stop()
         elif kind is None and (said := self._status.finished()):
@@ -227,12 +221,8 @@ class Display:
     def follow(self, events: Iterable[E]) -> Iterator[E]:
         """Pass `events` on, showing each; what is warned of or assumed is printed and goes no further."""
         for event in events:
-            if isinstance(event, Warned):
-                self.warn(event.message)
-            elif isinstance(event, Assumed):
-                self.say(f"assumed: {event.message}")
-            else:
-                self.show(event)
+            self.show(event)
+            if not isinstance(event, Warned | Assumed):
                 yield event
 
     def result(self, events: Iterable[object], kind: type[E]) -> E:
@@ -244,10 +234,11 @@ class Display:
         return result
 
     def show(self, event: object) -> None:
-        """Take note of one event and draw if it is time."""
-        if isinstance(event, KernelCacheMoved):
-            self.warn(_cache_moved(event))
-            return
+        """Print what is warned of or assumed; take note of any other event and draw if it is time."""
+        if isinstance(event, Warned):
+            return self.warn(event.message)
+        if isinstance(event, Assumed):
+            return self.say(f"assumed: {event.message}")
         self._status.absorb(event)
         now = self._clock()
         # A step may be long and say nothing more.
