@@ -27,7 +27,6 @@ import numpy as np
 from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
-from numba.core.types import BaseTuple
 
 from varcli import events
 from varcli.errors import VarError
@@ -51,7 +50,7 @@ def kernel(fastmath: bool | Iterable[str] = False) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         options = fastmath if isinstance(fastmath, bool) else set(fastmath)
         compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath=options)(function)
-        if isinstance(compiled, Dispatcher):  # not where numba is switched off
+        if hasattr(compiled, "_cache"):  # not where numba is switched off
             compiled._cache = _Cache(compiled)
         return compiled
 
@@ -99,8 +98,7 @@ class _Cache:
 
 def _spelled(kind: Any) -> str:
     """A type, with the names of a tuple's fields, by which compiled code finds them."""
-    inner = f"{getattr(kind, 'fields', '')}{[_spelled(each) for each in kind]}" if isinstance(kind, BaseTuple) else ""
-    return f"{kind!r}{inner}"
+    return f"{kind!r}{getattr(kind, 'fields', '')}{[_spelled(each) for each in getattr(kind, 'types', ())]}"
 
 
 def _digest(compiled: Any) -> str:
