@@ -162,7 +162,7 @@ def test_what_nobody_uses_is_removed(tmp_path: Path) -> None:
     for days in (0, 29, 31):
         file = tmp_path / f"{days}.kernel"
         file.touch()
-        os.utime(file, (time.time() - 86400 * days,) * 2)
+        os.utime(file, (time.time(), time.time() - 86400 * days))
     compiled._remove_unused(tmp_path)
     assert {file.stem for file in tmp_path.iterdir()} == {"0", "29"}
 
