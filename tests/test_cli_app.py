@@ -11,7 +11,7 @@ import pytest
 from cli_support import PYTHON, assert_refused, run, save_tiny
 
 import varcli
-from varcli import describe
+from varcli.api import describe
 from varcli.cli import output
 from varcli.errors import UsageError, VarError
 

@@ -29,7 +29,7 @@ ROWS = (
         "varcli.charts",
     ),
     ("varcli.pianoroll", "varcli.emitters", "varcli.animation"),
-    ("varcli.checkpoint", "varcli.config", "varcli.registry", "varcli.loading", "varcli.describe"),
+    ("varcli.checkpoint", "varcli.config", "varcli.registry", "varcli.loading"),
     ("varcli.train",),
     ("varcli.api", "varcli.__init__"),
     ("varcli.cli", "varcli.__main__"),

@@ -27,7 +27,7 @@ def inspect(
     if path is None:
         _list_models(as_json)
         return
-    from varcli.describe import describe
+    from varcli.api.describe import describe
 
     document = describe(path)
     emit(document, _lines(document), as_json)
