@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from support import STEPS, print_table, run
+from window_statistics import WindowStatistics, window_statistics
 
 from varcli.cli.music.music_table import comparison_lines
 from varcli.cli.options import parse_per_level
@@ -30,7 +31,7 @@ from varcli.pianoroll.corpus.corpus import Corpus, Piece, read_corpus_of
 from varcli.pianoroll.evaluation.comparison import MusicComparison, Options, compare_music
 from varcli.pianoroll.evaluation.music_metrics import Metre
 from varcli.pianoroll.evaluation.summary import figures_of
-from varcli.pianoroll.evaluation.windows import Window, WindowStatistics, bar_windows, window_statistics
+from varcli.pianoroll.evaluation.windows import Window, bar_windows
 from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.figures.picture import png_bytes
 from varcli.pianoroll.figures.report import draw_report

@@ -9,12 +9,12 @@ import argparse
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from support import STEPS, print_table, run, seconds_of, use_threads
+from support import STEPS, print_table, run, seconds_of, use_threads, warm_up
 
 from varcli.animation import FrameRecorder
 from varcli.events import Event
 from varcli.loading import load_model
-from varcli.pianoroll.generation.generate import generate, vocabulary_of, warm_up
+from varcli.pianoroll.generation.generate import generate, vocabulary_of
 from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.model.fractal import FractalModel
 

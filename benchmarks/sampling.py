@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 
-from support import STEPS, print_table, run, seconds_of, use_threads
+from support import STEPS, print_table, run, seconds_of, use_threads, warm_up
 
 import varcli.pianoroll.generation.scheduler as scheduler
 from varcli.loading import load_model
-from varcli.pianoroll.generation.generate import generate, warm_up
+from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.inference.engine import Engine
 from varcli.pianoroll.model.fractal import FractalModel

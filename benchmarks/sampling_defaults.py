@@ -12,7 +12,7 @@ from pathlib import Path
 
 from support import run
 
-from varcli.checkpoint import read_header, rewrite_config
+from varcli.checkpoint import load_checkpoint, save_checkpoint
 from varcli.config import config_from_json, load_config
 
 
@@ -23,9 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("config", help="a preset's name, or a config file")
     options = parser.parse_args(arguments)
     sample = load_config(options.config).sample.model_dump(mode="json")
-    config = read_header(options.checkpoint).config | {"sample": sample}
+    header, tensors = load_checkpoint(options.checkpoint)
+    config = header.config | {"sample": sample}
     config_from_json(config, str(options.checkpoint))
-    rewrite_config(options.checkpoint, config)
+    kept = {name: getattr(header, name) for name in ("task", "data", "steps", "metrics", "seed")}
+    save_checkpoint(options.checkpoint, tensors, config=config, **kept)
     print(f"{options.checkpoint}: {sample}")
 
 

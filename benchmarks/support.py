@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 
 from varcli.errors import VarError
+from varcli.pianoroll.generation.generate import generate
+from varcli.pianoroll.generation.settings import SampleSettings
+from varcli.pianoroll.model.fractal import FractalModel
 
 STEPS = 256  # sixteen bars of 16th notes
 
@@ -17,6 +20,13 @@ def seconds_of(work: Iterable[object]) -> float:
     for _ in work:
         pass
     return time.perf_counter() - began
+
+
+def warm_up(model: FractalModel) -> None:
+    """Run one tiny sample, so that lazy initialisation is not counted in a timing."""
+    with torch.inference_mode():
+        for _ in generate(model, SampleSettings(target_width=model.tree.shapes[0][1])):
+            pass
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -5,7 +5,6 @@ import pickle
 import struct
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from varcli.checkpoint import (
     load_state,
     read_header,
     read_layout,
-    rewrite_config,
     save_checkpoint,
     save_state,
 )
@@ -65,19 +63,6 @@ def claim(path: Path, **fields: Any) -> None:
         header["__metadata__"][KEY] = json.dumps(json.loads(header["__metadata__"][KEY]) | fields)
 
     rewrite(path, change)
-
-
-def test_another_config_leaves_the_tensors_as_they_were(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.safetensors")
-    written = path.read_bytes()
-    before, found = load_checkpoint(path)
-    changed = before.config | {"sample": {"top_p": [1.0, 0.9]}}
-    assert rewrite_config(path, changed) == replace(before, config=changed)
-    after, kept = load_checkpoint(path)
-    assert after.config == changed and after.digest == before.digest
-    assert all(torch.equal(kept[name], tensor) for name, tensor in found.items())
-    rewrite_config(path, before.config)
-    assert path.read_bytes() == written
 
 
 def test_tensors_and_header_come_back(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from fractal_support import all_canvases, codes_of, follow, follow_with, price, samples, tiny
 
-from varcli.pianoroll.generation.generate import warm_up
 from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.model.fractal import Draw, FractalModel
 from varcli.pianoroll.sampling.policy import Sampler, Scorer
@@ -228,10 +227,3 @@ def test_no_note_is_held_from_before_the_first_step(kind) -> None:
     cells = np.stack(samples(model, num_samples=8, batch_size=8, target_width=6))
     assert (cells[:, :, 0] > 0).sum() > 20 and (cells == 1).sum() > 20
     assert not (cells[:, :, 0] == 1).any()
-
-
-def test_warming_up_leaves_samples_as_they_are() -> None:
-    model = tiny("ar", "2x2>1x1", 4)
-    before = samples(model, target_width=6)[0]
-    warm_up(model)
-    assert np.array_equal(samples(model, target_width=6)[0], before)

@@ -1,12 +1,17 @@
 """Statistics of windows, and the windows themselves."""
 
+from pathlib import Path
+from runpy import run_path
+
 import numpy as np
 import pytest
 
 from varcli.pianoroll.corpus.corpus import Piece
-from varcli.pianoroll.evaluation.windows import WindowStatistics, window_statistics, windows
+from varcli.pianoroll.evaluation.windows import windows
 from varcli.pianoroll.roll import HELD, Note, Vocabulary, cells_to_notes, notes_to_cells
 
+_BENCHMARK = run_path(str(Path(__file__).parent.parent / "benchmarks" / "window_statistics.py"))
+WindowStatistics, window_statistics = _BENCHMARK["WindowStatistics"], _BENCHMARK["window_statistics"]
 FINE = Vocabulary(127)
 
 

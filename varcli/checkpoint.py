@@ -8,7 +8,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,22 +91,6 @@ def save_checkpoint(
     plain = _serialize(tensors, {})
     header = Header(task, config, data, steps, metrics, seed, __version__, _digest(plain, _parse(plain, path)))
     write_bytes(path, _serialize(tensors, _sealed(asdict(header), path)))
-    return header
-
-
-def rewrite_config(path: Path | str, config: dict[str, Any]) -> Header:
-    """Give a checkpoint another config and return its header; the tensors stay bit by bit what they were.
-
-    Meant for what does not change the network, such as defaults of sampling. Raises like load_checkpoint.
-    """
-    checked = read_checked(path)
-    header = replace(header_of(checked.fields, path), config=config)
-    start = checked.layout.data_start
-    content = json.loads(checked.blob[_LENGTH_BYTES:start]) | {"__metadata__": _sealed(asdict(header), path)}
-    head = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    # As the format wants it, tensors begin at a multiple of eight bytes.
-    head += b" " * (-len(head) % _LENGTH_BYTES)
-    write_bytes(path, struct.pack("<Q", len(head)) + head + checked.blob[start:])
     return header
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from varcli.animation.draw import AnimationOptions, Film
 from varcli.animation.frames import Recording
 from varcli.errors import UsageError, VarError
-from varcli.events import FrameDrawn
+from varcli.events import FrameDrawn, result_of
 from varcli.files import explain_os_error, write_bytes
 
 LONGEST_MS = {".gif": 655_350, ".webp": 16_777_215}
@@ -70,13 +70,7 @@ def animate(
     yield Animation(path, len(film), len(pictures), sum(durations) / 1000, *film.size)
 
 
-def write_animation(
-    recordings: Sequence[Recording], path: Path | str, fps: float, options: AnimationOptions | None = None
-) -> Animation:
-    """Write recordings side by side as .gif or .webp and say what was written; see animate."""
-    *_, animation = animate(recordings, path, fps, options)
-    assert isinstance(animation, Animation)
-    return animation
+write_animation = result_of(animate)
 
 
 def check_output(path: Path, fps: float) -> None:

@@ -109,6 +109,14 @@ class EmitterTable(Record):
         return frame
 
 
+def refuse_rows(where: object, name: str, values: np.ndarray, bad: np.ndarray, hint: str) -> None:
+    """Raise VarError, after `where`, that names the first row of a column [E] that is `bad`, and counts the others."""
+    if bad.any():
+        row, count = int(np.argmax(bad)), int(bad.sum())
+        more = f" (and {count - 1} more rows)" if count > 1 else ""
+        raise VarError(f"{where}: row {row + 1}: {name} is {values[row]:g}{more}", hint)
+
+
 def concatenate(records: Iterable[R]) -> R:
     """All rows of records that have the same columns, in order; provenance is that of the first."""
     records = list(records)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from varcli.emitters.table import EmitterTable
+from varcli.emitters.table import EmitterTable, refuse_rows
 from varcli.errors import VarError
 
 
@@ -12,7 +12,7 @@ def check_positions(table: EmitterTable, doing: str) -> None:
         raise VarError(f"{doing}: the table is empty", "give one that has localisations, or a milder filter")
     for name in ("x_nm", "y_nm"):
         values = getattr(table, name)
-        _refuse(doing, name, values, ~np.isfinite(values), "every row needs a position")
+        refuse_rows(doing, name, values, ~np.isfinite(values), "every row needs a position")
 
 
 def check_frames(table: EmitterTable, doing: str) -> None:
@@ -32,19 +32,4 @@ def check_spreads(table: EmitterTable, names: tuple[str, ...], doing: str) -> No
         values = getattr(table, name)
         if values is not None:
             bad = ~(np.isfinite(values) & (values > 0))
-            _refuse(doing, name, values, bad, "leave such rows out: a filter such as uncertainty_xy_nm > 0 does")
-
-
-def check_column(table: EmitterTable, name: str, doing: str) -> np.ndarray:
-    """The column `name` [E]; raises VarError where the table has none."""
-    column = getattr(table, name)
-    if column is None:
-        raise VarError(f"{doing}: the table has no column {name}", f"it has: {', '.join(table.columns())}")
-    return column
-
-
-def _refuse(doing: str, name: str, values: np.ndarray, bad: np.ndarray, hint: str) -> None:
-    if bad.any():
-        row, count = int(np.argmax(bad)), int(bad.sum())
-        more = f" (and {count - 1} more rows)" if count > 1 else ""
-        raise VarError(f"{doing}: row {row + 1}: {name} is {values[row]:g}{more}", hint)
+            refuse_rows(doing, name, values, bad, "leave such rows out: a filter such as uncertainty_xy_nm > 0 does")

@@ -15,6 +15,7 @@ from varcli.emitters.post.checks import check_frames, check_positions
 from varcli.emitters.post.correlation import Peak, correlation_peak
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError, VarError
+from varcli.events import result_of
 
 _DOING = "drift"
 _FINEST_NM, _MOST_PIXELS = 20.0, 2048  # a rendering's pixel, and its longest side, for which pixels grow
@@ -56,29 +57,6 @@ class Drift:
         return replace(table, x_nm=table.x_nm - self.x_nm[place], y_nm=table.y_nm - self.y_nm[place])
 
 
-def estimate_drift(
-    table: EmitterTable,
-    segments: int | None = None,
-    *,
-    frames_per_segment: int | None = None,
-    pixel_nm: float | None = None,
-    reach_nm: float = 1000.0,
-) -> Drift:
-    """Estimate the drift from the structure itself, over `segments` equal stretches of the frames.
-
-    By default there is a segment for every 5,000 localisations, 20 at most; pixels of 20 nm, larger ones for fields
-    above 41 µm. Movements beyond `reach_nm` between any two segments are not looked for. Between the middles of
-    segments a cubic spline is drawn, beyond them it goes on straight. Raises VarError for a table that is empty, has
-    frames out of order or positions that are not finite, and where segments are fewer than two or hold too few
-    localisations; UsageError for settings that make no sense.
-    """
-    *_, drift = drift_events(
-        table, segments, frames_per_segment=frames_per_segment, pixel_nm=pixel_nm, reach_nm=reach_nm
-    )
-    assert isinstance(drift, Drift)
-    return drift
-
-
 def drift_events(
     table: EmitterTable,
     segments: int | None = None,
@@ -87,7 +65,14 @@ def drift_events(
     pixel_nm: float | None = None,
     reach_nm: float = 1000.0,
 ) -> Iterator[PairsCorrelated | Drift]:
-    """What `estimate_drift` does: an event for every pair of segments, the drift last."""
+    """Estimate the drift from the structure itself, over `segments` equal stretches of the frames.
+
+    By default there is a segment for every 5,000 localisations, 20 at most; pixels of 20 nm, larger ones for fields
+    above 41 µm. Movements beyond `reach_nm` between any two segments are not looked for. Between the middles of
+    segments a cubic spline is drawn, beyond them it goes on straight. Yields an event for every pair of segments, the
+    drift last. Raises VarError for a table that is empty, has frames out of order or positions that are not finite, and
+    where segments are fewer than two or hold too few localisations; UsageError for settings that make no sense.
+    """
     check_positions(table, _DOING)
     check_frames(table, _DOING)
     edges_S = _edges(table, segments, frames_per_segment)
@@ -124,6 +109,9 @@ def drift_events(
         message = "drift: what the segments say of it would blur the image: they do not resemble each other"
         raise VarError(message, "take fewer segments, or correct no drift")
     yield drift
+
+
+estimate_drift = result_of(drift_events)
 
 
 def _sharpness(table: EmitterTable, pixel_nm: float) -> float:

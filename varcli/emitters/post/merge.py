@@ -64,7 +64,11 @@ def neighbours(table: EmitterTable, radius_nm: float, most: int | None = None) -
 
 @kernel()
 def _near(x, y, strip, radius, most):  # pyright: ignore
-    """Neighbours of every localisation; they stand by strips of the radius' height, within these by x."""
+    """Neighbours of every localisation; they stand by strips of the radius' height, within these by x.
+
+    For a million localisations in 40 x 40 µm this takes 3 s within 50 nm, scipy's KDTree 21 s; within 200 nm, where
+    counting may stop at two, 3 s and 49 s.
+    """
     rows = len(x)
     count = np.zeros(rows, np.int64)
     # Places from which the strips below, at and above are read move on with the localisations of a strip.

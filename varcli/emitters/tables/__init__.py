@@ -18,7 +18,7 @@ from varcli.emitters.tables.thunderstorm import ThunderStorm
 from varcli.emitters.tables.writer import RowWriter
 from varcli.errors import UsageError, VarError
 
-__all__ = ["FORMATS", "READ_META", "Field", "TableWriter", "file_names", "is_table", "read_table", "write_table"]
+__all__ = ["FORMATS", "READ_META", "Field", "TableWriter", "file_names", "read_table", "write_table"]
 
 _ALL: tuple[Format, ...] = (ThunderStorm(), Picasso(), Bench(), Smap(), Decode(), Challenge())
 FORMATS: dict[str, Format] = {format.token: format for format in _ALL}
@@ -59,11 +59,6 @@ def write_table(
     with RowWriter(FORMATS[format], Path(path), field) as writer:
         writer.append(table)
         return writer.finish(meta)
-
-
-def is_table(path: Path) -> bool:
-    """Whether a file is a table of any format; raises VarError where it cannot be opened."""
-    return _format_of(path) is not None
 
 
 def read_table(path: Path | str, pixel_size_nm: float | None = None) -> EmitterTable:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from varcli.emitters.camera.camera import Camera
-from varcli.emitters.table import EmitterTable
+from varcli.emitters.table import EmitterTable, refuse_rows
 from varcli.errors import UsageError, VarError
 
 if TYPE_CHECKING:
@@ -44,20 +44,9 @@ class Field:
     @classmethod
     def of(cls, camera: Camera, frames: int, height: int, width: int) -> "Field":
         """The field that a camera sees."""
-        baseline_adu, e_per_adu, read_noise_e = (
-            float(np.mean(number)) for number in (camera.baseline_adu, camera.e_per_adu, camera.read_noise_e)
-        )
-        return cls(
-            camera.pixel_size_nm,
-            frames,
-            height,
-            width,
-            baseline_adu,
-            e_per_adu,
-            camera.em_gain,
-            camera.qe,
-            read_noise_e,
-        )
+        numbers = {name: getattr(camera, name) for name in ("baseline_adu", "e_per_adu", "read_noise_e")}
+        means = {name: float(np.mean(number)) for name, number in numbers.items()}
+        return cls(camera.pixel_size_nm, frames, height, width, em_gain=camera.em_gain, qe=camera.qe, **means)
 
     @classmethod
     def of_tables(
@@ -166,18 +155,11 @@ def checked_table(
     """
     frame = np.asarray(frame, np.float64)
     whole = np.isfinite(frame) & (frame == np.round(frame)) & (frame >= first_frame)
-    _refuse(path, ~whole, "frame", frame, f"frames of this format count from {first_frame}")
+    refuse_rows(path, "frame", frame, ~whole, f"frames of this format count from {first_frame}")
     given = {name: np.asarray(column, np.float64) for name, column in columns.items() if column is not None}
     for name in ("x_nm", "y_nm"):
-        _refuse(path, ~np.isfinite(given[name]), name, given[name], "every row needs a position")
+        refuse_rows(path, name, given[name], ~np.isfinite(given[name]), "every row needs a position")
     return EmitterTable(frame=frame.astype(np.int64) - first_frame, meta=meta, **given)
-
-
-def _refuse(path: Path, bad: np.ndarray, name: str, values: np.ndarray, hint: str) -> None:
-    if bad.any():
-        row = int(np.argmax(bad))
-        more = f" (and {int(bad.sum()) - 1} more rows)" if bad.sum() > 1 else ""
-        raise VarError(f"{path}: row {row + 1}: {name} is {values[row]:g}{more}", hint)
 
 
 def plain(value: Any) -> Any:
@@ -194,9 +176,9 @@ def plain(value: Any) -> Any:
 
 
 def whole(meta: dict[str, Any], key: str) -> int | None:
-    """The whole number that provenance says of `key`, None where it says none."""
-    said = meta.get(key)
-    return int(said) if isinstance(said, int | float) and said == said else None
+    """The whole number that provenance gives for `key`, None where it gives none."""
+    value = meta.get(key)
+    return int(value) if isinstance(value, int | float) and value == value else None
 
 
 def spread_xy_nm(table: EmitterTable) -> np.ndarray | None:

@@ -74,10 +74,3 @@ def _roll(model: FractalModel, settings: SampleSettings, cells, sample: int) -> 
         tempo_bpm=settings.tempo_bpm,
         title=f"{model.config.name}, seed {settings.seed}, sample {sample}",
     )
-
-
-def warm_up(model: FractalModel) -> None:
-    """Run one tiny sample, so that lazy initialisation is not counted in a timing."""
-    with torch.inference_mode():
-        for _ in generate(model, SampleSettings(target_width=model.tree.shapes[0][1])):
-            pass
