@@ -8,8 +8,10 @@ import torch
 from fractal_support import all_canvases, codes_of, follow, price, samples, some_canvas, tiny
 
 from varcli.pianoroll.inference.copy_kernel import CopyKernel
-from varcli.pianoroll.model.copy_attention import Sides, candidates_of, find
-from varcli.pianoroll.model.fractal import Canvas, Draw, Limits
+from varcli.pianoroll.model.canvas import Canvas, Limits
+from varcli.pianoroll.model.context import Context
+from varcli.pianoroll.model.copy_attention import CopyAttention, Sides, candidates_of, find
+from varcli.pianoroll.model.decisions import Draw, Parents
 from varcli.pianoroll.model.level import GIVEN
 
 ECHO = {"echo": {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}}
@@ -155,11 +157,11 @@ def test_what_a_pointer_shows_changes_the_price():
 def test_candidates_of_a_piece_are_those_found_on_the_way():
     model = tiny("ar", "4x1>2x1>1x1", 8, model=ECHO)
     codes = torch.from_numpy(some_canvas(model, 12, density=0.4))[None]
-    canvas = Canvas(model, codes)
-    model.point(canvas)
-    assert canvas.candidates is not None
+    context = Context(model.config.model, Canvas(model.layout, codes))
+    context.find_candidates()
+    assert context.candidates is not None
     known = candidates_of(codes, model.config.model)
-    assert torch.equal(known.shift, canvas.candidates.shift)
+    assert torch.equal(known.shift, context.candidates.shift)
     assert price(model, codes, candidates=known) == pytest.approx(price(model, codes), rel=1e-6)
 
 
@@ -178,17 +180,22 @@ def test_compiled_pointers_bring_what_pointers_bring(kinds: Any, conditioning: b
     rng = np.random.default_rng(0)
     given = torch.from_numpy(rng.random((2, 8, 14)) < 0.1) if conditioning else None
     codes = torch.from_numpy(np.stack([some_canvas(model, 14, seed=seed, density=0.5) for seed in range(2)]))
-    canvas = Canvas(model, codes, limits=Limits(given=given))
+    canvas = Canvas(model.layout, codes, limits=Limits(given=given))
     if canvas.reveal is not None:
         canvas.reveal.copy_(torch.from_numpy(rng.choice(4, canvas.shape)))
-    model.point(canvas)
+    context = Context(model.config.model, canvas)
+    context.find_candidates()
+    assert context.candidates is not None
     for level in model.level_models:
         h, w = model.tree.shapes[min(level.level, 2)]
         c, p, t = (torch.from_numpy(rng.integers(0, n, 40)) * size for n, size in ((2, 1), (8 // h, h), (14 // w, w)))
         position = model.tree.position(level.level, p, t)
-        echo = model.echoes[level.level](model, canvas, c[:, None], p[:, None], t[:, None], position[:, None])
+        echo = model.echoes[level.level]
+        assert isinstance(echo, CopyAttention)
+        nodes = Parents(c[:, None], p[:, None], t[:, None], None, torch.ones(1))
+        copied = echo(canvas, context.candidates, nodes, position[:, None])
         where = torch.stack([canvas.flat(c, p, t), p // h, t, position, p, c])
-        torch.testing.assert_close(CopyKernel(model, level.level, canvas)(where), echo[:, 0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(CopyKernel(echo, context)(where), copied[:, 0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kinds", ["ar", "mar"])

@@ -140,7 +140,7 @@ def test_the_first_level_looks_back_as_far_as_its_context_and_no_farther() -> No
 @pytest.mark.parametrize("kinds", [("mar", "mar"), ("ar", "mar")], ids="-".join)
 def test_masked_models_know_nothing_of_what_lies_beyond_the_canvas(kinds) -> None:
     model = tiny(kinds, "4x4>1x1", 8, notes=True)
-    live = Canvas(model, torch.zeros(2, 8, 6, dtype=torch.uint8), torch.tensor([6, 3]))
+    live = Canvas(model.layout, torch.zeros(2, 8, 6, dtype=torch.uint8), torch.tensor([6, 3]))
     assert (live.inner[0] == 0).all() and (live.inner[1, :, :3] == 0).all()
     live.inner[0] = UNKNOWN
     live.inner[1, :, :3] = UNKNOWN

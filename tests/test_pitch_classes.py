@@ -9,8 +9,9 @@ from fractal_support import all_canvases, codes_of, follow, price, some_canvas, 
 
 from varcli.config import load_config
 from varcli.errors import UsageError
-from varcli.pianoroll.model.fractal import Canvas
-from varcli.pianoroll.model.pitch_classes import FEATURES, PITCH_CLASSES, features_by_class, heard
+from varcli.pianoroll.model.canvas import Canvas
+from varcli.pianoroll.model.context import Context
+from varcli.pianoroll.model.pitch_classes import FEATURES, PITCH_CLASSES, count_pitch_classes, features_by_class
 
 TONAL: dict[str, Any] = {"model": {"tonality": True}}
 
@@ -31,7 +32,7 @@ def by_hand(on: np.ndarray, width: int, column: int, reach: int, past_only: bool
 @pytest.mark.parametrize("past_only", [True, False])
 def test_counts_pitch_classes_near_and_in_all(past_only: bool) -> None:
     on = np.random.default_rng(0).random((2, 30, 8 * 16)) < 0.1
-    counted = heard(torch.from_numpy(on).view(2, 30, 8, 16), past_only=past_only).numpy()
+    counted = count_pitch_classes(torch.from_numpy(on).view(2, 30, 8, 16), past_only=past_only).numpy()
     for canvas in range(2):
         for column in range(8):
             np.testing.assert_array_equal(counted[canvas, column], by_hand(on[canvas], 16, column, 4, past_only))
@@ -40,8 +41,8 @@ def test_counts_pitch_classes_near_and_in_all(past_only: bool) -> None:
 def test_a_transposed_past_is_heard_alike_from_the_transposed_pitch() -> None:
     on = torch.from_numpy(np.random.default_rng(1).random((1, 48, 2, 4)) < 0.3)
     on[:, 41:] = False
-    plain = features_by_class(heard(on, past_only=True)).view(1, 2, PITCH_CLASSES, FEATURES)
-    higher = features_by_class(heard(on.roll(7, 1), past_only=True)).view(1, 2, PITCH_CLASSES, FEATURES)
+    plain = features_by_class(count_pitch_classes(on, past_only=True)).view(1, 2, PITCH_CLASSES, FEATURES)
+    higher = features_by_class(count_pitch_classes(on.roll(7, 1), past_only=True)).view(1, 2, PITCH_CLASSES, FEATURES)
     torch.testing.assert_close(higher, plain.roll(7, 2))
 
 
@@ -68,7 +69,8 @@ def test_a_column_does_not_hear_itself_or_what_follows() -> None:
     codes = torch.from_numpy(some_canvas(model, 16))[None]
     changed = codes.clone()
     changed[:, :, 8:] = 1 - changed[:, :, 8:]
-    rows = [features_by_class(Canvas(model, c).heard(model)).view(4, PITCH_CLASSES, FEATURES) for c in (codes, changed)]
+    counts = [Context(model.config.model, Canvas(model.layout, c)).count_pitch_classes() for c in (codes, changed)]
+    rows = [features_by_class(one).view(4, PITCH_CLASSES, FEATURES) for one in counts]
     torch.testing.assert_close(rows[0][:3], rows[1][:3])
     assert not torch.equal(rows[0][3], rows[1][3])
 

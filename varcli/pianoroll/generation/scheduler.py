@@ -15,7 +15,7 @@ from torch import Tensor
 from varcli.events import Event
 from varcli.pianoroll.generation.plans import IN_ORDER, STRATEGIES, most_at_once, plans_of
 from varcli.pianoroll.inference.engine import Engine
-from varcli.pianoroll.model.canvas import NEVER, Canvas
+from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import UNKNOWN
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
@@ -72,8 +72,9 @@ class Scheduler:
         # Before anything is written, cells are unknown where a masked level can tell unknown from silent.
         self._undecided = np.full((self.tree.pitches, steps), UNKNOWN if masked else 0, np.uint8)
         codes = torch.from_numpy(self._undecided).expand(len(policies), -1, -1).to(model.device)
-        self.canvas = Canvas(model, codes, in_order=one_by_one)
-        self.canvas.in_order |= order == "scan" and model.scannable
+        self.canvas = Canvas(
+            model.layout, codes, in_order=one_by_one, columns_in_order=order == "scan" and model.scannable
+        )
         self._on_cpu = model.device.type == "cpu"
         self._constraints = constraints
         self.samples = [
@@ -99,27 +100,15 @@ class Scheduler:
                 self._engine.fill_at_once(policies)
 
     def _state(self, row: int, sample: int, policy: DecisionPolicy) -> SampleState:
-        P, T = self.tree.pitches, self.steps
-        low_p, _, low_t, _ = self.model.margins
-        codes = (
-            self.canvas.codes[row].numpy()[low_p : low_p + P, low_t : low_t + T]
-            if self._on_cpu
-            else np.zeros((P, T), np.uint8)
-        )
-        reveal = None
-        if self.canvas.reveal is not None:
-            reveal = (
-                self.canvas.reveal[row].numpy()[low_p : low_p + P, low_t : low_t + T]
-                if self._on_cpu
-                else np.full((P, T), NEVER, np.uint8)
-            )
-        if not self._on_cpu:
-            codes[:] = self._undecided
-        state = SampleState(row, sample, codes, np.zeros((P, T), np.uint8), reveal, T, policy)
+        live = (self.canvas.codes, *([] if self.canvas.reveal is None else [self.canvas.reveal]))
+        # On the CPU what is written is the canvas itself; elsewhere a copy that is sent there, see `_upload`.
+        parts = [self.canvas.inside(cells, self.steps)[row] for cells in live]
+        arrays = [part.numpy() if self._on_cpu else part.cpu().numpy().copy() for part in parts]
+        visible = np.zeros((self.tree.pitches, self.steps), np.uint8)
+        state = SampleState(row, sample, arrays[0], visible, arrays[1] if arrays[1:] else None, self.steps, policy)
         if self._constraints is not None:
-            state.feasibility = Feasibility(
-                self._constraints, self.tree.shapes, self.tree.columns(T) * self.tree.shapes[0][1]
-            )
+            width = self.canvas.columns * self.tree.shapes[0][1]
+            state.feasibility = Feasibility(self._constraints, self.tree.shapes, width)
             state.keep(self._constraints.given, self._constraints.codes)
         return state
 
@@ -196,12 +185,8 @@ class Scheduler:
 
     def _upload(self) -> None:
         """Copy the live canvases to the model's device."""
-        P, T = self.tree.pitches, self.steps
-        low_p, _, low_t, _ = self.model.margins
-        area = (slice(None), slice(low_p, low_p + P), slice(low_t, low_t + T))
-        self.canvas.codes[area] = torch.from_numpy(np.stack([sample.codes for sample in self.samples])).to(
-            self.model.device
-        )
+        codes = torch.from_numpy(np.stack([sample.codes for sample in self.samples]))
+        self.canvas.inner.copy_(codes)
         if self.canvas.reveal is not None:
-            stacked = np.stack([sample.reveal for sample in self.samples if sample.reveal is not None])
-            self.canvas.reveal[area] = torch.from_numpy(stacked).to(self.model.device)
+            reveal = np.stack([sample.reveal for sample in self.samples if sample.reveal is not None])
+            self.canvas.inside(self.canvas.reveal, self.steps).copy_(torch.from_numpy(reveal))

@@ -19,8 +19,9 @@ from varcli.pianoroll.inference.window_kernel import (
     visibility_of,
     window_of,
 )
+from varcli.pianoroll.model.canvas import Canvas
+from varcli.pianoroll.model.context import Context
 from varcli.pianoroll.model.copy_attention import ROW, TRAITS, CopyAttention
-from varcli.pianoroll.model.fractal import Canvas, FractalModel
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN
 
 UNSEEN, SILENT, SOUNDING = range(3)
@@ -47,20 +48,14 @@ class _View(NamedTuple):
 class CopyKernel:
     """Copy attention of the nodes of one level over the candidates of a canvas, without gradients, on the CPU."""
 
-    def __init__(self, model: FractalModel, level: int, canvas: Canvas) -> None:
-        echo = model.echoes[level]
-        assert isinstance(echo, CopyAttention)
-        self._canvas = canvas
+    def __init__(self, echo: CopyAttention, context: Context) -> None:
+        self._context, canvas = context, context.canvas
         self._weight = torch.cat([echo.show.weight, echo.tell.weight], 1).detach().t().contiguous()
-        self._arrays, self._view, self._visibility = (
-            arrays_of(canvas),
-            _view(echo, canvas),
-            visibility_of(model, canvas),
-        )
+        self._arrays, self._view, self._visibility = arrays_of(canvas), _view(echo, canvas), visibility_of(canvas)
 
     def __call__(self, where: Tensor) -> Tensor:
         """Copied vectors of nodes [N, D]; `where` i64 [6, N] as in `SiblingTokens`."""
-        candidates = self._canvas.candidates
+        candidates = self._context.candidates
         assert candidates is not None
         shift, traits, below = (
             x.flatten(0, 1).contiguous().numpy() for x in (candidates.shift, candidates.traits, candidates.below)

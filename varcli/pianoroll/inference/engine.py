@@ -16,8 +16,11 @@ from torch import Tensor
 
 from varcli.pianoroll.inference.level_weights import LevelWeights, Size
 from varcli.pianoroll.inference.packed_transformer import KVCache
+from varcli.pianoroll.model.canvas import Canvas
+from varcli.pianoroll.model.context import Context
+from varcli.pianoroll.model.copy_attention import CopyAttention
 from varcli.pianoroll.model.decisions import Parents
-from varcli.pianoroll.model.fractal import Canvas, FractalModel
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import LevelModel
 from varcli.pianoroll.model.pitch_classes import PITCH_CLASSES, features_by_class
 from varcli.pianoroll.sampling.policy import DecisionPolicy
@@ -43,6 +46,8 @@ class Engine:
         Products of the transformers are of `dtype`, where that pays.
         """
         self.model, self.canvas, self.tree = model, canvas, model.tree
+        self._context = Context(model.config.model, canvas)
+        self._pitch_class_rows: Tensor | None = None
         options = model.config.model
         self._facts = 7 if options.tonality or options.voices or options.echo.candidates else 4
         self._no_weight = torch.ones(1, device=model.device)
@@ -65,11 +70,10 @@ class Engine:
 
         for tables in self._tables:
             network, past_only = tables.network, self._past_only(tables)
-            self._window_kernels.append(
-                WindowKernel(self.model, network, self.canvas, tables.seeing, past_only=past_only)
-            )
-            if len(self.model.echoes):
-                self._copy_kernels.append(CopyKernel(self.model, network.level, self.canvas))
+            self._window_kernels.append(WindowKernel(network, self.canvas, tables.seeing, past_only=past_only))
+        for echo in self.model.echoes:
+            assert isinstance(echo, CopyAttention)
+            self._copy_kernels.append(CopyKernel(echo, self._context))
 
     @property
     def fused_level(self) -> int | None:
@@ -182,8 +186,8 @@ class Engine:
             inherited = tables.inherited(hidden)
             tokens.add_(inherited if len(tables.order) == tables.siblings else inherited[:, tables.order])
             if network.hear is not None:
-                assert self.canvas.pitch_class_rows is not None
-                tokens.add_(network.hear(F.embedding(where[6], self.canvas.pitch_class_rows)))
+                assert self._pitch_class_rows is not None
+                tokens.add_(network.hear(F.embedding(where[6], self._pitch_class_rows)))
         return tokens, where
 
     def _look(self, tables: LevelWeights, where: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,7 +196,7 @@ class Engine:
         if self._window_kernels:
             return self._window_kernels[network.level](where)
         if not self._past_only(tables):
-            codes = self.model.look_at(network, self.canvas, where[0], where[3])
+            codes = self.canvas.windows(network, where[0], where[3])
         else:
             index = where[0][:, None] + self.canvas.flat_offsets(network)
             codes = self.canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
@@ -209,11 +213,11 @@ class Engine:
 
     def _pitch_class_context(self, requests: list[Request]) -> Tensor:
         """Pitch-class features by canvas, column and class, brought up to date for the samples in a batch."""
-        samples, rows = self._some(requests), self.canvas.pitch_class_rows
+        samples, rows = self._some(requests), self._pitch_class_rows
         if samples is None or rows is None:
-            rows = self.canvas.pitch_class_rows = features_by_class(self.canvas.heard(self.model))
+            rows = self._pitch_class_rows = features_by_class(self._context.count_pitch_classes())
         else:
-            new = features_by_class(self.canvas.heard(self.model, samples))
+            new = features_by_class(self._context.count_pitch_classes(samples))
             rows.view(self.canvas.shape[0], -1, rows.shape[1])[samples] = new.view(len(samples), -1, rows.shape[1])
         return rows
 
@@ -221,19 +225,18 @@ class Engine:
         """Add what pointers and voices say; what they know of the canvas is brought up to date first."""
         _, _, t, _, p, c = (fact.unflatten(0, (len(requests), -1)) for fact in where[:6])
         nodes = Parents(c, p, t, None, self._no_weight)
-        if network.level == 0:
-            self.model.point(self.canvas, self._some(requests))
-        else:
-            self.model.recompare_candidates(self.canvas, nodes)
-        if network.voices is not None:
-            self.canvas.forget_voices()
+        if network.level:
+            self._context.recompare_candidates(nodes)
+        elif len(self.model.echoes):
+            self._context.find_candidates(self._some(requests))
+        self._context.forget_voices()
         if not self._copy_kernels:
-            more = self.model.more(network, self.canvas, nodes)
+            more = self.model.more(network, self._context, nodes)
             assert more is not None
             x_MD.add_(more.flatten(0, 1))
             return
         x_MD.add_(self._copy_kernels[network.level](where))
-        voices = self.model.count(network, self.canvas, nodes)
+        voices = self.model.voices(network, self._context, nodes)
         if voices is not None:
             x_MD.add_(voices.flatten(0, 1))
 

@@ -1,4 +1,4 @@
-"""Windows of nodes in sampling, gathered and embedded by compiled code: `FractalModel.look_at` and `WindowEmbedding`.
+"""Windows of nodes in sampling, gathered and embedded by compiled code: `Canvas.windows` and `WindowEmbedding`.
 
 A request has few nodes, so that launching operations would cost more than what they do.
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from varcli.compiled import kernel
 from varcli.pianoroll.inference.window_embedding import WindowEmbedding
-from varcli.pianoroll.model.fractal import Canvas, FractalModel
+from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View
 from varcli.threads import Workers
 
@@ -65,18 +65,18 @@ def window_of(view: View, canvas: Canvas) -> WindowArrays:
     return WindowArrays(offsets, view.follows.numpy(), view.differs.numpy(), runs)
 
 
-def visibility_of(model: FractalModel, canvas: Canvas, *, past_only: bool = False) -> Visibility:
-    """The visibility of a model for its canvas."""
-    h, w = model.tree.shapes[0]
+def visibility_of(canvas: Canvas, *, past_only: bool = False) -> Visibility:
+    """The visibility of cells of a canvas."""
+    layout = canvas.layout
     return Visibility(
-        is_causal=model.is_causal.numpy(),
+        is_causal=np.array(layout.is_causal),
         masked=canvas.reveal is not None,
-        conditioning=model.config.model.conditioning,
-        in_order=canvas.in_order,
+        conditioning=layout.conditioning,
+        in_order=canvas.columns_in_order,
         past_only=past_only,
-        column=w,
+        column=layout.patch[1],
         columns=canvas.columns,
-        settled=1 if w == 1 and model.level_models[0].is_causal else h,
+        settled=1 if layout.knows_column_below else layout.patch[0],
     )
 
 
@@ -89,11 +89,9 @@ def arrays_of(canvas: Canvas) -> CanvasArrays:
 class WindowKernel:
     """Looks at a canvas for the nodes of one level and embeds what they see, without gradients, on the CPU."""
 
-    def __init__(
-        self, model: FractalModel, view: View, canvas: Canvas, seeing: WindowEmbedding, *, past_only: bool
-    ) -> None:
+    def __init__(self, view: View, canvas: Canvas, seeing: WindowEmbedding, *, past_only: bool) -> None:
         self._seeing, self._arrays = seeing, arrays_of(canvas)
-        self._window, self._visibility = window_of(view, canvas), visibility_of(model, canvas, past_only=past_only)
+        self._window, self._visibility = window_of(view, canvas), visibility_of(canvas, past_only=past_only)
         self._workers = Workers()
         self._heard, self._rows = seeing.heard.numpy(), seeing.rows.numpy()
 
@@ -128,7 +126,7 @@ class WindowKernel:
 def look_around(
     first: int, position: int, arrays: CanvasArrays, window: WindowArrays, visibility: Visibility, seen: np.ndarray
 ) -> None:
-    """Write codes u8 [W] that a node sees around it, as `FractalModel.look_at`."""
+    """Write codes u8 [W] that a node sees around it, as `Canvas.windows`."""
     codes, reveal = arrays
     for cell in range(len(seen)):
         at = first + window.offsets[cell]

@@ -5,19 +5,14 @@ Shapes: B canvases, P pitches, T steps, K steps of whole patches (T rounded up).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View, plain
-from varcli.pianoroll.model.pitch_classes import heard
-
-if TYPE_CHECKING:
-    from varcli.pianoroll.model.copy_attention import Candidates
-    from varcli.pianoroll.model.decisions import Parents
-    from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.model.decisions import Parents
+from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View, hide, plain
 
 NEVER = 255
 """Reveal level of a cell that no masked level shows."""
@@ -35,49 +30,87 @@ class Limits:
     allowed: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class CanvasLayout:
+    """What all canvases of a model have in common.
+
+    `patch` is the shape of a node of level 0; `margins` are the cells below, above, before and after a canvas that some
+    window may show; `is_causal` [levels] says which levels have a scan order. Cells may be given beforehand if
+    `conditioning`, and be held if `has_held`.
+    """
+
+    pitches: int
+    patch: tuple[int, int]
+    margins: tuple[int, int, int, int]
+    is_causal: tuple[bool, ...]
+    conditioning: bool
+    has_held: bool
+
+    @property
+    def masked(self) -> bool:
+        """Whether children of some level are decided in another than the scan order."""
+        return not all(self.is_causal)
+
+    @property
+    def knows_column_below(self) -> bool:
+        """Whether nodes know what lies below them in their own column: one step wide, and in scan order."""
+        return self.patch[1] == 1 and self.is_causal[0]
+
+    def columns(self, steps: int) -> int:
+        """Patches of level 0 side by side in `steps` steps; the last may reach beyond them."""
+        return -(-steps // self.patch[1])
+
+    def rows_known_below(self, pitch: Tensor) -> Tensor:
+        """How many rows of its column a node at `pitch` knows to be complete below it."""
+        return pitch if self.knows_column_below else pitch // self.patch[0] * self.patch[0]
+
+
 class Canvas:
     """Cell codes u8 [B, P, T] inside a margin wide enough for every window, and where cells lie in the flat memory.
 
     `steps_B` [B] says how long each canvas really is; what lies beyond is padding and never asked about.
     `reveal` u8 of the same size holds the masked level that shows a cell (NEVER if none does); None where scan order
-    says it: in AR models, and while a masked one is walked `in_order`. Given cells carry GIVEN.
+    says it: in AR models, and while a masked one is walked `in_order`. `columns_in_order` says that level 0 knows whole
+    columns before its own, though masks show the cells in them. Given cells carry GIVEN.
     """
 
     def __init__(
         self,
-        model: "FractalModel",
+        layout: CanvasLayout,
         codes_BPT: Tensor,
         steps_B: Tensor | None = None,
         limits: Limits | None = None,
         *,
         in_order: bool = False,
+        columns_in_order: bool = False,
     ) -> None:
         B, P, T = codes_BPT.shape
-        low_p, high_p, low_t, high_t = model.margins
-        width = model.tree.columns(T) * model.tree.shapes[0][1]
-        self.columns = model.tree.columns(T)
-        self.steps = T
+        low_p, high_p, low_t, high_t = layout.margins
+        self.layout, self.steps, self.columns = layout, T, layout.columns(T)
+        self._width = self.columns * layout.patch[1]
         self.steps_B = torch.full((B,), T, device=codes_BPT.device) if steps_B is None else steps_B
-        self.shape = (B, P + low_p + high_p, width + low_t + high_t)
-        self.codes = codes_BPT.new_full(self.shape, UNKNOWN if model.masked else 0)
-        self.inner = self.codes[:, low_p : low_p + P, low_t : low_t + T]
-        self.full = self.codes[:, low_p : low_p + P, low_t : low_t + width]
-        self.reveal = torch.full_like(self.codes, NEVER) if model.masked and not in_order else None
-        self.in_order = in_order or model.level_models[0].is_causal  # level 0 knows the columns before its own
-        self.pitch_class_counts: Tensor | None = None
-        self.pitch_class_rows: Tensor | None = None
-        self.candidates: Candidates | None = None
+        self.shape = (B, P + low_p + high_p, self._width + low_t + high_t)
+        self.codes = codes_BPT.new_full(self.shape, UNKNOWN if layout.masked else 0)
+        self.inner, self.full = self.inside(self.codes, T), self.inside(self.codes)
+        self.reveal = torch.full_like(self.codes, NEVER) if layout.masked and not in_order else None
+        self.columns_in_order = in_order or columns_in_order or layout.is_causal[0]
+        self._is_causal: Tensor | None = None
+        if self.reveal is not None and any(layout.is_causal):
+            self._is_causal = torch.tensor(layout.is_causal, device=self.codes.device)
         self._inside = torch.arange(T, device=codes_BPT.device) < self.steps_B[:, None]
-        self._voices: Tensor | None = None
         self._limits = limits or Limits()
-        self._has_held = model.config.model.vocabulary == "notes"
         self._offsets: dict[View, Tensor] = {}
         self._maps: dict[tuple[str, tuple[int, int]], Tensor] = {}
         self._origin = low_p * self.shape[2] + low_t
         given = self._limits.given
         codes = codes_BPT if given is None else torch.where(given, codes_BPT | GIVEN, codes_BPT)
         # Outside the canvas masked models know nothing: they must work without seeing where a piece ends.
-        self.inner.copy_(codes.masked_fill(~self._inside[:, None], UNKNOWN) if model.masked else codes)
+        self.inner.copy_(codes.masked_fill(~self._inside[:, None], UNKNOWN) if layout.masked else codes)
+
+    def inside(self, cells: Tensor, steps: int | None = None) -> Tensor:
+        """What of an array of the size of `codes` lies within the margins, up to `steps` (None: whole patches)."""
+        low_p, _, low_t, _ = self.layout.margins
+        return cells[:, low_p : low_p + self.layout.pitches, low_t : low_t + (self._width if steps is None else steps)]
 
     def flat(self, canvas: Any, pitch: Any, step: Any) -> Any:
         """Index of cells in the flat memory; numbers, tensors and numpy arrays go in and come out alike."""
@@ -89,42 +122,48 @@ class Canvas:
             self._offsets[view] = (view.offsets[:, 0] * self.shape[2] + view.offsets[:, 1]).int()
         return self._offsets[view]
 
-    def known_at_top(self, model: "FractalModel", sheets: list[int] | None = None) -> Tensor:
+    def windows(self, view: View, first_Nn: Tensor, position_Nn: Tensor) -> Tensor:
+        """Codes u8 [N, n, W] in the windows of nodes, UNKNOWN where scan order or masks hide them.
+
+        Nodes have their first cell at `first` i32 in the flat memory, at `position` in their patch.
+        """
+        # 32-bit indices and plain row gathers: this is the hottest memory traffic of training.
+        shape = (*first_Nn.shape, len(view.offsets))  # -1 would fail where there are no nodes
+        index = (first_Nn[..., None] + self.flat_offsets(view)).view(-1)
+        position = position_Nn.reshape(-1)
+        codes = self.codes.view(-1).index_select(0, index).view(shape)
+        if self.reveal is None:
+            veiled = view.follows.index_select(0, position).view(shape)
+        else:
+            differs = view.differs.index_select(0, position).view(shape)
+            veiled = self.reveal.view(-1).index_select(0, index).view(shape) > differs
+            if self._is_causal is not None:
+                follows = view.follows.index_select(0, position).view(shape)
+                veiled = torch.where(self._is_causal[differs.int()], follows, veiled)
+        if self.layout.conditioning:
+            veiled = veiled & (codes < GIVEN)
+        return hide(codes, veiled)
+
+    def show(self, level: int, shape: tuple[int, int], first_N: Tensor) -> None:
+        """Note that masked `level` shows the cells of nodes of a shape, which begin at `first` in flat memory."""
+        assert self.reveal is not None
+        rows = torch.arange(shape[0], device=first_N.device)[:, None] * self.shape[2]
+        cells = rows + torch.arange(shape[1], device=first_N.device)
+        self.reveal.view(-1)[(first_N[:, None] + cells.flatten()).flatten()] = level
+
+    def known_at_top(self, canvases: list[int] | None = None) -> Tensor:
         """Cells u8 [B, P, K] that all of level 0 may know: the codes themselves if its order says what is past (the
         caller looks at whole columns before its own), else those that are unmasked or given; the others are UNKNOWN.
 
-        `sheets` are the canvases of the batch that are wanted (None: all)."""
-        full = self.full if sheets is None else self.full[sheets]
-        if self.in_order or self.reveal is None:
+        `canvases` are those of the batch that are wanted (None: all)."""
+        full = self.full if canvases is None else self.full[canvases]
+        if self.columns_in_order or self.reveal is None:
             return full
-        low_p, _, low_t, _ = model.margins
-        P, K = full.shape[1:]
-        reveal = self.reveal[:, low_p : low_p + P, low_t : low_t + K]
-        shown = (reveal if sheets is None else reveal[sheets]) == 0
+        reveal = self.inside(self.reveal)
+        shown = (reveal if canvases is None else reveal[canvases]) == 0
         return full.masked_fill(~shown & (full < GIVEN), UNKNOWN)
 
-    def heard(self, model: "FractalModel", sheets: list[int] | None = None) -> Tensor:
-        """What nodes of each column may know of the pitch classes (see tonality.heard), of all canvases or `sheets`."""
-        known = self.known_at_top(model, sheets)
-        B, P, _ = known.shape
-        sounding = (plain(known) > 0).view(B, P, self.columns, -1)
-        ahead = None
-        if self.in_order and model.config.model.conditioning:
-            ahead = sounding & ((known >= GIVEN) & (known < UNKNOWN)).view_as(sounding)
-        return heard(sounding, past_only=self.in_order, ahead=ahead)
-
-    def voices(self) -> Tensor:
-        """How many cells sound below each pitch at each step, u8 [B, P + 1, K]."""
-        if self._voices is None:
-            below = (plain(self.full) > 0).cumsum(1, dtype=torch.uint8)
-            self._voices = F.pad(below, (0, 0, 1, 0))
-        return self._voices
-
-    def forget_voices(self) -> None:
-        """Count them again when next asked: cells were written."""
-        self._voices = None
-
-    def given_at(self, cells: "Parents") -> Tensor | None:
+    def given_at(self, cells: Parents) -> Tensor | None:
         """Whether cells are given, bool [N]; None if none are."""
         given = self._limits.given
         return None if given is None else given[cells.canvas, cells.pitch, cells.step]
@@ -178,7 +217,7 @@ class Canvas:
         given = self._limits.given
         assert given is not None
         must = given & (plain(self.inner) > 0)
-        if self._has_held:
+        if self.layout.has_held:
             held = self.inner == (GIVEN | 1)
             must[..., :-1] |= held[..., 1:] & ~given[..., :-1]
         return self._widen(must)

@@ -8,7 +8,7 @@ Shapes: B canvases, P pitches, C columns of level 0, w steps of a column, K cand
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,12 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.pianoroll.config import ModelConfig, parse_shape
+from varcli.pianoroll.model.canvas import Canvas
+from varcli.pianoroll.model.decisions import Parents
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View, hide, lookup, plain
 from varcli.pianoroll.model.tree import Tree
-
-if TYPE_CHECKING:
-    from varcli.pianoroll.model.canvas import Canvas
-    from varcli.pianoroll.model.fractal import FractalModel
 
 REACH = 16
 """Columns on a side over which the agreement of two places is added up."""
@@ -271,24 +269,21 @@ class CopyAttention(View):
         self.tell = nn.Linear(3 * K, width, bias=False)
         nn.init.normal_(self.show.weight, 0, 0.05)
 
-    def forward(
-        self, model: "FractalModel", canvas: "Canvas", c_Nn: Tensor, p_Nn: Tensor, t_Nn: Tensor, position_Nn: Tensor
-    ) -> Tensor:
-        """What the candidates bring to nodes, [N, n, D]; `canvas.candidates` must be up to date."""
-        candidates = canvas.candidates
-        assert candidates is not None
+    def forward(self, canvas: Canvas, candidates: Candidates, nodes: Parents, position_Nn: Tensor) -> Tensor:
+        """What the candidates add to nodes [N, n] at `position` in their patch, [N, n, D]."""
+        c_Nn, p_Nn, t_Nn = nodes.canvas, nodes.pitch, nodes.step
         column = (c_Nn * canvas.columns + t_Nn // self.column).view(-1)
         K = candidates.shift.shape[2]  # -1 would fail where there are no nodes
         shift = candidates.shift.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, K)
         first = canvas.flat(c_Nn, p_Nn, t_Nn).int()
-        own = model.look_at(self, canvas, first, position_Nn)
-        there = self._look_there(model, canvas, first, t_Nn, shift)
+        own = canvas.windows(self, first, position_Nn)
+        there = self._windows_there(canvas, first, t_Nn, shift)
         sounding = torch.cat([self._sounding(there), there != UNKNOWN], -2)
         own_sounding = torch.stack([self._sounding(own), own != UNKNOWN], -1)
         sounding, counts = _overlaps(sounding, own_sounding)
         both = counts[..., :K, 0]
         here_only, there_only = counts[..., K:, 0] - both, counts[..., :K, 1] - both
-        row = model.rows_known_below(p_Nn) // ROW
+        row = canvas.layout.rows_known_below(p_Nn) // ROW
         below = candidates.below.flatten(0, 1)[column, :, row.view(-1)].view(*c_Nn.shape, K, 3)
         counted = torch.cat([torch.stack([both, here_only, there_only], -1), below], -1).float().log1p() / 2
         traits = candidates.traits.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, *candidates.traits.shape[2:])
@@ -302,13 +297,11 @@ class CopyAttention(View):
         brought = (weight.to(shown.dtype)[..., None, :] @ shown).squeeze(-2)
         return self.show(brought) + self.tell(torch.cat([weight, centre, 4 * weight * centre], -1))
 
-    def _look_there(
-        self, model: "FractalModel", canvas: "Canvas", first_Nn: Tensor, t_Nn: Tensor, shift_NnK: Tensor
-    ) -> Tensor:
+    def _windows_there(self, canvas: Canvas, first_Nn: Tensor, t_Nn: Tensor, shift_NnK: Tensor) -> Tensor:
         """Codes u8 [N, n, K, M] at the places pointed to; UNKNOWN what level 0 of this column may not know."""
         index = (first_Nn[..., None] + shift_NnK)[..., None] + canvas.flat_offsets(self)
         codes = canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
-        if canvas.in_order:
+        if canvas.columns_in_order:
             # A cell is past if it lies left of the node's column; a pointer that points nowhere shows nothing.
             left = -(t_Nn % self.column)[..., None] - shift_NnK
             left = left.masked_fill(shift_NnK == 0, -FAR).clamp(-FAR, FAR).to(torch.int16)
@@ -317,7 +310,7 @@ class CopyAttention(View):
             assert canvas.reveal is not None
             veiled = canvas.reveal.view(-1).index_select(0, index.view(-1)).view(index.shape) != 0
             veiled |= (shift_NnK == 0)[..., None]
-        if model.config.model.conditioning:
+        if canvas.layout.conditioning:
             veiled &= (codes < GIVEN) | (shift_NnK == 0)[..., None]
         return hide(codes, veiled)
 

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.model.canvas import NEVER, Canvas, Limits
-from varcli.pianoroll.model.copy_attention import Candidates, CopyAttention, agreement_below, candidates_of
+from varcli.pianoroll.model.canvas import NEVER, Canvas, CanvasLayout, Limits
+from varcli.pianoroll.model.context import Context
+from varcli.pianoroll.model.copy_attention import Candidates, CopyAttention
 from varcli.pianoroll.model.decisions import (
     Decisions,
     Draw,
@@ -27,8 +28,7 @@ from varcli.pianoroll.model.decisions import (
     join_parents,
     masked,
 )
-from varcli.pianoroll.model.level import GIVEN, MOST_VOICES, STATE_START, LevelModel, View, hide, plain
-from varcli.pianoroll.model.pitch_classes import pitch_class_features
+from varcli.pianoroll.model.level import GIVEN, STATE_START, LevelModel, View, plain
 from varcli.pianoroll.model.tree import Tree
 
 __all__ = ["NEVER", "Canvas", "Decisions", "Draw", "FractalModel", "Limits", "Parents", "build", "forbid_held"]
@@ -36,8 +36,6 @@ __all__ = ["NEVER", "Canvas", "Decisions", "Draw", "FractalModel", "Limits", "Pa
 
 class FractalModel(nn.Module):
     """Levels of a piano-roll generator; built from its config alone."""
-
-    is_causal: Tensor
 
     def __init__(self, config: PianorollConfig) -> None:
         super().__init__()
@@ -53,18 +51,21 @@ class FractalModel(nn.Module):
         self.echoes = nn.ModuleList(echoes)
         self.masked = not all(level.is_causal for level in config.model.levels)
         self.scannable = self.masked and all(x.network == "mlp" for x in config.model.levels if not x.is_causal)
-        self.mixed = self.masked and any(level.is_causal for level in config.model.levels)
-        is_causal = torch.tensor([level.is_causal for level in config.model.levels])
-        self.register_buffer("is_causal", is_causal, persistent=False)
-        self.margins = self._margins()
+        self.layout = self._layout()
 
-    def _margins(self) -> tuple[int, int, int, int]:
+    def _layout(self) -> CanvasLayout:
         views = [view for view in (*self.levels, *self.echoes) if isinstance(view, View)]
         offsets = np.concatenate([view.offsets.numpy() for view in views])
-        h, w = self.tree.shapes[0]
-        reach = offsets.max(0) + 1
-        low = np.maximum(0, -offsets.min(0))
-        return int(low[0]), max(h, int(reach[0])), int(low[1]), max(w, int(reach[1]))
+        options, (h, w) = self.config.model, self.tree.shapes[0]
+        low, high = np.maximum(0, -offsets.min(0)), np.maximum((h, w), offsets.max(0) + 1)
+        return CanvasLayout(
+            pitches=options.pitches,
+            patch=(h, w),
+            margins=(int(low[0]), int(high[0]), int(low[1]), int(high[1])),
+            is_causal=tuple(level.is_causal for level in options.levels),
+            conditioning=options.conditioning,
+            has_held=options.vocabulary == "notes",
+        )
 
     @property
     def level_models(self) -> list[LevelModel]:
@@ -79,79 +80,26 @@ class FractalModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self.is_causal.device
+        return self.level_models[0].offsets.device
 
-    def rows_known_below(self, pitch: Tensor) -> Tensor:
-        """How many rows of its column a node at `pitch` knows to be complete below it (column-major AR level 0)."""
-        h, w = self.tree.shapes[0]
-        return pitch if w == 1 and self.level_models[0].is_causal else pitch // h * h
+    def windows(self, level: View, canvas: Canvas, nodes: Parents) -> Tensor:
+        """Codes u8 [N, n, W] in the windows of nodes, UNKNOWN where scan order or masks hide them."""
+        first = canvas.flat(nodes.canvas, nodes.pitch, nodes.step).int()
+        return canvas.windows(level, first, self.tree.position(level.level, nodes.pitch, nodes.step))
 
-    def windows(self, level: View, canvas: Canvas, at_Nn: Parents) -> Tensor:
-        """Codes u8 [N, n, W] that nodes see, UNKNOWN where scan order or masks hide them."""
-        # 32-bit indices and plain row gathers: this is the hottest memory traffic of training.
-        first = canvas.flat(at_Nn.canvas, at_Nn.pitch, at_Nn.step).int()
-        return self.look_at(level, canvas, first, self.tree.position(level.level, at_Nn.pitch, at_Nn.step))
-
-    def look_at(self, level: View, canvas: Canvas, first_Nn: Tensor, position_Nn: Tensor) -> Tensor:
-        """The same for nodes whose first cell lies at `first` i32 in the flat memory, at `position` in their patch."""
-        shape = (*first_Nn.shape, len(level.offsets))  # -1 would fail where there are no nodes
-        index = (first_Nn[..., None] + canvas.flat_offsets(level)).view(-1)
-        position = position_Nn.reshape(-1)
-        codes = canvas.codes.view(-1).index_select(0, index).view(shape)
-        if canvas.reveal is None:
-            veiled = level.follows.index_select(0, position).view(shape)
-        else:
-            differs = level.differs.index_select(0, position).view(shape)
-            veiled = canvas.reveal.view(-1).index_select(0, index).view(shape) > differs
-            if self.mixed:
-                follows = level.follows.index_select(0, position).view(shape)
-                veiled = torch.where(self.is_causal[differs.int()], follows, veiled)
-        if self.config.model.conditioning:
-            veiled = veiled & (codes < GIVEN)
-        return hide(codes, veiled)
-
-    def point(self, canvas: Canvas, sheets: list[int] | None = None) -> None:
-        """Find where the columns of canvases may copy from, by all that level 0 knows of them now.
-
-        Of a batch only `sheets` are looked at anew (None: all), once all were.
-        """
+    def more(self, level: LevelModel, context: Context, nodes: Parents) -> Tensor | None:
+        """What copy attention and the number of voices add to nodes, [N, n, D], or None."""
+        voices = self.voices(level, context, nodes)
         if not len(self.echoes):
-            return
-        if sheets is None or canvas.candidates is None:
-            canvas.candidates = candidates_of(canvas.known_at_top(self), self.config.model, in_order=canvas.in_order)
-        else:
-            known = canvas.known_at_top(self, sheets)
-            canvas.candidates.replace(sheets, candidates_of(known, self.config.model, in_order=canvas.in_order))
+            return voices
+        assert context.candidates is not None
+        position = self.tree.position(level.level, nodes.pitch, nodes.step)
+        copied = self.echoes[level.level](context.canvas, context.candidates, nodes, position)
+        return copied if voices is None else copied + voices
 
-    def recompare_candidates(self, canvas: Canvas, at_Nn: Parents) -> None:
-        """Compare the columns of nodes anew with where they point, after cells were written in them.
-
-        Only where columns are one step wide: elsewhere nodes count no more than was settled when level 0 was asked.
-        """
-        column = self.tree.shapes[0][1]
-        if canvas.candidates is not None and column == 1 and self.level_models[0].is_causal:
-            flat = (at_Nn.canvas[:, 0] * canvas.columns + at_Nn.step[:, 0]).long()
-            found = canvas.candidates
-            shift = found.shift.flatten(0, 1)[flat]
-            below = agreement_below(canvas.known_at_top(self), shift, flat, column)
-            found.below.flatten(0, 1)[flat] = below
-
-    def more(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor | None:
-        """What pointers and the count of voices add to nodes, [N, n, D], or None."""
-        x, voices = None, self.count(level, canvas, at_Nn)
-        if len(self.echoes):
-            echo = self.echoes[level.level]
-            assert isinstance(echo, CopyAttention)
-            c, p, t = at_Nn.canvas, at_Nn.pitch, at_Nn.step
-            x = echo(self, canvas, c, p, t, self.tree.position(level.level, p, t))
-        return x if voices is None else voices if x is None else x + voices
-
-    def count(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor | None:
-        """What the count of voices adds to nodes, [N, n, D], or None."""
-        if level.voices is None:
-            return None
-        first = (at_Nn.canvas * (self.tree.pitches + 1) + at_Nn.pitch) * canvas.full.shape[2] + at_Nn.step
-        return level.voices(canvas.voices().view(-1)[first].clamp(max=MOST_VOICES).int())
+    def voices(self, level: LevelModel, context: Context, nodes: Parents) -> Tensor | None:
+        """What the number of voices below adds to nodes, [N, n, D], or None."""
+        return None if level.voices is None else level.voices(context.voices_below(nodes))
 
     def walk(
         self,
@@ -167,13 +115,13 @@ class FractalModel(nn.Module):
 
         Sums of `nats * weight` are the exact NLL in nats where every level is AR, or masked levels are walked as such
         (`draw.scan`), and nothing is drawn; they are an unbiased estimate of the (order-averaged) NLL otherwise; under
-        `limits`, that of the free cells among what is possible. `candidates` are those that `point` would find in
-        all-AR models. `chunk` bounds the parents run at once.
+        `limits`, that of the free cells among what is possible. `candidates` are those that
+        `Context.find_candidates` would find in all-AR models. `chunk` bounds the parents run at once.
         """
         if draw.scan and not self.scannable:
             raise ValueError("attention of masked levels looks at all siblings: they cannot be walked in order")
-        canvas = Canvas(self, codes_BPT, steps_B, limits, in_order=draw.scan)
-        canvas.candidates = candidates
+        canvas = Canvas(self.layout, codes_BPT, steps_B, limits, in_order=draw.scan)
+        context = Context(self.config.model, canvas, candidates)
         B = len(codes_BPT)
         zero = torch.zeros(B, dtype=torch.long, device=codes_BPT.device)
         parents = Parents(torch.arange(B, device=zero.device), zero, zero, None, torch.ones(B, device=zero.device))
@@ -181,7 +129,7 @@ class FractalModel(nn.Module):
             total = canvas.decisions(self.tree.shapes, level.level)
             parents = draw_parents(parents, draw.parents if level.level else None, draw.generator)
             parts = [
-                self._price_level(level, canvas, parents.take(rows), draw, total)
+                self._price_level(level, context, parents.take(rows), draw, total)
                 for rows in chunks(len(parents.canvas), chunk if level.level else 1 if chunk else None, zero.device)
             ]
             yield join([part for part, _ in parts])
@@ -192,7 +140,7 @@ class FractalModel(nn.Module):
             total = canvas.decisions(self.tree.shapes, self.tree.depth)
             parents = draw_parents(parents, draw.parents and draw.parents * 8, draw.generator)
             rows = chunks(len(parents.canvas), chunk * 8 if chunk else None, zero.device)
-            yield join([self._price_values(canvas, parents.take(index), total) for index in rows])
+            yield join([self._price_values(context, parents.take(index), total) for index in rows])
 
     def _children(self, level: LevelModel, canvas: Canvas, parents: Parents) -> tuple[Tensor, Tensor, Tensor]:
         offsets = self.tree.top(canvas.steps) if level.level == 0 else self.tree.children[level.level]
@@ -201,8 +149,9 @@ class FractalModel(nn.Module):
         return parents.canvas[:, None].expand_as(p_Nn), p_Nn, parents.step[:, None] + offsets[:, 1]
 
     def _price_level(
-        self, level: LevelModel, canvas: Canvas, parents: Parents, draw: Draw, total: int
+        self, level: LevelModel, context: Context, parents: Parents, draw: Draw, total: int
     ) -> tuple[Decisions, Parents]:
+        canvas = context.canvas
         c_Nn, p_Nn, t_Nn = self._children(level, canvas, parents)
         h, w = self.tree.shapes[level.level]
         at = (c_Nn, p_Nn // h, t_Nn // w)
@@ -214,9 +163,10 @@ class FractalModel(nn.Module):
             masks = in_order(occupied, can, must, top=top, is_masked=not level.is_causal)
         else:
             masks = masked(occupied, can, must, draw, top=top)
-            self._show(canvas, level, c_Nn, p_Nn, t_Nn, (t_Nn < canvas.steps_B[c_Nn]) & ~masks.asked)
-        if top and canvas.candidates is None:
-            self.point(canvas)
+            known = (t_Nn < canvas.steps_B[c_Nn]) & ~masks.asked
+            canvas.show(level.level, (h, w), canvas.flat(c_Nn, p_Nn, t_Nn)[known])
+        if top and context.candidates is None and len(self.echoes):
+            context.find_candidates()
         nodes = Parents(c_Nn, p_Nn, t_Nn, None, parents.weight[:, None] * masks.scale)
         asked, free, forced, state = masks.asked, masks.free, masks.forced, masks.state
         inherited = None if parents.hidden is None else level.inherited(parents.hidden)
@@ -237,8 +187,8 @@ class FractalModel(nn.Module):
             level.locate(p_Nn, t_Nn),
             state,
             inherited,
-            self._pitch_class_context(level, canvas, nodes),
-            self.more(level, canvas, nodes),
+            context.pitch_class_features(level.level, nodes),
+            self.more(level, context, nodes),
         )
         hidden = level.attend(x, t_Nn)
         logits = level.decide(hidden, p_Nn).float()
@@ -248,37 +198,14 @@ class FractalModel(nn.Module):
         go_on = asked & occupied
         return priced, Parents(c_Nn[go_on], p_Nn[go_on], t_Nn[go_on], hidden[go_on], weight[go_on])
 
-    def _pitch_class_context(self, level: LevelModel, canvas: Canvas, at_Nn: Parents) -> Tensor | None:
-        """What nodes hear of the key, [N, n, FEATURES], or None if the model has no ear for it.
-
-        It is counted once, when level 0 has settled what is known: whole columns before, or unmasked patches.
-        """
-        if not self.config.model.tonality:
-            return None
-        if level.level == 0:
-            canvas.pitch_class_counts = canvas.heard(self)
-        assert canvas.pitch_class_counts is not None
-        column = at_Nn.canvas * canvas.columns + at_Nn.step // self.tree.shapes[0][1]
-        return pitch_class_features(canvas.pitch_class_counts, column, at_Nn.pitch)
-
-    def _show(
-        self, canvas: Canvas, level: LevelModel, c_Nn: Tensor, p_Nn: Tensor, t_Nn: Tensor, known_Nn: Tensor
-    ) -> None:
-        """Note in the canvas that a masked level shows the cells of known children."""
-        assert canvas.reveal is not None
-        h, w = self.tree.shapes[level.level]
-        first = canvas.flat(c_Nn, p_Nn, t_Nn)[known_Nn]
-        rows = torch.arange(h, device=first.device)[:, None] * canvas.shape[2] + torch.arange(w, device=first.device)
-        canvas.reveal.view(-1)[(first[:, None] + rows.flatten()).flatten()] = level.level
-
-    def _price_values(self, canvas: Canvas, cells: Parents, total: int) -> Decisions:
-        level = self.level_models[-1]
+    def _price_values(self, context: Context, cells: Parents, total: int) -> Decisions:
+        level, canvas = self.level_models[-1], context.canvas
         nodes = Parents(cells.canvas[:, None], cells.pitch[:, None], cells.step[:, None], None, cells.weight[:, None])
         seen = self.windows(level, canvas, nodes)
         assert cells.hidden is not None
         state = torch.full_like(nodes.pitch, STATE_START)
-        sounds = self._pitch_class_context(level, canvas, nodes)
-        place, more = level.locate(nodes.pitch, nodes.step), self.more(level, canvas, nodes)
+        sounds = context.pitch_class_features(level.level, nodes)
+        place, more = level.locate(nodes.pitch, nodes.step), self.more(level, context, nodes)
         x = level.embed(seen, place, state, level.inherited(cells.hidden), sounds, more)
         logits = level.decide(level.attend(x, nodes.step), nodes.pitch).float()
         logits = forbid_held(level, logits, seen, nodes.step).squeeze(1)

@@ -33,7 +33,8 @@ from varcli.pianoroll.inference.fused.transformer_step import (
 )
 from varcli.pianoroll.inference.level_weights import LevelWeights
 from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, arrays_of, visibility_of
-from varcli.pianoroll.model.fractal import Canvas, FractalModel
+from varcli.pianoroll.model.canvas import Canvas
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import OWN_SHARE, STATE_EMPTY, STATE_OCCUPIED, STATE_START
 from varcli.pianoroll.sampling.policy import Sampler
 from varcli.pianoroll.sampling.strategy import Filled, Request
@@ -78,7 +79,7 @@ class FusedAutoregressive:
         self.level = model.tree.depth - 1
         self._workers = Workers()
         self._canvas, self._steps = canvas, canvas.steps
-        self._arrays, self._visibility = arrays_of(canvas), visibility_of(model, canvas, past_only=True)
+        self._arrays, self._visibility = arrays_of(canvas), visibility_of(canvas, past_only=True)
         self._cells = _cells_of(tables[0], canvas, model.tree.children[self.level])
         self._values = values_of(tables[1], canvas)
         self._draws = draws_of(policies)

@@ -23,7 +23,8 @@ from varcli.pianoroll.inference.fused.transformer_step import (
 )
 from varcli.pianoroll.inference.level_weights import LevelWeights
 from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, WindowArrays, look_around, window_of
-from varcli.pianoroll.model.fractal import Canvas, FractalModel
+from varcli.pianoroll.model.canvas import Canvas
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import GIVEN, STATE_START, UNKNOWN
 from varcli.pianoroll.sampling.policy import DecisionPolicy, Sampler
 

@@ -14,7 +14,8 @@ from varcli.compiled import REORDERED, kernel
 from varcli.pianoroll.inference.fused.cells import Draws, Values, draw_value, draws_of, values_of
 from varcli.pianoroll.inference.level_weights import LevelWeights
 from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, arrays_of, visibility_of
-from varcli.pianoroll.model.fractal import Canvas, FractalModel
+from varcli.pianoroll.model.canvas import Canvas
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import STATE_EMPTY, STATE_OCCUPIED
 from varcli.pianoroll.sampling.policy import Sampler
 from varcli.pianoroll.sampling.siblings import Siblings
@@ -36,7 +37,7 @@ class FusedMasked:
         self.level = model.tree.depth - 1
         self._canvas, self._run, self._patch = canvas, run, model.tree.shapes[0]
         self._workers = Workers()
-        self._arrays, self._visibility = arrays_of(canvas), visibility_of(model, canvas)
+        self._arrays, self._visibility = arrays_of(canvas), visibility_of(canvas)
         self._values, self._draws = values_of(tables, canvas), draws_of(policies)
 
     def __call__(self, requests: list[Request]) -> list[Filled]:
