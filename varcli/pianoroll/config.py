@@ -57,7 +57,7 @@ class LevelConfig(Section):
     kind: str = Field(default="ar", description="Autoregressive in scan order, or masked in random order.")
     shape: str | None = Field(
         default=None,
-        description="Shape of one child, PITCHESxSTEPS; absent for the last level, which says a cell's value.",
+        description="Shape of one child, PITCHESxSTEPS; absent for the last level, the value of a cell.",
     )
     network: Literal["transformer", "mlp"] = Field(
         default="transformer",
@@ -125,7 +125,7 @@ class ModelConfig(Section):
         default="column_major", description="Order of AR children: by time first, or by pitch first."
     )
     context_steps: int = Field(
-        default=512, ge=1, description="Steps that attention of the first level looks back (AR) or around (MAR)."
+        default=512, ge=1, description="Steps that attention of the first level reaches back (AR) or around (MAR)."
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout in the transformer blocks.")
     tonality: bool = Field(
@@ -194,13 +194,13 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """What is read, and how it meets the grid."""
 
-    path: str | None = Field(default=None, description="Folder or zip of MIDI, a .mat or an .npz; --data says it too.")
+    path: str | None = Field(default=None, description="Folder or zip of MIDI, a .mat or an .npz; or give --data.")
     drums: bool = Field(default=False, description="Keep drum tracks.")
     max_off_grid: float | None = Field(
         default=None,
         gt=0,
         le=0.5,
-        description="Leave out a file whose onsets lie farther than this off the grid on average, in steps.",
+        description="Leave out a file whose onsets are farther than this off the grid on average, in steps.",
     )
     transpose_down: int = Field(
         default=0, ge=0, le=24, description="Largest downward transposition in training, semitones."
@@ -235,7 +235,7 @@ class MusicTrainConfig(TrainConfig):
         ge=0,
         le=1,
         description="Share of training in the order of time: of steps where masked levels have no attention, else of "
-        "masked families.",
+        "masked siblings.",
     )
 
 

@@ -24,7 +24,7 @@ def vocabulary_of(model: FractalModel) -> Vocabulary:
 def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterator[Event]:
     """Sample rolls, batch by batch; yields SampleStarted, LevelStarted, PatchDone and SampleDone.
 
-    The last batch is filled up with samples nobody asked for, so that sample 3 is the same however many follow it.
+    The last batch is filled up with samples that are thrown away, so that sample 3 is the same however many follow it.
     Raises UsageError at once for a setting that the model cannot honour.
     """
     iterations = check_settings(model.config, settings)
@@ -53,12 +53,12 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
             constraints=settings.constraints,
             dtype=torch.bfloat16 if multiplies_bfloat16(model.device) else torch.float32,
         )
-        asked = [sample for sample in run.samples if sample.sample < settings.num_samples]
-        for sample in asked:
+        wanted = [sample for sample in run.samples if sample.sample < settings.num_samples]
+        for sample in wanted:
             yield SampleStarted(sample.sample, settings.num_samples, sample.visible)
-        wanted = {sample.sample for sample in asked}
-        yield from (event for event in run.events() if getattr(event, "sample", None) in wanted)
-        for sample in asked:
+        numbers = {sample.sample for sample in wanted}
+        yield from (event for event in run.events() if getattr(event, "sample", None) in numbers)
+        for sample in wanted:
             yield SampleDone(sample.sample, settings.num_samples, _roll(model, settings, sample.visible, sample.sample))
 
 

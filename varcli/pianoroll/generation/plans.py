@@ -43,7 +43,7 @@ def plans_of(
     order: str,
 ) -> list[LevelPlan]:
     """The plans of all levels that have a shape, from arguments of `Scheduler`; order "random", "inner" or "scan"."""
-    # Where masks say what is known, silence differs from what is unknown, so that a draft would be seen.
+    # Where masks show what is known, silence differs from what is unknown: nodes would tell a draft from it.
     speculates = canvas.reveal is None
     drafts = _draft_lengths(model, len(policies)) if speculates else [1] * len(model.levels)
     return [
@@ -63,7 +63,7 @@ def plans_of(
 
 
 def most_at_once(model: FractalModel, plans: Sequence[LevelPlan], policies: Sequence[DecisionPolicy]) -> list[int]:
-    """The most children of each level in one request of levels in order: all siblings, where a policy must see them."""
+    """The most children of each level in one request of levels in order: all siblings, where a policy needs them."""
     drafts = [*(plan.draft for plan in plans), 1][: len(model.levels)]
     if not plans[0].speculates or not any(policy.needs_all_siblings for policy in policies):
         return drafts

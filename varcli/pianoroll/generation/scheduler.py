@@ -1,7 +1,7 @@
-"""The scheduler of a batch: runs the coroutines of all families and responses what they ask in batches per level.
+"""The scheduler of a batch: runs the coroutines of all siblings and answers their requests in batches per level.
 
-Sparse by construction: only families of occupied parents exist, and each round runs the level that most of them wait
-for. With one sample of an all-AR model there is one question at a time, responseed from key/value caches.
+Sparse by construction: only children of occupied parents exist, and each round runs the level that most of them wait
+for. With one sample of an all-AR model there is one request at a time, answered from key/value caches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -93,7 +93,7 @@ class Scheduler:
         self._descend = [partial(self._fill, plan.level + 1) for plan in self._plans]
         with torch.inference_mode():
             most = most_at_once(model, self._plans, policies)
-            self._engine = Engine(model, self.canvas, steps, ahead=most, cached=cached, dtype=dtype)
+            self._engine = Engine(model, self.canvas, steps, most=most, cached=cached, dtype=dtype)
             finest = self._strategies[-1]
             self._fused = finest if isinstance(finest, FusedStrategy) and constraints is None else None
             if self._fused is not None:

@@ -1,4 +1,4 @@
-"""How to sample, and whether a model can: importable without torch, so that a mistake is told before anything loads."""
+"""How to sample, and whether a model can: importable without torch, to refuse before anything loads."""
 
 from dataclasses import dataclass
 from math import inf
@@ -10,7 +10,7 @@ from varcli.pianoroll.sampling.constraints import CanvasConstraints
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """How to sample; None takes what the checkpoint's own config says.
+    """How to sample; None takes what the checkpoint's own config has.
 
     `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
     `temperature` and `top_p` are one number, or one per level, coarse to fine, a cell's value last.

@@ -37,11 +37,11 @@ class Engine:
         canvas: Canvas,
         steps: int,
         *,
-        ahead: list[int],
+        most: list[int],
         cached: bool,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`ahead` says how many children of each level run at most at once where they are decided in order.
+        """`most` are the children of each level that run at once where they are decided in order.
 
         Products of the transformers are of `dtype`, where that pays.
         """
@@ -56,7 +56,7 @@ class Engine:
             # In masked models several groups of a sample are under way at once: a row of a cache is only for level 0.
             in_order = (network.is_causal or canvas.reveal is None) and not network.is_value
             keeps = in_order and (network.stateless or (cached and not (network.level and model.masked)))
-            kept = ahead[network.level] if keeps else 0
+            kept = most[network.level] if keeps else 0
             size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], kept, dtype)
             self._tables.append(LevelWeights(model, network, size))
         self._window_kernels, self._copy_kernels = [], []
@@ -70,7 +70,9 @@ class Engine:
 
         for tables in self._tables:
             network, past_only = tables.network, self._past_only(tables)
-            self._window_kernels.append(WindowKernel(network, self.canvas, tables.seeing, past_only=past_only))
+            self._window_kernels.append(
+                WindowKernel(network, self.canvas, tables.window_embedding, past_only=past_only)
+            )
         for echo in self.model.echoes:
             assert isinstance(echo, CopyAttention)
             self._copy_kernels.append(CopyKernel(echo, self._context))
@@ -90,7 +92,7 @@ class Engine:
         if plain is None:
             return
         if self.model.masked:
-            self._fused = FusedMasked(self.model, self.canvas, self._tables[-1], plain, self._ask)
+            self._fused = FusedMasked(self.model, self.canvas, self._tables[-1], plain, self._run_level)
         else:
             self._fused = FusedAutoregressive(self.model, self.canvas, (self._tables[-2], self._tables[-1]), plain)
 
@@ -99,7 +101,7 @@ class Engine:
         if self._fused is not None and level == self._fused.level:
             return self._fused(requests)
         starts, m = self._span(self._tables[level], requests)
-        numbers, hidden = self._ask(level, requests)
+        numbers, hidden = self._run_level(level, requests)
         responses = []
         for index, (request, start) in enumerate(zip(requests, starts, strict=True)):
             first = index * m + request.start - start
@@ -107,15 +109,15 @@ class Engine:
             responses.append(Response(numbers[part], hidden[part]))
         return responses
 
-    def _ask(self, level: int, requests: list[Request]) -> tuple[np.ndarray, Tensor]:
+    def _run_level(self, level: int, requests: list[Request]) -> tuple[np.ndarray, Tensor]:
         """Logits [R * m] (or [R, V - 1] of values) and hidden vectors [R * m, D] of the children run, see `_span`."""
         tables = self._tables[level]
         starts, m = self._span(tables, requests)
         tokens, where, state = self._gather(tables, [request.siblings for request in requests], starts, m)
-        wanted = _wanted(requests, m).to(tokens.device) if requests[0].wanted is not None and not tables.ahead else None
+        wanted = _wanted(requests, m).to(tokens.device) if requests[0].wanted is not None and not tables.kept else None
         if wanted is not None and tables.stack is None:
             tokens, where, state = tokens.index_select(0, wanted), where.index_select(1, wanted), state[wanted]
-        codes, x = self._look(tables, where)
+        codes, x = self._windows(tables, where)
         x.add_(tokens).add_(tables.state.index_select(0, state))
         if level == 0 and tables.network.hear is not None:
             x.add_(tables.network.hear(self._pitch_class_context(requests).index_select(0, where[6])))
@@ -135,7 +137,7 @@ class Engine:
     @staticmethod
     def _span(tables: LevelWeights, requests: list[Request]) -> tuple[list[int], int]:
         """The first child to run of every group, and how many: those asked about, or all where nothing is kept."""
-        if tables.ahead:
+        if tables.kept:
             return [request.start for request in requests], max(request.stop - request.start for request in requests)
         return [0] * len(requests), tables.siblings
 
@@ -190,8 +192,8 @@ class Engine:
                 tokens.add_(network.hear(F.embedding(where[6], self._pitch_class_rows)))
         return tokens, where
 
-    def _look(self, tables: LevelWeights, where: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows of cell codes u8 [M, W], and what they say [M, D]."""
+    def _windows(self, tables: LevelWeights, where: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows of cell codes u8 [M, W], and their embeddings [M, D]."""
         network = tables.network
         if self._window_kernels:
             return self._window_kernels[network.level](where)
@@ -200,15 +202,15 @@ class Engine:
         else:
             index = where[0][:, None] + self.canvas.flat_offsets(network)
             codes = self.canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
-        return codes, tables.seeing(codes)
+        return codes, tables.window_embedding(codes)
 
     def _past_only(self, tables: LevelWeights) -> bool:
-        """Whether nothing but the past is written when a level looks, so that nothing needs to be hidden."""
-        return not self.model.masked and (tables.ahead > 0 or tables.network.is_value)
+        """Whether nothing but the past is written when a level runs, so that nothing needs to be hidden."""
+        return not self.model.masked and (tables.kept > 0 or tables.network.is_value)
 
     def _some(self, requests: list[Request]) -> list[int] | None:
         """Rows of the samples in a batch, None if all are. What others know of their canvases stays as it was when they
-        last asked: it must not depend on who else asks while they are in the midst of writing."""
+        last asked: it must not depend on what else runs while they are being written."""
         return None if len(requests) == self.canvas.shape[0] else [request.siblings.sample.row for request in requests]
 
     def _pitch_class_context(self, requests: list[Request]) -> Tensor:
@@ -222,7 +224,7 @@ class Engine:
         return rows
 
     def _add_more(self, x_MD: Tensor, network: LevelModel, where: Tensor, requests: list[Request]) -> None:
-        """Add what pointers and voices say; what they know of the canvas is brought up to date first."""
+        """Add copy attention and voices, which are brought up to date with the canvas first."""
         _, _, t, _, p, c = (fact.unflatten(0, (len(requests), -1)) for fact in where[:6])
         nodes = Parents(c, p, t, None, self._no_weight)
         if network.level:
@@ -258,7 +260,7 @@ class Engine:
             cache = KVCache.of(tables.kv_cache, [request.siblings.sample.row for request in requests], starts, m)
             rows = cache.at if cache.at is not None else slice(starts[0], starts[0] + m)
             assert mask is not None
-            # One token alone may look at all that is kept.
+            # One token alone attends to all that is kept.
             alone = len(x_MD) == 1 and tables.unlimited
             mask = None if alone else mask[rows, : cache.stop].view(-1, 1, m, cache.stop)
             rotary = rotary and (rotary[0][rows], rotary[1][rows])
@@ -292,5 +294,5 @@ def _wanted(requests: list[Request], n: int) -> Tensor:
 
 
 def _spread(part: Tensor, rows: Tensor, count: int) -> Tensor:
-    """Rows of a tensor at their places among `count`; what stands elsewhere means nothing."""
+    """Rows of a tensor at their places among `count`; the rows between mean nothing."""
     return part.new_zeros(count, *part.shape[1:]).index_copy_(0, rows, part)

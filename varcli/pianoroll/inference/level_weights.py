@@ -16,7 +16,7 @@ from varcli.pianoroll.model.level import GIVEN, OWN_SHARE, LevelModel
 from varcli.pianoroll.model.transformer import rotary_tables
 
 NARROW_WORK = 1 << 10
-"""Width of a level times the tokens of a look from which on products of bfloat16 are the faster ones."""
+"""Width of a level times the tokens of a run from which on products of bfloat16 are the faster ones."""
 
 
 class Size(NamedTuple):
@@ -26,25 +26,25 @@ class Size(NamedTuple):
     top: np.ndarray
     columns: int
     samples: int
-    ahead: int
+    kept: int
     dtype: torch.dtype = torch.float32
 
 
 class LevelWeights:
     """A level's network and tables.
 
-    order [n + ahead - 1]: siblings of a group, the last repeated so that a draft may reach beyond it.
-    place [rows * columns, D] says where nodes stand, a column being a step of the bar, or one of level 0.
-    mask f32 [n, n] is added to scores of attention (None: all may look at all); it is `unlimited` if it only hides what
+    order [n + kept - 1]: siblings of a group, the last repeated so that a draft may reach beyond it.
+    place [rows * columns, D] embeds places of nodes, a column being a step of the bar, or one of level 0.
+    mask f32 [n, n] is added to scores of attention (None: all attend to all); it is `unlimited` if it only hides what
     comes later. rotary tables are [n, 1, F]. `before` is the cell of a value's window before its own, if inside.
     """
 
     def __init__(self, model: FractalModel, network: LevelModel, size: Size) -> None:
-        self.network, self.ahead = network, size.ahead
-        self.seeing = WindowEmbedding(network, size.dtype)
+        self.network, self.kept = network, size.kept
+        self.window_embedding = WindowEmbedding(network, size.dtype)
         self.columns = size.columns if network.level == 0 else network.steps_per_bar
         n = len(size.top) if network.level == 0 else network.siblings
-        self.order = np.minimum(np.arange(n + max(1, size.ahead) - 1), n - 1)
+        self.order = np.minimum(np.arange(n + max(1, size.kept) - 1), n - 1)
         self.siblings = n
         self.state = network.state.weight.detach()
         self.place = self._add_up_places()
@@ -62,12 +62,12 @@ class LevelWeights:
         self.mask, self.stack, self.kv_cache, self.unlimited = None, None, None, True
         if network.transformer is not None:
             self.stack = PackedTransformer(network.transformer, self._product_type(size))
-            self.kv_cache = self.stack.kv_cache(size.samples, len(self.order)) if size.ahead else None
+            self.kv_cache = self.stack.kv_cache(size.samples, len(self.order)) if size.kept else None
             self._lay_out_attention(size.top)
 
     def _product_type(self, size: Size) -> torch.dtype:
-        """The dtype asked for, where a look has enough tokens for it to pay: else float32."""
-        tokens = size.samples * size.ahead if size.ahead else 4 * self.siblings
+        """The dtype asked for, where a run has enough tokens for it to pay: else float32."""
+        tokens = size.samples * size.kept if size.kept else 4 * self.siblings
         return size.dtype if self.network.width * tokens >= NARROW_WORK else torch.float32
 
     def _add_up_places(self) -> Tensor:
@@ -95,7 +95,7 @@ class LevelWeights:
             self.mask = hidden.masked_fill_(~allowed[0], float("-inf"))
 
     def inherited(self, parent_ND: Tensor) -> Tensor:
-        """What children take from their parent's vector [N, D'], as [N, n, D]; the same as `LevelModel.inherited`."""
+        """What children inherit of their parent's vector [N, D'], as [N, n, D]; the same as `LevelModel.inherited`."""
         own = self._share(parent_ND).view(-1, OWN_SHARE) @ self._spread
         return own.view(len(parent_ND), -1, own.shape[1]).add_(self._inherit(parent_ND)[:, None]).add_(self._own)
 

@@ -92,7 +92,7 @@ class KVCache:
     """Where new tokens stand in a cache of keys and values [blocks, rows, length, 2 D], filled from the left.
 
     Without `rows` there is one sequence, that goes on at column `start`; else sequence i is row rows[i], and its tokens
-    stand `at` columns [M], `cells` [M] of the cache. Queries look at the first `stop` columns at most.
+    stand `at` columns [M], `cells` [M] of the cache. Queries attend to the first `stop` columns at most.
     """
 
     kv_cache: Tensor
@@ -183,7 +183,7 @@ class PackedTransformer:
     ) -> Tensor:
         """Run the tokens of some sequences, of which only rows `wanted` [R * c], c of each sequence, come out.
 
-        Nobody asks for the others after the last block, so there they are keys and values alone.
+        In the last block the others are keys and values alone.
         """
         n_MD = self._enter(x_MD)
         for index in range(len(self.blocks) - 1):
@@ -212,7 +212,7 @@ class PackedTransformer:
         return x_MD, F.layer_norm(x_MD, (self.width,), *norm).to(self.dtype)
 
     def _feed(self, index: int, x_MD: Tensor, y_MD: Tensor) -> tuple[Tensor, Tensor]:
-        """The rest of a block after attention has said `y`: the residual stream, and what the next attention takes in;
+        """The rest of a block after attention gave `y`: the residual stream, and what the next attention takes in;
         after the last block, the two parts of what comes out."""
         block = self.blocks[index]
         x_MD, n_MD = self._join(x_MD, block.out(y_MD), block.norm2)

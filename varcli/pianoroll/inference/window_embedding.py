@@ -40,11 +40,11 @@ class WindowEmbedding:
         self._channel = torch.arange(self.heard.shape[1], device=self.rows.device)
 
     def __call__(self, codes_MW: Tensor) -> Tensor:
-        """Embed windows of codes u8 [M, W] (UNKNOWN where hidden) to [M, D]; the same as `LevelModel.look`."""
+        """Embed windows of codes u8 [M, W] (UNKNOWN where hidden) to [M, D]; the same as `LevelModel.embed_windows`."""
         M, W = codes_MW.shape
         if M * W * len(self.bias) < LEAST_WORK:
             return self._level.see(lookup(codes_MW, self._level.channels).flatten(-2))
-        # Codes 0 and UNKNOWN say nothing in these channels; one more makes them 1 and 0.
+        # Codes 0 and UNKNOWN are zero in these channels; plus one they are 1 and 0.
         at = ((codes_MW + 1).view(-1) > 1 if self.known is not None else codes_MW.view(-1)).nonzero().view(-1)
         if len(at) > MOST_SOUNDING * M * W:
             return self._level.see(lookup(codes_MW, self._level.channels).flatten(-2))
@@ -56,7 +56,7 @@ class WindowEmbedding:
         return self.add_known(sounding.add_(self.bias) if self.known is None else sounding, codes_MW)
 
     def add_known(self, sounding: Tensor, codes_MW: Tensor) -> Tensor:
-        """Add what cells say by being known, where that is a channel, and with it the bias."""
+        """Add the channel of known cells, where there is one, and with it the bias."""
         if self.known is None:
             return sounding
         M, W = codes_MW.shape

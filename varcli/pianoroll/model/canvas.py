@@ -20,7 +20,7 @@ NEVER = 255
 
 @dataclass(frozen=True)
 class Limits:
-    """What is settled about cells before any decision: `given` ones hold their codes, free ones may sound if `allowed`.
+    """What holds for cells before any decision: `given` ones have their codes, free ones may sound if `allowed`.
 
     Both bool [B, P, T]; None stands for none given, and all allowed. A free cell whose next cell is given and held must
     sound itself: what is held began somewhere.
@@ -68,7 +68,7 @@ class CanvasLayout:
 class Canvas:
     """Cell codes u8 [B, P, T] inside a margin wide enough for every window, and where cells lie in the flat memory.
 
-    `steps_B` [B] says how long each canvas really is; what lies beyond is padding and never asked about.
+    `steps_B` [B] says how long each canvas really is; what lies beyond is padding and never decided.
     `reveal` u8 of the same size holds the masked level that shows a cell (NEVER if none does); None where scan order
     says it: in AR models, and while a masked one is walked `in_order`. `columns_in_order` says that level 0 knows whole
     columns before its own, though masks show the cells in them. Given cells carry GIVEN.
@@ -104,7 +104,7 @@ class Canvas:
         self._origin = low_p * self.shape[2] + low_t
         given = self._limits.given
         codes = codes_BPT if given is None else torch.where(given, codes_BPT | GIVEN, codes_BPT)
-        # Outside the canvas masked models know nothing: they must work without seeing where a piece ends.
+        # Outside the canvas nothing is known to masked models: they must work without knowing where a piece ends.
         self.inner.copy_(codes.masked_fill(~self._inside[:, None], UNKNOWN) if layout.masked else codes)
 
     def inside(self, cells: Tensor, steps: int | None = None) -> Tensor:
@@ -133,16 +133,16 @@ class Canvas:
         position = position_Nn.reshape(-1)
         codes = self.codes.view(-1).index_select(0, index).view(shape)
         if self.reveal is None:
-            veiled = view.follows.index_select(0, position).view(shape)
+            hidden = view.follows.index_select(0, position).view(shape)
         else:
             differs = view.differs.index_select(0, position).view(shape)
-            veiled = self.reveal.view(-1).index_select(0, index).view(shape) > differs
+            hidden = self.reveal.view(-1).index_select(0, index).view(shape) > differs
             if self._is_causal is not None:
                 follows = view.follows.index_select(0, position).view(shape)
-                veiled = torch.where(self._is_causal[differs.int()], follows, veiled)
+                hidden = torch.where(self._is_causal[differs.int()], follows, hidden)
         if self.layout.conditioning:
-            veiled = veiled & (codes < GIVEN)
-        return hide(codes, veiled)
+            hidden = hidden & (codes < GIVEN)
+        return hide(codes, hidden)
 
     def show(self, level: int, shape: tuple[int, int], first_N: Tensor) -> None:
         """Note that masked `level` shows the cells of nodes of a shape, which begin at `first` in flat memory."""
@@ -153,7 +153,7 @@ class Canvas:
 
     def known_at_top(self, canvases: list[int] | None = None) -> Tensor:
         """Cells u8 [B, P, K] that all of level 0 may know: the codes themselves if its order says what is past (the
-        caller looks at whole columns before its own), else those that are unmasked or given; the others are UNKNOWN.
+        caller takes whole columns before its own), else those that are unmasked or given; the others are UNKNOWN.
 
         `canvases` are those of the batch that are wanted (None: all)."""
         full = self.full if canvases is None else self.full[canvases]

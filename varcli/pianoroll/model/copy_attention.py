@@ -1,8 +1,8 @@
-"""Copying: pointers to earlier stretches of the same piece, and what they would have a node do.
+"""Copy attention: attention of nodes to similar passages of the same piece.
 
-Music repeats itself. For every column of level 0, `find` looks for other columns whose surroundings agree with its own,
+Music repeats itself. For every column of level 0, `find` finds other columns whose surroundings agree with its own,
 as far as they are known: these are the candidates. At every node a `CopyAttention` scores them by all that is known
-there, and returns the cells at the places they point to, weighted by a softmax of the scores.
+there, and returns the cells at the places they lead to, weighted by a softmax of the scores.
 
 Shapes: B canvases, P pitches, C columns of level 0, w steps of a column, K candidates, M cells of a window, D width.
 """
@@ -40,7 +40,7 @@ ROW = 8
 
 @dataclass(frozen=True)
 class Candidates:
-    """Where columns may point: shift in steps i32 [B, C, K] (0: nowhere) and traits of each pointer f32 [B, C, K, F].
+    """Where columns may copy from: shift in steps i32 [B, C, K] (0: nowhere) and features of each f32 [B, C, K, F].
 
     `below` u8 [B, C, K, rows + 1, 3] counts, in the rows under each, cells that sound in both columns, here alone, and
     there alone.
@@ -92,9 +92,9 @@ def pad_candidates(parts: list[Candidates], steps: int, config: ModelConfig) -> 
 def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, sides: Sides) -> Candidates:
     """Candidates for every column of codes u8 [B, P, C * w] (UNKNOWN where nothing is known).
 
-    Of the "past", a column points back, and is compared by what comes before it and before there. Of the past and what
-    is "given" beforehand, it points to given columns after it too, and what is given after it is compared as well. Of
-    "both" sides it points anywhere, and all that is known counts.
+    Sides "past": candidates lie before a column, and what comes before both is compared. Sides "given": given columns
+    after it are candidates too, and what is given after it is compared as well. "both": candidates lie anywhere, and
+    all that is known counts.
     """
     B, P, steps = known_BPK.shape
     codes = plain(known_BPK)
@@ -136,7 +136,7 @@ def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, 
 def _alike(one_BCX: Tensor, other_BCX: Tensor, empty: float) -> tuple[Tensor, Tensor]:
     """How alike two patterns are (Dice's coefficient; `empty` where both are), and whether they are equal, [B, C, C].
 
-    Two empty columns agree a little where that is known; where empty may mean unknown, it says nothing.
+    Two empty columns agree a little where that is known; where empty may mean unknown, it counts for nothing.
     """
     joint = one_BCX @ other_BCX.transpose(1, 2)
     both = one_BCX.sum(-1)[:, :, None] + other_BCX.sum(-1)[:, None]
@@ -149,9 +149,9 @@ def _agreement(pattern_BCX: Tensor, past_only: bool) -> tuple[Tensor, Tensor, Te
     alike, same = _alike(pattern_BCX, pattern_BCX, 0.25 if past_only else 0.0)
     sums = _Agreement(alike)
     for j in sums.lags():
-        sums.look_back(j, alike, same if past_only else torch.zeros_like(same))
+        sums.add_before(j, alike, same if past_only else torch.zeros_like(same))
         if not past_only:
-            sums.look_ahead(j, alike)
+            sums.add_after(j, alike)
     if not past_only:
         sums.add(slice(None), slice(None), alike, 1.0, 1.0)
     return sums.slow, sums.fast, sums.run
@@ -160,7 +160,7 @@ def _agreement(pattern_BCX: Tensor, past_only: bool) -> tuple[Tensor, Tensor, Te
 def _agreement_with_given(pattern_BCX: Tensor, given_BCX: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same for columns that know all before them, and of themselves and what comes after what is given.
 
-    Whether a column d is known to column c as a whole, or as far as it is given, hangs on which comes first.
+    Whether a column d is known to column c as a whole, or as far as it is given, depends on which comes first.
     """
     given_pattern = pattern_BCX * given_BCX
     whole = given_BCX.all(2)[:, None]
@@ -169,14 +169,14 @@ def _agreement_with_given(pattern_BCX: Tensor, given_BCX: Tensor) -> tuple[Tenso
     given_full, _ = _alike(given_pattern, pattern_BCX, 0.0)
     given_given, _ = _alike(given_pattern, given_pattern, 0.0)
     place = torch.arange(pattern_BCX.shape[1], device=pattern_BCX.device)
-    ahead = place[None] - place[:, None]  # how far the second column is ahead of the first
+    distance = place[None] - place[:, None]  # columns from the first to the second
     sums = _Agreement(full_full)
     for j in sums.lags():
-        past = ahead < j
+        past = distance < j
         same_back = torch.where(past, same, same_given & whole)
-        sums.look_back(j, torch.where(past, full_full, full_given), same_back)
-        sums.look_ahead(j, torch.where(ahead < -j, given_full, given_given))
-    own = torch.where(ahead < 0, given_full, given_given)
+        sums.add_before(j, torch.where(past, full_full, full_given), same_back)
+        sums.add_after(j, torch.where(distance < -j, given_full, given_given))
+    own = torch.where(distance < 0, given_full, given_given)
     sums.add(slice(None), slice(None), own, 1.0, 1.0)
     return sums.slow, sums.fast, sums.run
 
@@ -190,7 +190,7 @@ class _Agreement:
         self._columns = like.shape[1]
 
     def lags(self) -> range:
-        """Columns away to look at, from the nearest on."""
+        """Distances in columns that are compared, from the nearest on."""
         return range(1, min(max(REACH, LONGEST_RUN), self._columns - 1) + 1)
 
     def add(self, to: slice, source: slice, alike: Tensor, slow: float, fast: float) -> None:
@@ -198,7 +198,7 @@ class _Agreement:
         self.slow[:, to, to] += slow * alike[:, source, source]
         self.fast[:, to, to] += fast * alike[:, source, source]
 
-    def look_back(self, j: int, alike: Tensor, same: Tensor) -> None:
+    def add_before(self, j: int, alike: Tensor, same: Tensor) -> None:
         """Take the columns j before into account."""
         here, there = slice(j, None), slice(None, self._columns - j)
         if j <= REACH:
@@ -208,14 +208,14 @@ class _Agreement:
         self._on_end[:, :, :j] = 0
         self.run += self._on_end
 
-    def look_ahead(self, j: int, alike: Tensor) -> None:
+    def add_after(self, j: int, alike: Tensor) -> None:
         """Take the columns j after into account."""
         if j <= REACH:
             self.add(slice(None, self._columns - j), slice(j, None), alike, SLOW ** (j - 1), FAST ** (j - 1))
 
 
 def agreement_in_all(known_BPK: Tensor, shift_BCK: Tensor, column: int) -> Tensor:
-    """Agreement of all columns with those they point to, in `Candidates.below`: every entry counts all rows there are.
+    """Agreement of all columns with their candidates, in `Candidates.below`: every entry counts all rows there are.
 
     As products of numbers, which are many times faster than sums of bools.
     """
@@ -231,7 +231,7 @@ def agreement_in_all(known_BPK: Tensor, shift_BCK: Tensor, column: int) -> Tenso
 
 
 def agreement_below(known_BPK: Tensor, shift_QK: Tensor, columns_Q: Tensor, column: int) -> Tensor:
-    """Agreement of columns with those they point to, counted in rows of pitches, u8 [Q, K, rows + 1, 3].
+    """Agreement of columns with their candidates, counted in rows of pitches, u8 [Q, K, rows + 1, 3].
 
     Entry r counts all rows under r. `columns_Q` are flat, b * C + c.
     """
@@ -240,8 +240,8 @@ def agreement_below(known_BPK: Tensor, shift_QK: Tensor, columns_Q: Tensor, colu
     cells = known_BPK.view(B, P, C, column).transpose(1, 2).reshape(B * C, P, column)
     source = columns_Q[:, None] + torch.div(shift_QK, column, rounding_mode="trunc")
     here, there = cells[columns_Q][:, None], cells[source]
-    ahead = (shift_QK > 0)[..., None, None]  # of what comes after, no more than what is given is known
-    there = there.masked_fill(ahead & (there < GIVEN), UNKNOWN)
+    later = (shift_QK > 0)[..., None, None]  # of what comes after, no more than what is given is known
+    there = there.masked_fill(later & (there < GIVEN), UNKNOWN)
     known = (here != UNKNOWN) & (there != UNKNOWN) & (shift_QK != 0)[..., None, None]
     on, there_on = (plain(here) > 0) & known, (plain(there) > 0) & known
     counts = torch.stack([(on & there_on).sum(-1), (on & ~there_on).sum(-1), (there_on & ~on).sum(-1)], -1)
@@ -250,7 +250,7 @@ def agreement_below(known_BPK: Tensor, shift_QK: Tensor, columns_Q: Tensor, colu
 
 
 class CopyAttention(View):
-    """Weighs the candidates at the nodes of one level and embeds what they bring."""
+    """Scores the candidates at the nodes of one level and embeds their cells by the softmax of the scores."""
 
     def __init__(self, level: int, config: ModelConfig, tree: Tree, width: int) -> None:
         options = config.echo
@@ -294,25 +294,25 @@ class CopyAttention(View):
         centre = on[..., self.centre].amax(-1).float()
         # One channel is that of sounding cells, which are at hand.
         shown = on if self.channels.shape[1] == 1 else lookup(there, self.channels).flatten(-2)
-        brought = (weight.to(shown.dtype)[..., None, :] @ shown).squeeze(-2)
-        return self.show(brought) + self.tell(torch.cat([weight, centre, 4 * weight * centre], -1))
+        copied = (weight.to(shown.dtype)[..., None, :] @ shown).squeeze(-2)
+        return self.show(copied) + self.tell(torch.cat([weight, centre, 4 * weight * centre], -1))
 
     def _windows_there(self, canvas: Canvas, first_Nn: Tensor, t_Nn: Tensor, shift_NnK: Tensor) -> Tensor:
-        """Codes u8 [N, n, K, M] at the places pointed to; UNKNOWN what level 0 of this column may not know."""
+        """Codes u8 [N, n, K, M] around the candidates' places; UNKNOWN what is hidden from level 0 of this column."""
         index = (first_Nn[..., None] + shift_NnK)[..., None] + canvas.flat_offsets(self)
         codes = canvas.codes.view(-1).index_select(0, index.view(-1)).view(index.shape)
         if canvas.columns_in_order:
-            # A cell is past if it lies left of the node's column; a pointer that points nowhere shows nothing.
+            # A cell is past if it lies left of the node's column; a candidate that leads nowhere shows nothing.
             left = -(t_Nn % self.column)[..., None] - shift_NnK
             left = left.masked_fill(shift_NnK == 0, -FAR).clamp(-FAR, FAR).to(torch.int16)
-            veiled = self.offsets[:, 1].to(torch.int16) >= left[..., None]
+            hidden = self.offsets[:, 1].to(torch.int16) >= left[..., None]
         else:
             assert canvas.reveal is not None
-            veiled = canvas.reveal.view(-1).index_select(0, index.view(-1)).view(index.shape) != 0
-            veiled |= (shift_NnK == 0)[..., None]
+            hidden = canvas.reveal.view(-1).index_select(0, index.view(-1)).view(index.shape) != 0
+            hidden |= (shift_NnK == 0)[..., None]
         if canvas.layout.conditioning:
-            veiled &= (codes < GIVEN) | (shift_NnK == 0)[..., None]
-        return hide(codes, veiled)
+            hidden &= (codes < GIVEN) | (shift_NnK == 0)[..., None]
+        return hide(codes, hidden)
 
     def _sounding(self, codes: Tensor) -> Tensor:
         return ((codes & (GIVEN - 1)) > 0) & (codes != UNKNOWN)

@@ -1,7 +1,7 @@
-"""What a walk prices: parents whose children come next, the rules of their families, and the prices.
+"""What a walk prices: parents whose children come next, the rules of siblings, and the prices.
 
-A child that cannot hold anything is empty, one that must is occupied, and neither costs anything; the others are asked
-about. An occupied parent has at least one occupied child: the last one that could be it is not asked either.
+A child that cannot hold anything is empty, one that must is occupied, and neither costs anything; the network decides
+the others. An occupied parent has at least one occupied child: the last one that could be it costs nothing either.
 
 Shapes: N parents (or whole canvases), n children of one parent, M decisions, D width.
 """
@@ -54,8 +54,8 @@ class Draw:
     """How a walk draws: MAR masks and parents come from `generator`; `parents` caps the parents per inner level.
 
     `top` caps the nodes of a stateless level 0. `known_share` in [0, 1), if given, takes the place of the uniform
-    number that says how much of level 0 is known, so that who scores canvases one by one can spread it evenly.
-    `in_order` is the share of masked families whose known children are the first ones in scan order, not random ones.
+    number that says how much of level 0 is known, so that scoring canvases one by one can spread it evenly.
+    `in_order` is the share of masked siblings of which the first ones in scan order are known, not random ones.
     `scan` walks masked levels as AR ones: every child knows all before it; for models that are `scannable`.
     """
 
@@ -69,7 +69,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class DecisionMasks:
-    """What holds in families [N, n] before the network is asked.
+    """What holds for siblings [N, n] before the network decides.
 
     `asked` children are visited, of which `free` ones are decided by the network; `forced` free ones cost nothing.
     `scale` [N, 1] is how many decisions of a random order a priced one stands for.

@@ -1,7 +1,7 @@
 """The fractal generator: a recursion over levels, each deciding only about children of occupied parents.
 
 `FractalModel.walk` follows a given canvas down the tree and prices every decision; training and likelihood are both
-that walk. Sampling goes down the same tree in `generate`.
+that walk. Sampling goes down the same tree, see `generation.scheduler`.
 
 Shapes: B canvases, P pitches, T steps, N parents, n children of one parent, W cells of a window, D width, M decisions.
 """
@@ -119,7 +119,7 @@ class FractalModel(nn.Module):
         `Context.find_candidates` would find in all-AR models. `chunk` bounds the parents run at once.
         """
         if draw.scan and not self.scannable:
-            raise ValueError("attention of masked levels looks at all siblings: they cannot be walked in order")
+            raise ValueError("attention of masked levels reaches all siblings: they cannot be walked in order")
         canvas = Canvas(self.layout, codes_BPT, steps_B, limits, in_order=draw.scan)
         context = Context(self.config.model, canvas, candidates)
         B = len(codes_BPT)
@@ -171,7 +171,7 @@ class FractalModel(nn.Module):
         asked, free, forced, state = masks.asked, masks.free, masks.forced, masks.state
         inherited = None if parents.hidden is None else level.inherited(parents.hidden)
         if level.stateless:
-            # No node looks at another: only those that matter are run, a row each.
+            # There is no attention between nodes: only those that matter are run, a row each.
             pick = asked.nonzero(as_tuple=True)
             scale = 1.0
             if top and draw.top is not None and draw.top < len(pick[0]):
@@ -201,25 +201,25 @@ class FractalModel(nn.Module):
     def _price_values(self, context: Context, cells: Parents, total: int) -> Decisions:
         level, canvas = self.level_models[-1], context.canvas
         nodes = Parents(cells.canvas[:, None], cells.pitch[:, None], cells.step[:, None], None, cells.weight[:, None])
-        seen = self.windows(level, canvas, nodes)
+        codes_NnW = self.windows(level, canvas, nodes)
         assert cells.hidden is not None
         state = torch.full_like(nodes.pitch, STATE_START)
         sounds = context.pitch_class_features(level.level, nodes)
         place, more = level.locate(nodes.pitch, nodes.step), self.more(level, context, nodes)
-        x = level.embed(seen, place, state, level.inherited(cells.hidden), sounds, more)
+        x = level.embed(codes_NnW, place, state, level.inherited(cells.hidden), sounds, more)
         logits = level.decide(level.attend(x, nodes.step), nodes.pitch).float()
-        logits = forbid_held(level, logits, seen, nodes.step).squeeze(1)
+        logits = forbid_held(level, logits, codes_NnW, nodes.step).squeeze(1)
         code = plain(canvas.codes.view(-1)[canvas.flat(cells.canvas, cells.pitch, cells.step)]).long()
         nats = F.cross_entropy(logits, code - 1, reduction="none")
         return Decisions(level.level, nats, cells.weight, cells.canvas, cells.pitch, cells.step, total)
 
 
-def forbid_held(level: LevelModel, logits_NnV: Tensor, seen_NnW: Tensor, t_Nn: Tensor) -> Tensor:
+def forbid_held(level: LevelModel, logits_NnV: Tensor, codes_NnW: Tensor, t_Nn: Tensor) -> Tensor:
     """Give "held" no probability where the cell before it is known to be silent or does not exist."""
     before = ((level.offsets[:, 0] == 0) & (level.offsets[:, 1] == -1)).nonzero()
     if len(before) == 0:
         return logits_NnV
-    impossible = (seen_NnW[..., int(before[0, 0])] & (GIVEN - 1) == 0) | (t_Nn == 0)
+    impossible = (codes_NnW[..., int(before[0, 0])] & (GIVEN - 1) == 0) | (t_Nn == 0)
     held = torch.zeros(logits_NnV.shape[-1], dtype=torch.bool, device=logits_NnV.device)
     held[0] = True
     return logits_NnV.masked_fill(impossible[..., None] & held, float("-inf"))

@@ -1,4 +1,4 @@
-"""The network of one level: what it sees of the canvas, its transformer, and its decisions.
+"""The network of one level: windows on the canvas, a transformer or perceptron, and decisions.
 
 Shapes: N parents (or whole canvases for level 0), n children of one parent, W cells of a window, C channels of a cell,
 D width of this level, V vocabulary of cell values.
@@ -18,13 +18,13 @@ from varcli.pianoroll.model.transformer import Transformer, rotary_tables
 from varcli.pianoroll.model.tree import CellWindow, Tree
 
 UNKNOWN = 255
-"""Code of a cell that a node may not see or that does not exist yet."""
+"""Code of a cell that is hidden from a node, or not decided yet."""
 GIVEN = 128
-"""Flag on the code of a cell that is known beforehand: every node may see it, whatever the order or the masks."""
+"""Flag on the code of a cell that is known beforehand: it is hidden from no node, whatever the order or the masks."""
 
 STATE_START, STATE_EMPTY, STATE_OCCUPIED, STATE_MASKED = range(4)
 START_COLUMNS, START_STEPS = 32, 256
-"""Columns that know how far from the beginning they stand: so many, and in so many steps."""
+"""Columns whose distance from the beginning is embedded: so many, and in so many steps."""
 MOST_VOICES = 7
 """Cells counted below a node in its step; more are as many."""
 OWN_SHARE = 32
@@ -32,7 +32,7 @@ OWN_SHARE = 32
 
 
 def cell_channels(config: ModelConfig) -> Tensor:
-    """What a code looks like to the network: f32 [256, C].
+    """Input features of each code, f32 [256, C].
 
     Channels: sounding, onset, velocity; "known" if a level is MAR, else "given" if the model can be conditioned.
     """
@@ -80,12 +80,12 @@ class View(nn.Module):
 
 
 class LevelModel(View):
-    """One level: embeds its nodes, runs its network, and says whether each child is occupied.
+    """One level: embeds its nodes, runs its network, and gives the logit of each child being occupied.
 
     A node's token is the sum of its window of known cells, its place (pitch row, place in the bar, place in the
-    parent), the state of its neighbour in the order (AR) or of itself (MAR), the parent's hidden vector, and what the
-    model's ears and pointers add. The value level has one node per occupied cell and says its code instead.
-    A `stateless` level runs its tokens one by one, without attention: all it knows of siblings is in the window.
+    parent), the state of its neighbour in the order (AR) or of itself (MAR), the parent's hidden vector, and what
+    pitch classes and copy attention add. The value level has one node per occupied cell and gives logits of its code.
+    A `stateless` level runs its tokens one by one, without attention: siblings enter by the window alone.
     """
 
     def __init__(self, level: int, config: ModelConfig, tree: Tree, parent_width: int) -> None:
@@ -154,7 +154,7 @@ class LevelModel(View):
             # Most children are empty; starting there saves the first few hundred steps.
             self.head.bias.fill_(0.0 if self.is_value or self.level == 0 else -1.5)
 
-    def look(self, codes_NnW: Tensor) -> Tensor:
+    def embed_windows(self, codes_NnW: Tensor) -> Tensor:
         """Embed windows of cell codes u8 [N, n, W] (UNKNOWN where hidden) to [N, n, D]."""
         channels = self.channels
         if self.training and self.note_dropout > 0:
@@ -168,7 +168,7 @@ class LevelModel(View):
         return self.inherit(parent_ND)[:, None] + own + self.place.weight
 
     def locate(self, p_Nn: Tensor, t_Nn: Tensor) -> Tensor:
-        """What a node's place says, [N, n, D]: its pitch row, its step in the bar, and on level 0 its column."""
+        """Embedding of a node's place, [N, n, D]: its pitch row, its step in the bar, and on level 0 its column."""
         x = self.pitch(p_Nn // self.child_pitches) + self.bar(t_Nn % self.steps_per_bar // self.bar_unit)
         if self.level == 0:
             x = x + self.start((t_Nn // self.child_steps).clamp(max=self.start.num_embeddings - 1))
@@ -180,19 +180,19 @@ class LevelModel(View):
         place_NnD: Tensor,
         state_Nn: Tensor,
         from_parent_NnD: Tensor | None,
-        heard_NnF: Tensor | None,
+        pitch_classes_NnF: Tensor | None,
         more_NnD: Tensor | None = None,
     ) -> Tensor:
-        """Tokens [N, n, D] of nodes: what they see, where they stand, their state, parents, what is heard, and more."""
-        x = self.look(codes_NnW) + place_NnD + self.state(state_Nn)
+        """Tokens [N, n, D] of nodes: the sum of their windows, places, states, parents, pitch classes, and more."""
+        x = self.embed_windows(codes_NnW) + place_NnD + self.state(state_Nn)
         if more_NnD is not None:
             x = x + more_NnD
-        if self.hear is not None and heard_NnF is not None:
-            x = x + self.hear(heard_NnF)
+        if self.hear is not None and pitch_classes_NnF is not None:
+            x = x + self.hear(pitch_classes_NnF)
         return x if from_parent_NnD is None else x + from_parent_NnD
 
     def attend(self, x_NnD: Tensor, t_Nn: Tensor) -> Tensor:
-        """Run the network over tokens; attention of level 0 turns them by column and looks `context_steps` far."""
+        """Run the network over tokens; attention of level 0 is rotary by column and reaches `context_steps` far."""
         if self.perceptron is not None:
             return self.perceptron(x_NnD)
         assert self.transformer is not None
@@ -203,7 +203,7 @@ class LevelModel(View):
         return self.transformer(x_NnD, causal=self.is_causal, mask=mask, rotary=rotary)
 
     def top_mask(self, columns_N1n: Tensor) -> Tensor | None:
-        """Who may look at whom on level 0, or None where plain causal or full attention says the same."""
+        """Which nodes of level 0 attend to which, or None where plain causal or full attention is the same."""
         n = columns_N1n.shape[-1]
         if int(columns_N1n.max()) < self.context_columns:
             return None

@@ -1,4 +1,4 @@
-"""A residual multilayer perceptron, for tokens that need not look at each other.
+"""A residual multilayer perceptron, for tokens without attention between them.
 
 Shapes: D width.
 """

@@ -1,6 +1,6 @@
 """What key is it in: how often each pitch class sounds, relative to a node's own.
 
-Notes far apart agree on a key long before they agree on anything else. A node gets how often each pitch class
+A key is what notes far apart share long before anything else. A node gets how often each pitch class
 sounds in the columns it may know of, near it and in all, relative to its own pitch class; one weight serves all keys.
 
 Shapes: B canvases, C columns of level 0, P pitches, K = 12 pitch classes, D width.
@@ -20,7 +20,7 @@ def count_pitch_classes(sounding_BPCw: Tensor, *, past_only: bool, later: Tensor
     """Count sounding cells [B, P, C, w] per pitch class, f32 [B, C, 2, K]: near a column, and in all columns.
 
     With `past_only` a column knows those before it, and of itself and later ones the cells of `later`, bool like the
-    cells; else it knows itself and both sides (whatever the caller left standing).
+    cells; else it knows itself and both sides, as far as the caller kept them.
     """
     C, w = sounding_BPCw.shape[2:]
     reach = max(1, NEAR_COLUMNS_IN_STEPS // w)

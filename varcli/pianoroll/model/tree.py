@@ -1,4 +1,4 @@
-"""The tree over a canvas: how levels divide it, in which order, and what a node may see.
+"""The tree over a canvas: how levels divide it, in which order, and which cells a node's window shows.
 
 A level's children tile their parent; level 0 tiles the canvas. Pure numpy geometry, no model.
 Shapes: P pitches, T steps, n children of one parent, W cells of a window.
@@ -17,7 +17,7 @@ LAG_REACH = 2
 
 @dataclass(frozen=True)
 class CellWindow:
-    """Cells a node looks at, as offsets from its first cell, and when they are known.
+    """Cells of a node's window, as offsets from its first cell, and when they are known.
 
     offsets [W, 2]: (pitch, step). precedes [positions, W]: the cell is generated before the node, in scan order.
     differs [positions, W]: first level at which the paths of cell and node part; its own if it holds the cell.
@@ -80,7 +80,7 @@ class Tree:
         return (p % h0) // h * (w0 // w) + (t % w0) // w
 
     def window(self, level: int, config: LevelConfig) -> CellWindow:
-        """What nodes of `level` see (the last level, a cell's value, stands at the cell itself)."""
+        """The window of nodes of `level` (the last level, a cell's value, has its node at the cell itself)."""
         h, w = self.shapes[min(level, self.depth - 1)]
         around = config.pitches_around
         p, t = np.meshgrid(

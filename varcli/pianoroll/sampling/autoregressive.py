@@ -3,7 +3,7 @@
 The logits of some children are computed on the assumption that those between are empty (an all-silent draft); the
 decisions are then taken one by one, and the assumption holds up to the first occupied child. So siblings cost one
 request per occupied child rather than one per child, and the distribution is exactly that of deciding one at a time.
-Masked levels without attention are decided likewise where each of their children may see all that comes before it.
+Masked levels without attention are decided likewise where all that comes before a child is known to it.
 Children in which nothing is left to decide need no request: they are known beforehand, and in the states from the
 start.
 """
@@ -39,7 +39,7 @@ class Autoregressive:
             forced = not any_occupied and len(drafted) == len(candidates)
             first = None
             if len(drafted):
-                logits = siblings.insist(drafted, response.logits[drafted - start])
+                logits = siblings.force(drafted, response.logits[drafted - start])
                 first = sample.policy.first(plan.level, siblings.p[drafted], siblings.t[drafted], logits, forced)
             hit = stop if first is None else int(drafted[first])
             for index in range(start, hit):

@@ -1,4 +1,4 @@
-"""What is settled before a roll is written: cells that are kept, where the others may sound, and how many at a time.
+"""What holds before a roll is written: cells that are kept, where the others may sound, and how many at a time.
 
 Shapes: P pitches, T steps.
 """
@@ -17,7 +17,7 @@ class CanvasConstraints:
     """`given` bool [P, T]: cells known beforehand; `codes` u8 [P, T]: what they hold, 0 elsewhere; `allowed` bool
     [P, T]: where a free cell may sound; `max_polyphony`: most cells that sound at one step.
 
-    Given cells are exempt from `allowed`, but count as polyphony. `binary` canvases know no held cells.
+    Given cells are exempt from `allowed`, but count as polyphony. `binary` canvases have no held cells.
     Raises UsageError for constraints that contradict one another.
     """
 

@@ -1,7 +1,7 @@
 """Which nodes of the tree may and must sound on one canvas, kept up to date while it is written.
 
 A node is open if a free cell in it may sound now; it must sound if a cell in it does in any case. Nodes that are
-neither are empty, nodes that must are occupied, and both cost nothing; only the other open ones are asked about.
+neither are empty, nodes that must are occupied, and both cost nothing; the network decides only the other open ones.
 
 Shapes: P pitches, T steps, n nodes.
 """

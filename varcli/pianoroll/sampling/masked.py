@@ -1,6 +1,6 @@
 """Masked levels: children in random order, several at a time, as MaskGIT and fractal MAR unmask.
 
-An iteration looks at everything known, decides a share of the children that grows along a cosine, and fills the
+An iteration takes everything known, decides a share of the children that grows along a cosine, and fills the
 occupied ones before the next iteration. With one child per iteration this is the exact any-order model. Children that
 are known to be empty are shown as such from the start; those known to sound take their turn and are sure to be filled.
 """
@@ -107,7 +107,7 @@ def _decide(
     if can.any():
         nodes = chosen[can]
         forced = not turns.any_occupied and not siblings.open(turns.order[turns.taken :]).any()
-        logits = siblings.insist(nodes, response.logits[nodes])
+        logits = siblings.force(nodes, response.logits[nodes])
         occupied[can] = sample.policy.each(plan.level, siblings.p[nodes], siblings.t[nodes], logits, forced)
     turns.any_occupied |= bool(occupied.any())
     hits = chosen[occupied]

@@ -1,6 +1,6 @@
 """Who decides: a sampler that draws from the model, or a scorer that follows a given canvas and keeps the price.
 
-Both see the same logits in the same order, so that what is sampled is what is scored.
+Both get the same logits in the same order, so that what is sampled is what is scored.
 """
 
 from typing import Protocol
@@ -14,7 +14,7 @@ from varcli.pianoroll.model.tree import Tree
 class DecisionPolicy(Protocol):
     """Decides the children of a node and the values of cells, from logits of the model.
 
-    `needs_all_siblings` says whether `first` must see all children that are left at once where one is occupied.
+    `needs_all_siblings` says whether `first` needs the logits of all children that are left where one is occupied.
     """
 
     needs_all_siblings: bool

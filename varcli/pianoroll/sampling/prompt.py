@@ -48,7 +48,7 @@ def parse_region(text: str) -> Region:
 
 
 def read_prompt(path: Path, config: PianorollConfig) -> MidiPiece:
-    """Read a MIDI file onto the grid and vocabulary that a model knows, by its beat annotation if one lies beside it.
+    """Read a MIDI file onto the grid and vocabulary of a model, by its beat annotation if there is one beside it.
 
     Raises UsageError or VarError as read_midi.
     """

@@ -28,8 +28,8 @@ class Cell:
 class SampleState:
     """One sample being written: row in the batch, live codes and reveal maps u8 [P, T], policy, event queue.
 
-    `codes` is what the network sees, where cells known beforehand carry a flag; `visible` holds plain codes.
-    `feasibility` says where the sample may and must sound, None if that is everywhere and nowhere.
+    `codes` is what windows show, where cells known beforehand carry a flag; `visible` holds plain codes.
+    `feasibility` follows where the sample may and must sound, None if that is everywhere and nowhere.
     """
 
     row: int
@@ -43,7 +43,7 @@ class SampleState:
     events: "list[Event | Cell]" = field(default_factory=list)
 
     def finish(self, level: int, p: int, t: int, shape: tuple[int, int], *, empty: bool) -> None:
-        """Note that a node of a masked level is done: its siblings may see it, and it is silent if `empty`."""
+        """Note that a node of a masked level is done: it is hidden from its siblings no more, and silent if `empty`."""
         if self.reveal is not None:
             area = (slice(p, p + shape[0]), slice(t, min(t + shape[1], self.steps)))
             self.reveal[area] = level
@@ -80,9 +80,9 @@ class SampleState:
 
 @dataclass(frozen=True)
 class SiblingTokens:
-    """What stays the same about siblings: tokens so far [n, D], and where they stand, i64 [facts, n].
+    """What stays the same about siblings: tokens so far [n, D], and their places, i64 [facts, n].
 
-    The facts are first cell in the flat memory, pitch row, step, position in the patch; and if anything asks for them
+    The facts are first cell in the flat memory, pitch row, step, position in the patch; and if the model needs them
     pitch, canvas, row of the pitch-class context. Siblings decided in order repeat their last child, so that a draft
     may reach beyond it.
     """
@@ -121,12 +121,12 @@ class Siblings:
             self.closed[self.exists] = ~self.open(self.exists)
 
     def begin_in_order(self) -> None:
-        """States of children that know the state of the one before them: a start, then silence assumed."""
+        """States where a child's is that of the one before it: a start, then silence assumed."""
         self.state = np.full(len(self.p), STATE_EMPTY, np.int64)
         self.state[0] = STATE_START
 
     def begin_masked(self) -> None:
-        """States of children that know their own: all are masked but those off the canvas, which are empty."""
+        """States where a child's is its own: all are masked but those off the canvas, which are empty."""
         self.state = np.full(len(self.p), STATE_EMPTY, np.int64)
         self.state[self.exists] = STATE_MASKED
         if self.must is not None:
@@ -152,7 +152,7 @@ class Siblings:
         """Which of the children `nodes` can sound at all, bool [n]."""
         return self.open(nodes) if self.must is None else self.open(nodes) | self.must[nodes]
 
-    def insist(self, nodes: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    def force(self, nodes: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Logits [n] of the children `nodes`, infinite where one sounds in any case."""
         return logits if self.must is None else np.where(self.must[nodes], np.float32(np.inf), logits)
 

@@ -1,8 +1,8 @@
-"""What a way of deciding the children of a node is: a class with a kind and a coroutine, see `Strategy`.
+"""The protocol of strategies: how the children of a node are decided, in a coroutine (see `Strategy`).
 
 A coroutine yields `Request` when it needs the network and `Concurrent` when its children may go on side by side; the
-scheduler answers the requests of many of them in one batch. So a strategy knows this protocol and nothing of who runs
-it, and a new one is a class and its registration (`generation.plans.register`).
+scheduler answers the requests of many of them in one batch. A strategy uses this protocol alone, and a new one is a
+class and its registration (`generation.plans.register`).
 """
 
 from collections.abc import Callable, Generator

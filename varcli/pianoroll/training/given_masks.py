@@ -1,4 +1,4 @@
-"""What a model is told beforehand while it learns to be conditioned: a beginning, all but some holes, or one voice.
+"""Cells given beforehand while a model learns to be conditioned: a beginning, all but some holes, or one voice.
 
 Shapes: P pitches, T steps.
 """
@@ -12,7 +12,7 @@ def draw_given(codes: np.ndarray, rng: np.random.Generator, holes: float = 0.2) 
     """Cells given beforehand of a canvas u8 [P, T], bool [P, T].
 
     For a share `holes` of all canvases that is all but some holes, for 0.7 less that share it is nothing, and otherwise
-    a beginning, a voice, or some stretches.
+    a beginning, a voice, or some regions.
     """
     kinds = ("nothing", "beginning", "surroundings", "voice", "scattered")
     kind = rng.choice(kinds, p=(0.7 - holes, 0.1, holes, 0.12, 0.08))

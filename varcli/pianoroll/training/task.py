@@ -1,4 +1,4 @@
-"""What the training loop needs to know about piano rolls: batches of crops, the loss, and the validation figure.
+"""Training on piano rolls, as the training loop needs it: batches of crops, the loss, and the validation figure.
 
 Shapes: B crops, P pitches, T steps.
 """
@@ -72,7 +72,7 @@ class PianorollTask:
 
     @classmethod
     def read(cls, config: PianorollConfig, data: Path) -> "Iterator[FilesRead | PianorollTask]":
-        """Read the corpus a config asks for, with an event per file; the last item is the task."""
+        """Read the corpus of a config, with an event per file; the last item is the task."""
         for item in read_corpus_of(config, data):
             yield cls(config, item) if isinstance(item, Corpus) else item
 
@@ -120,7 +120,7 @@ class PianorollTask:
         )
 
     def _pointers(self, pieces: list[Piece], crops: list[np.ndarray], steps: int) -> Candidates | None:
-        """Candidates of a batch of whole pieces as they are: found once a piece, since they hang on nothing drawn."""
+        """Candidates of a batch of whole pieces as they are: found once a piece, since they depend on nothing drawn."""
         config = self.config
         whole = all(
             part.shape[1] == piece.cells.shape[1] and (part is piece.cells or np.array_equal(part, piece.cells))

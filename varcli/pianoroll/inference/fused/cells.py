@@ -96,7 +96,7 @@ def draws_of(policies: Sequence[Sampler]) -> Draws:
 
 def window_weights_of(tables: LevelWeights, canvas: Canvas) -> WindowWeights:
     """What nodes of a level see of a canvas."""
-    seeing, network = tables.seeing, tables.network
+    seeing, network = tables.window_embedding, tables.network
     window = window_of(network, canvas)
     return WindowWeights(
         window, seeing.heard.numpy(), seeing.rows.numpy(), seeing.known_rows.contiguous().numpy(), seeing.bias.numpy()
