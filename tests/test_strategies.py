@@ -63,8 +63,8 @@ def test_a_kind_is_known_once_it_is_registered() -> None:
 
 def test_it_trains_and_its_checkpoint_samples_and_scores(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    rolls = {f"{split}_{i:03d}": rng.random((24, 88)) < 0.1 for i, split in enumerate(("train", "train", "valid"))}
-    np.savez(tmp_path / "pieces.npz", **{name: roll.astype(np.uint8) for name, roll in rolls.items()})
+    train_000, train_001, valid_002 = (rng.random((3, 24, 88)) < 0.1).astype(np.uint8)
+    np.savez(tmp_path / "pieces.npz", train_000=train_000, train_001=train_001, valid_002=valid_002)
     config = config_of("random", steps=1)
     events = list(train(config, data=tmp_path / "pieces.npz", output_dir=tmp_path))
     assert [event.step for event in events if isinstance(event, TrainStep)] == [1]
