@@ -28,7 +28,7 @@ _LONGEST_HEADER = 100_000_000
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says about itself.
+    """The description that a checkpoint holds of itself.
 
     `config` rebuilds the model, `data` names what it was trained on, `steps` counts optimiser steps, `metrics` holds
     finite numbers, `version` is the varcli that wrote it and `digest` the SHA-256 of the tensors.
@@ -104,7 +104,7 @@ def load_checkpoint(path: Path | str) -> "tuple[Header, dict[str, torch.Tensor]]
 
 
 def read_header(path: Path | str) -> Header:
-    """Read what a checkpoint says about itself, without torch and without its tensors; raises like load_checkpoint."""
+    """Read the header of a checkpoint, without torch and without its tensors; raises like load_checkpoint."""
     return header_of(_fields(read_layout(path), path), path)
 
 

@@ -41,7 +41,7 @@ class Animation:
 def animate(
     recordings: Sequence[Recording], path: Path | str, fps: float, options: AnimationOptions | None = None
 ) -> Iterator[FrameDrawn | Animation]:
-    """Draw recordings side by side and write them as .gif or .webp, `fps` frames a second; the last item says what.
+    """Draw recordings side by side and write them as .gif or .webp, `fps` frames a second; the last item is the file.
 
     Neighbouring equal frames are stored once with their joint duration, so that the whole lasts frames / fps seconds
     within the format's rounding (GIF 1/100 s, WebP 1/1000 s; a WebP of one picture is a still). It loops for ever.

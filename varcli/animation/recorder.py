@@ -30,7 +30,7 @@ class _Kept:
 
 
 class FrameRecorder:
-    """Keeps the states that one sample goes through, as its events say: the empty canvas, patches, the final canvas.
+    """Keeps the states that one sample goes through, from its events: the empty canvas, patches, the final canvas.
 
     `levels` are the levels whose patches count. `every` keeps each N-th of them; "auto" keeps at most `max_frames`
     frames however many there are, doubling its stride when it runs out of room. `sample` picks the events of one

@@ -12,7 +12,7 @@ PixelMap = str
 
 
 class CameraConfig(Section):
-    """The table [camera] of a camera.toml: what a data sheet or a calibration says."""
+    """The table [camera] of a camera.toml: the numbers of a data sheet or of a calibration."""
 
     pixel_size_nm: float = Field(description="Side of a pixel in the sample, nm.")
     baseline_adu: float | PixelMap = Field(

@@ -23,7 +23,7 @@ def hot_pixels(frames_e: np.ndarray) -> np.ndarray:
         return np.zeros((height, width), bool)
     usual = np.median(frames_e, 0)
     above = usual - median_filter(usual, 5, mode="mirror")
-    # Of the median of n values of a normal law; whole numbers may hide it, so noise in time counts as well as in space.
+    # Of the median of n normal values; whole numbers may hide it, so noise in time counts as well as in space.
     noise = float(np.median(np.diff(frames_e, axis=0).std(0))) / np.sqrt(2)
     spread = max(1.4826 * float(np.median(np.abs(above))), 1.2533 * noise / np.sqrt(len(frames_e)), 1e-6)
     beside = maximum_filter(above, footprint=_BESIDE, mode="mirror")

@@ -29,7 +29,7 @@ class CameraEstimate:
     """`e_per_adu` photoelectrons at the input per ADU, for a camera without EM gain; `baseline_adu` is without light.
 
     Behind an EM gain, twice as many electrons make the same noise: `e_per_adu_em`. `sd_*` are standard deviations;
-    `assumed` names what was not measured. `sentence` says all of it.
+    `assumed` names what was not measured. `sentence` describes all of it.
     """
 
     baseline_adu: float

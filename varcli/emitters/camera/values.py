@@ -39,7 +39,7 @@ class Provenanced:
         value = self.document()["value"]
         shown = f"{value:.6g}" if isinstance(value, float) else str(value)
         quantity = f"{self.name} {shown} {self.unit}".rstrip()
-        how = {"metadata": "from the file", "estimated": "estimated", "default": "the default", "said": "said"}
+        how = {"metadata": "from the file", "estimated": "estimated", "default": "the default", "said": "given"}
         return f"{quantity} ({how[self.origin]}{': ' if self.note else ''}{self.note})"
 
 

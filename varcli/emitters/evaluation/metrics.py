@@ -1,4 +1,4 @@
-"""How good a table of emitters is against the truth: detection, precision, bias and honesty of what it says of itself.
+"""How good a table of emitters is against the truth: detection, precision, bias and calibration of its uncertainties.
 
 Legend: E found emitters, G true emitters, P pairs.
 """
@@ -126,7 +126,7 @@ def _gridding(position_nm: np.ndarray, pixel_size_nm: float | None) -> float:
 
 
 def _coverage(found: EmitterTable, pair_found: np.ndarray, error_P2: np.ndarray) -> tuple[float, float, float]:
-    """Shares of errors within one and two said standard deviations, and the robust spread of their ratio."""
+    """Shares of errors within one and two stated standard deviations, and the robust spread of their ratio."""
     if found.sd_x_nm is None or found.sd_y_nm is None or not len(pair_found):
         return math.nan, math.nan, math.nan
     ratio = np.abs(error_P2 / np.column_stack([found.sd_x_nm, found.sd_y_nm])[pair_found])
@@ -134,14 +134,14 @@ def _coverage(found: EmitterTable, pair_found: np.ndarray, error_P2: np.ndarray)
 
 
 def _probability_error(found: EmitterTable, hits: np.ndarray, false: np.ndarray) -> float:
-    """Mean distance between said probability and share of hits, over bins weighted by what they hold."""
+    """Mean distance between stated probability and share of hits, over bins weighted by what they hold."""
     if found.probability is None or not len(hits) + len(false):
         return math.nan
-    said = found.probability[np.concatenate([hits, false])]
+    stated = found.probability[np.concatenate([hits, false])]
     true = np.concatenate([np.ones(len(hits)), np.zeros(len(false))])
-    bin_of = np.clip((said * _BINS).astype(int), 0, _BINS - 1)
+    bin_of = np.clip((stated * _BINS).astype(int), 0, _BINS - 1)
     counts = np.bincount(bin_of, minlength=_BINS)
-    gaps = np.bincount(bin_of, said, _BINS) - np.bincount(bin_of, true, _BINS)
+    gaps = np.bincount(bin_of, stated, _BINS) - np.bincount(bin_of, true, _BINS)
     return float(np.abs(gaps).sum() / counts.sum())
 
 
@@ -176,12 +176,12 @@ def evaluate(
     pixel_size_nm: float | None = None,
     least_photons: float = 0.0,
 ) -> Evaluation:
-    """Score a table on the field that is given, that the tables say or, failing that, that the emitters span.
+    """Score a table on the field that is given, that the tables give or, failing that, that the emitters span.
 
     Raises UsageError where nothing of the field is left within the border.
     """
-    pixel_nm = pixel_size_nm or _said(found, truth, "pixel_size_nm")
-    size, assumed = size_nm or _said_size(found, truth, pixel_nm), {}
+    pixel_nm = pixel_size_nm or _stated(found, truth, "pixel_size_nm")
+    size, assumed = size_nm or _stated_size(found, truth, pixel_nm), {}
     if size is None:
         side = truth if len(truth) else found
         if not len(side):
@@ -206,14 +206,14 @@ def evaluate(
     return Evaluation(radius_nm, border_nm, least_photons, size, pixel_nm, assumed, rows, frames, scores)
 
 
-def _said(found: EmitterTable, truth: EmitterTable, key: str) -> float | None:
-    """What the provenance of either table says, the truth's first."""
+def _stated(found: EmitterTable, truth: EmitterTable, key: str) -> float | None:
+    """A number of the provenance of either table, the truth's first."""
     values = [side.meta[key] for side in (truth, found) if isinstance(side.meta.get(key), int | float)]
     return float(values[0]) if values else None
 
 
-def _said_size(found: EmitterTable, truth: EmitterTable, pixel_size_nm: float | None) -> tuple[float, float] | None:
-    width, height = (_said(found, truth, key) for key in ("width", "height"))
+def _stated_size(found: EmitterTable, truth: EmitterTable, pixel_size_nm: float | None) -> tuple[float, float] | None:
+    width, height = (_stated(found, truth, key) for key in ("width", "height"))
     if pixel_size_nm is None or width is None or height is None:
         return None
     return width * pixel_size_nm, height * pixel_size_nm

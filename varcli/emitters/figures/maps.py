@@ -90,8 +90,8 @@ def save_progress(path: Path, progress: Progress, title: str) -> None:
     for scale, counts in progress.counts.items():
         rows, columns = counts.shape
         active, total = progress.cells[scale]
-        said = f"{counts.sum():.1f} expected · {100 * active / total:.0f}% of cells"
-        panels.append((f"Scale {columns}x{rows}", said, np.sqrt(counts / max(float(counts.max()), 1e-6)), "inferno"))
+        figures = f"{counts.sum():.1f} expected · {100 * active / total:.0f}% of cells"
+        panels.append((f"Scale {columns}x{rows}", figures, np.sqrt(counts / max(float(counts.max()), 1e-6)), "inferno"))
     zoom = _PANEL_PX / max(X, Y)
     size = (max(1, round(X * zoom)), max(1, round(Y * zoom)))
     head = font.line_px + _GAP_PX
@@ -100,10 +100,10 @@ def save_progress(path: Path, progress: Progress, title: str) -> None:
     picture = Image.new("RGB", (width, head + label + size[1] + _GAP_PX), theme.background)
     draw = ImageDraw.Draw(picture)
     draw.text((_GAP_PX, _GAP_PX // 2), font.fit(title, width - 2 * _GAP_PX), theme.ink, font.face)
-    for number, (name, said, levels, colormap) in enumerate(panels):
+    for number, (name, figures, levels, colormap) in enumerate(panels):
         left, top = _GAP_PX + number * (max(size[0], 150) + _GAP_PX), head + label
         draw.text((left, head), name, theme.ink, font.face)
-        draw.text((left, head + font.line_px), said, theme.mix(0.6), small.face)
+        draw.text((left, head + font.line_px), figures, theme.mix(0.6), small.face)
         picture.paste(_panel(levels, colormap, size, progress, zoom), (left, top))
     with atomic_write(path) as part:
         picture.save(part, format="PNG")

@@ -29,7 +29,7 @@ _FRC_SHOWN = 2.5  # of the crossing's frequency: where the curve ends
 
 @dataclass(frozen=True)
 class TableSummary:
-    """What the page says of a table: its file, the camera's pixel, what was done to it; and the image's colours."""
+    """The words of the page: its file, the camera's pixel, what was done to it; and the colours of the image."""
 
     file: str
     camera_pixel_nm: float | None = None
@@ -47,7 +47,7 @@ def draw_page(quality: Quality, summary: TableSummary, renderer: Renderer, drift
 def page_image(quality: Quality, summary: TableSummary, renderer: Renderer, drift: Drift | None) -> Image.Image:
     """The page, 1600 x 1100 pixels: the image with a detail and the figures on the left, six plots on the right.
 
-    `drift` is what was taken off the table, None where nothing was. What could not be measured is said in words.
+    `drift` is what was taken off the table, None where nothing was. What could not be measured is explained in words.
     """
     theme = make_theme("#ffffff")
     image = Image.new("RGB", _SIZE, theme.background)

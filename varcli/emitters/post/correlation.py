@@ -6,7 +6,7 @@ import numpy as np
 from scipy import fft, ndimage
 from scipy.optimize import least_squares
 
-_SMOOTHINGS_PX = (1.0, 2.0, 4.0)  # of the correlation; its peak is looked for where it stands out most
+_SMOOTHINGS_PX = (1.0, 2.0, 4.0)  # of the correlation; its peak is searched where it stands out most
 # A peak stands this many robust standard deviations above the rest: chance reaches 6, structures 15 and more.
 _LEAST_HEIGHT = 7.0
 _LEAST_BOX, _MOST_BOX = 3, 15  # half the side of what the Gaussian is fitted to, in pixels
@@ -30,7 +30,7 @@ def correlation_peak(spectrum_HW: np.ndarray, reach_px: float) -> Peak:
     height, width = spectrum_HW.shape[0], 2 * (spectrum_HW.shape[1] - 1)
     # The middle of the correlation, with no movement in its centre, and a margin for the fit.
     rows, columns = (np.arange(-n, n + 1) for n in (min(reach + _MOST_BOX, side // 2 - 1) for side in (height, width)))
-    # Only the rows that are looked at are transformed along the second axis.
+    # Only the rows that are searched are transformed along the second axis.
     near_rows = np.asarray(fft.ifft(spectrum_HW, axis=0))[rows]
     near_HW = np.asarray(fft.irfft(near_rows, n=width, axis=1))[:, columns].astype(np.float64)
     allowed_HW = np.hypot(rows[:, None], columns[None]) <= reach

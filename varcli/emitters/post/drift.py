@@ -1,4 +1,4 @@
-"""Drift by redundant cross-correlation: every pair of stretches of time says how far the sample moved between them.
+"""Drift by redundant cross-correlation: each pair of stretches of time gives how far the sample moved between them.
 
 Source: Wang et al., Optics Express 22, 15982 (2014). Legend: E localisations, S segments, P pairs of segments, F
 frames, H W pixels of a rendering.
@@ -19,7 +19,7 @@ from varcli.events import result_of
 
 _DOING = "drift"
 _FINEST_NM, _MOST_PIXELS = 20.0, 2048  # a rendering's pixel, and its longest side, for which pixels grow
-_PER_SEGMENT, _MOST_SEGMENTS = 5000, 20  # localisations, where nobody says how many segments
+_PER_SEGMENT, _MOST_SEGMENTS = 5000, 20  # localisations, where no number of segments is given
 _FEWEST = 200  # localisations in a segment: with fewer, peaks of the correlation are noise
 _OUTLIER = 5.0  # robust standard deviations of a pair's residual
 _BLURRED = 0.8  # of the pairs in common pixels: chance alone costs less
@@ -52,8 +52,8 @@ class Drift:
             return table
         place = table.frame - self.frame[0]
         if place.min() < 0 or place.max() >= len(self.frame):
-            known = f"drift: known for frames {self.frame[0]} to {self.frame[-1]}"
-            raise VarError(f"{known}, the table has {table.frame.min()} to {table.frame.max()}")
+            reach = f"drift: known for frames {self.frame[0]} to {self.frame[-1]}"
+            raise VarError(f"{reach}, the table has {table.frame.min()} to {table.frame.max()}")
         return replace(table, x_nm=table.x_nm - self.x_nm[place], y_nm=table.y_nm - self.y_nm[place])
 
 
@@ -68,7 +68,7 @@ def drift_events(
     """Estimate the drift from the structure itself, over `segments` equal stretches of the frames.
 
     By default there is a segment for every 5,000 localisations, 20 at most; pixels of 20 nm, larger ones for fields
-    above 41 µm. Movements beyond `reach_nm` between any two segments are not looked for. Between the middles of
+    above 41 µm. Movements beyond `reach_nm` between any two segments are not searched. Between the middles of
     segments a cubic spline is drawn, beyond them it goes on straight. Yields an event for every pair of segments, the
     drift last. Raises VarError for a table that is empty, has frames out of order or positions that are not finite, and
     where segments are fewer than two or hold too few localisations; UsageError for settings that make no sense.
@@ -106,7 +106,7 @@ def drift_events(
         pairs_left_out=int(len(first_P) - kept_P.sum()),
     )
     if _sharpness(drift.apply(table), pixel_nm) < _BLURRED * _sharpness(table, pixel_nm):
-        message = "drift: what the segments say of it would blur the image: they do not resemble each other"
+        message = "drift: the drift between the segments would blur the image: they do not resemble each other"
         raise VarError(message, "take fewer segments, or correct no drift")
     yield drift
 
@@ -135,7 +135,7 @@ def _edges(table: EmitterTable, segments: int | None, frames_per_segment: int | 
         if segments < 3:
             # Two would have nothing to check them.
             message = f"drift: {len(table)} localisations in {frames} frames make less than three segments"
-            hint = f"{3 * _PER_SEGMENT} are good for three; say the segments yourself to try with fewer localisations"
+            hint = f"{3 * _PER_SEGMENT} are good for three; give the number of segments to try with fewer localisations"
             raise VarError(message, hint)
     if segments < 2 or segments > frames:
         raise UsageError(f"drift: {segments} segments of {frames} frames", "give between 2 and the number of frames")
@@ -143,7 +143,7 @@ def _edges(table: EmitterTable, segments: int | None, frames_per_segment: int | 
 
 
 def _check_counts(count_S: np.ndarray, edges_S: np.ndarray) -> None:
-    """Refuse segments that say nothing."""
+    """Refuse segments with too few localisations."""
     worst = int(np.argmin(count_S))
     if count_S[worst] < _FEWEST:
         stretch = f"segment {worst + 1} of {len(count_S)} (frames {edges_S[worst]} to {edges_S[worst + 1] - 1})"
@@ -183,7 +183,7 @@ def _fast(side: int) -> int:
 def _consistent(
     shift_P2: np.ndarray, found_P: np.ndarray, first_P: np.ndarray, second_P: np.ndarray, segments: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shifts of all segments [S, 2] that agree best with those of the pairs, and the pairs that were believed [P].
+    """Shifts of all segments [S, 2] that agree best with those of the pairs, and the pairs that were kept [P].
 
     Least absolute residuals point out the pairs that contradict the rest; least squares over the others then decide.
     Raises VarError where what is left does not hang together.

@@ -77,7 +77,7 @@ class Filter:
     _truths: Truths
 
     def apply(self, table: EmitterTable) -> np.ndarray:
-        """Mask [E] of the rows that pass; a row passes only where its numbers say so, so a NaN never helps it.
+        """Mask [E] of the rows that pass; only a row whose numbers meet the condition does, so a NaN never helps.
 
         `frame` counts from 0. Raises UsageError where the table lacks a column that is named.
         """

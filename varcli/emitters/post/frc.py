@@ -26,7 +26,7 @@ _REACH, _LEAST_REACH = 0.1, 3.0  # of smoothing to either side, as a share of th
 class Frc:
     """The resolution, its spread over the splits, and the curve [R] against spatial frequency, as it is and smoothed.
 
-    `resolution_nm` is None where the curve stays above 1/7 as far as the pixels reach; `reason` then says so.
+    `resolution_nm` is None where the curve stays above 1/7 as far as the pixels reach; `reason` then names that.
     """
 
     resolution_nm: float | None
@@ -43,7 +43,7 @@ def frc(table: EmitterTable, pixel_nm: float | None = None, splits: int = 5, see
     """Fourier ring correlation at 1/7, averaged over random splits into halves.
 
     Frames are cut into blocks of equal length; of every two that follow each other, one goes to either half, and chance
-    says which. Pixels are 5 nm, larger for fields above 15 µm; above a sixth of the
+    decides which. Pixels are 5 nm, larger for fields above 15 µm; above a sixth of the
     resolution they make it look coarser than it is. Raises VarError for a table that is empty, has frames
     out of order or positions that are not finite, too few localisations or frames, or no structure shared.
     """

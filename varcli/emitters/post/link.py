@@ -21,7 +21,7 @@ _DOING = "linking"
 class Linked:
     """One row per track in order of first frames, how many localisations each holds [K], its last frame [K].
 
-    `track_E` says to which row of `table` every row that came in belongs.
+    `track_E` is the row of `table` that every row that came in belongs to.
     """
 
     table: EmitterTable

@@ -16,19 +16,21 @@ from varcli.errors import UsageError, VarError
 _DOING = "NeNA"
 _FEWEST = 500  # distances below which the histogram is too rough for the fit
 _BINS = 120
-_SEARCHED_NM = 1500.0  # neighbours farther away are never looked at
-_STRANGERS = 0.7  # near neighbours in one's own frame, as a share of those in the next: with more, all are strangers
-_WIDEST_PEAK_NM = 150.0  # a precision of 100 nm: what peaks farther away are strangers
-_PEAK_BINS = 200  # of the first look at where the distances peak
+_SEARCHED_NM = 1500.0  # neighbours farther away are never searched
+_UNRELATED = (
+    0.7  # near neighbours in one's own frame, as a share of those in the next: with more, all are other molecules
+)
+_WIDEST_PEAK_NM = 150.0  # a precision of 100 nm: what peaks farther away are other molecules
+_PEAK_BINS = 200  # of the rough search of where the distances peak
 _RANGE = 6.0  # of the fitted distances, in units of that peak
-_MOST = 2_000_000  # distances that are used; evenly spread over the frames, they say as much as all
+_MOST = 2_000_000  # distances that are used; evenly spread over the frames, they serve as well as all
 
 
 @dataclass(frozen=True)
 class Nena:
     """The precision of one coordinate, its standard error from the fit, and what it was read from [B].
 
-    `counts` are distances per bin between nearest neighbours of consecutive frames, `fitted` what the model says.
+    `counts` are distances per bin between nearest neighbours of consecutive frames, `fitted` those of the model.
     """
 
     precision_nm: float
@@ -43,8 +45,8 @@ def nena(table: EmitterTable, farthest_nm: float | None = None) -> Nena:
     """Fit the distances up to `farthest_nm` (by default six times where they peak).
 
     The model is that of the source: p(d) = A d / (2 s^2) exp(-d^2 / 4 s^2) for one molecule seen twice, a Gaussian for
-    what lies a little further, and a straight line for strangers. Raises VarError for a table that is empty, has frames
-    out of order or positions that are not finite, or too few molecules seen in consecutive frames.
+    what lies a little further, and a straight line for other molecules. Raises VarError for a table that is empty, has
+    frames out of order or positions that are not finite, or too few molecules seen in consecutive frames.
     """
     check_positions(table, _DOING)
     check_frames(table, _DOING)
@@ -58,7 +60,7 @@ def nena(table: EmitterTable, farthest_nm: float | None = None) -> Nena:
     if farthest_nm is None and peak_nm > _WIDEST_PEAK_NM:
         message = f"NeNA: no molecule lasts two frames: neighbours in consecutive frames lie {peak_nm:.0f} nm apart"
         raise VarError(message, "measure before linking")
-    if np.sum(own_E < 2 * peak_nm) > _STRANGERS * np.sum(distance_E < 2 * peak_nm):
+    if np.sum(own_E < 2 * peak_nm) > _UNRELATED * np.sum(distance_E < 2 * peak_nm):
         message = "NeNA: localisations of consecutive frames lie no nearer to each other than those of one frame"
         raise VarError(message, "measure before linking, on molecules that last two frames or more")
     farthest_nm = farthest_nm or _RANGE * peak_nm
@@ -94,7 +96,7 @@ def _peak(distance_E: np.ndarray) -> float:
     counts, edges = np.histogram(log_E, bins=_PEAK_BINS, range=(np.log(0.1), np.log(distance_E.max() + 1)))
     window = np.ones(15) / 15
     smooth = np.convolve(counts, window, mode="same")
-    # Strangers are ever more frequent with distance; twice a Rayleigh's mode they would be its double.
+    # Other molecules are ever more frequent with distance; twice a Rayleigh's mode they would be its double.
     middle = np.exp((edges[1:] + edges[:-1]) / 2)
     return float(middle[np.argmax(smooth / middle)])
 
@@ -103,24 +105,24 @@ def _fit(distance_B: np.ndarray, counts_B: np.ndarray, peak_nm: float, farthest_
     """Numbers of the model and their standard errors.
 
     The Gaussian is only there where the distances call for it (Bayesian information criterion): otherwise it would
-    share the peak with the molecules themselves, and nothing would say who gets how much.
+    share the peak with the molecules themselves, and nothing would determine the shares.
     """
     total = counts_B.sum() * (distance_B[1] - distance_B[0])
     slope = max(float(counts_B[-10:].mean()), 1e-3) / farthest_nm
-    fits = [_settled(distance_B, counts_B, [0.8 * total, 0.7 * peak_nm, slope], peak_nm, farthest_nm)]
+    fits = [_converged(distance_B, counts_B, [0.8 * total, 0.7 * peak_nm, slope], peak_nm, farthest_nm)]
     for centre, width in ((3.5, 0.5), (4.5, 1.0)):
         start = [0.8 * total, 0.7 * peak_nm, slope, 0.05 * total, centre * peak_nm, width * peak_nm]
-        fits.append(_settled(distance_B, counts_B, start, peak_nm, farthest_nm))
-    settled = [fit for fit in fits if fit is not None]
-    if not settled:
+        fits.append(_converged(distance_B, counts_B, start, peak_nm, farthest_nm))
+    converged = [fit for fit in fits if fit is not None]
+    if not converged:
         raise VarError("NeNA: the distances between consecutive frames cannot be fitted", "measure on more frames")
-    return min(settled, key=lambda fit: fit[0])[1:]
+    return min(converged, key=lambda fit: fit[0])[1:]
 
 
-def _settled(
+def _converged(
     distance_B: np.ndarray, counts_B: np.ndarray, start: list[float], peak_nm: float, farthest_nm: float
 ) -> tuple[float, np.ndarray, np.ndarray] | None:
-    """The criterion, the numbers and their standard errors of a fit; None where it does not settle."""
+    """The criterion, the numbers and their standard errors of a fit; None where it does not converge."""
     weight_B = np.sqrt(counts_B + 1)
     farthest_nm = max(farthest_nm, 4 * peak_nm)
     lowest = np.array([0, peak_nm / 4, 0, 0, 3 * peak_nm, peak_nm / 4])[: len(start)]

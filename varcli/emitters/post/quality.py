@@ -33,7 +33,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Quality:
-    """What a table is worth; None where it lacks the column or the measure failed, then `missing` says why.
+    """The quality of a table; None where it lacks the column or the measure failed, then `missing` has the reason.
 
     `localizations_per_frame` is the mean over all frames from the first to the last; `over_time` [F] the same in the
     equal stretches that begin at `stretch_frame` [F].

@@ -29,9 +29,9 @@ class TruncatedStack(VarError):
 class Stack:
     """Frames of equal size and type, in order, as the camera's numbers (ADU).
 
-    `frames` is how many can be read; where a file ends too early, `truncated` says so. `metadata` holds "kind", and
-    where the files say so "pixel_size_nm" with "pixel_size_from", "significant_bits", and "camera_hints" by their own
-    names. `assumed` are sentences about what had to be taken for granted to tell frames apart.
+    `frames` is how many can be read; where a file ends too early, `truncated` is the reason. `metadata` holds "kind",
+    and where the files give them "pixel_size_nm" with "pixel_size_from", "significant_bits", and "camera_hints" by
+    their own names. `assumed` are sentences about what had to be taken for granted to tell frames apart.
     """
 
     paths: tuple[Path, ...]
@@ -170,7 +170,7 @@ def refuse_impossible(frames: np.ndarray, start: int, source: Path | str) -> Non
     """A camera counts: numbers below zero or not finite are none of its own; raises VarError, naming the frame."""
     if frames.dtype.kind == "u" or not frames.size:
         return
-    # The smallest tells both: NaN wins over every number.
+    # The smallest shows both: NaN wins over every number.
     smallest, largest = frames.min(axis=(1, 2)), frames.max(axis=(1, 2))
     bad = ~(np.isfinite(smallest) & np.isfinite(largest) & (smallest >= 0))
     if bad.any():
@@ -186,7 +186,7 @@ def _distinct(series: Sequence[Series]) -> list[Series]:
     kept: list[Series] = []
     for one in series:
         files = {file.resolve() for file in one.files}
-        # A later file of a series may not know the others: the longer list tells.
+        # A later file of a series may not know the others: the longer list counts.
         longer = any(files <= {file.resolve() for file in other.files} for other in kept)
         longer = longer or any(files < {file.resolve() for file in other.files} for other in series)
         if not longer:
@@ -196,7 +196,7 @@ def _distinct(series: Sequence[Series]) -> list[Series]:
 
 @dataclass
 class StackHealth:
-    """What a look at every frame found; its fields are plain numbers, so that a stopped run can keep them."""
+    """What was found in the frames seen so far; its fields are plain numbers, so that a stopped run can keep them."""
 
     limit: int | None
     frames: int = 0
@@ -207,14 +207,14 @@ class StackHealth:
 
     @classmethod
     def of(cls, stack: Stack) -> Self:
-        """Nothing looked at yet; the camera's limit is that of its bits where the file says them, else of its type."""
+        """No frame seen yet; the camera's limit is that of its bits where the file gives them, else of its type."""
         if stack.dtype.kind == "f":
             return cls(None)
         bits = stack.metadata.get("significant_bits") or stack.dtype.itemsize * 8 - (stack.dtype.kind == "i")
         return cls(2 ** int(bits) - 1)
 
     def add(self, start: int, frames: np.ndarray) -> None:
-        """Look at frames [n, Y, X] of which the first is number `start`."""
+        """Count frames [n, Y, X] of which the first is number `start`."""
         largest, smallest = frames.max(axis=(1, 2)), frames.min(axis=(1, 2))
         constant = largest == smallest
         saturated = largest >= self.limit if self.limit is not None else np.zeros(len(frames), bool)

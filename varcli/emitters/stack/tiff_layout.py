@@ -1,4 +1,4 @@
-"""What a TIFF file says of its pages: which are frames, which channels or planes, how large a pixel is.
+"""What a TIFF file describes of its pages: which are frames, which channels or planes, how large a pixel is.
 
 Sources: OME-XML 2016-06; ImageJ's description (ij.io.FileInfo); tifffile's JSON description; Micro-Manager's tag 51123.
 """
@@ -49,7 +49,7 @@ class Layout:
 
 @contextmanager
 def quiet_tifffile() -> Iterator[None]:
-    """Keep tifffile's own messages from the terminal: what matters in them is said in our errors."""
+    """Keep tifffile's own messages from the terminal: what matters in them stands in our errors."""
     logger = logging.getLogger("tifffile")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -60,7 +60,7 @@ def quiet_tifffile() -> Iterator[None]:
 
 
 def layout_of(tif: "tifffile.TiffFile", pages: int) -> Layout:
-    """What an open file with a chain of `pages` pages says of them; raises VarError for kinds that hide frames."""
+    """The description of the `pages` pages of an open file; raises VarError for kinds that hide frames."""
     page = tif.pages.first
     if tif.is_stk or tif.is_lsm or tif.is_fluoview:
         raise VarError(f"{tif.filename}: a file of another program's own kind", "save it as OME-TIFF or plain TIFF")
@@ -132,7 +132,7 @@ def _imagej(described: dict[str, Any], pages: int, page: Any, metadata: dict[str
     images = int(described.get("images", 1))
     sizes = tuple(int(described.get(name, 1)) for name in ("frames", "slices", "channels"))
     if math.prod(sizes) != images or images < pages:
-        # Plain stacks may say no more than "images", and some programs not even that.
+        # Plain stacks may give no more than "images", and some programs not even that.
         sizes = (max(images, pages), 1, 1)
     unit = str(described.get("unit", "")).replace("\\u00B5", "µ")
     if unit in _METRES and "XResolution" in page.tags:
@@ -147,7 +147,7 @@ def _shaped(described: dict[str, Any], pages: int, metadata: dict[str, Any]) -> 
     sizes = tuple(int(size) for size in described.get("shape", ()))[:-2]
     axes = str(described.get("axes", ""))[:-2]
     if len(axes) != len(sizes):
-        # Sizes of 1 say nothing; more than one other axis without names cannot be told apart, and is refused later.
+        # Sizes of 1 do not matter; more than one other axis without names cannot be told apart, and is refused later.
         sizes = tuple(size for size in sizes if size > 1)
         axes = "T" * len(sizes)
     axes = "".join(axis if axis in "CZ" else "T" for axis in axes.upper())

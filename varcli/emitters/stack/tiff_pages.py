@@ -27,7 +27,7 @@ _PLAIN = (_COMPRESSION, _PREDICTOR, _TILE_WIDTH)  # tags that are absent or 1 wh
 _VALUE = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _READ_BYTES = 640  # one reading is enough for the directory of nearly every page
-_AT_ONCE = 4096  # pages whose entries are looked at together
+_AT_ONCE = 4096  # pages whose entries are read together
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _values(entries_nK: np.ndarray, tag: int) -> tuple[np.ndarray, np.ndarray]:
     """How many values a tag has on each page [n], 0 where it is absent, and the first of them [n].
 
     The first is 1 where there is none or it is no whole number, and 8 where the values stand elsewhere in the file: of
-    what is asked for here, the bits of RGB pages alone do so, and those are told by their samples.
+    what is asked for here, the bits of RGB pages alone do so, and those are recognised by their samples.
     """
     named = entries_nK["tag"] == tag
     chosen = entries_nK[np.arange(len(entries_nK)), named.argmax(1)]

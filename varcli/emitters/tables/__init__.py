@@ -62,7 +62,7 @@ def write_table(
 
 
 def read_table(path: Path | str, pixel_size_nm: float | None = None) -> EmitterTable:
-    """Read a table of any format; `pixel_size_nm` serves those in pixels that do not say it themselves.
+    """Read a table of any format; `pixel_size_nm` serves those in pixels whose files do not give it.
 
     `meta` holds at least "format", "columns" as the file names them and "ignored_columns", those that an EmitterTable
     has no place for. Raises UsageError where there is no file, VarError where it is none or a broken one.

@@ -21,12 +21,12 @@ HDF5_HEAD = b"\x89HDF\r\n\x1a\n"
 READ_META = frozenset(
     ("format", "columns", "ignored_columns", "pixel_size_nm", "frames", "height", "width", "camera"),
 )
-"""Of a table's provenance: what reading it added, and what its field says anew when it is written again."""
+"""Of a table's provenance: what reading it added, and what its field adds anew when it is written again."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """The stack that a table belongs to: what formats in pixels need, and what every table's provenance says.
+    """The stack that a table belongs to: what formats in pixels need, and what every table's provenance holds.
 
     Numbers of the camera are None where they are not known; a map per pixel is given by its mean.
     """
@@ -52,7 +52,7 @@ class Field:
     def of_tables(
         cls, tables: Sequence[EmitterTable], pixel_size_nm: float | None = None, *, follow: bool = True
     ) -> tuple["Field", dict[str, str]]:
-        """The field that tables say they belong to, and sentences about what of it is assumed, by name.
+        """The field that tables belong to, and sentences about what of it is assumed, by name.
 
         With `follow`, the frames of each come after those of the table before. Raises UsageError where no one knows the
         pixel size.
@@ -126,7 +126,7 @@ class Format(ABC):
 
     @abstractmethod
     def read(self, path: Path, pixel_size_nm: float | None) -> EmitterTable:
-        """Read a table; `pixel_size_nm` serves formats in pixels that do not say it themselves."""
+        """Read a table; `pixel_size_nm` serves formats in pixels whose files do not give it."""
 
     @abstractmethod
     def rows(self, paths: Sequence[Path], field: Field) -> Rows:

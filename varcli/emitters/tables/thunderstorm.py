@@ -73,7 +73,7 @@ class ThunderStorm(TextFormat):
     def derive(
         self, path: Path, columns: dict[str, np.ndarray], found: dict[str, np.ndarray], meta: dict[str, Any]
     ) -> None:
-        # One uncertainty serves both axes where they are not told apart.
+        # One uncertainty serves both axes where they are not given apart.
         both = next((columns[name] for name in _BOTH_AXES if name in columns), None)
         if both is not None and not {"sd_x_nm", "sd_y_nm"} & found.keys():
             found["sd_x_nm"] = found["sd_y_nm"] = both
@@ -81,7 +81,7 @@ class ThunderStorm(TextFormat):
 
 
 def _provenance(path: Path) -> dict[str, Any]:
-    """What the JSON beside a table of ours says; {} where there is none, since other tools write none."""
+    """What the JSON beside a table of ours holds; {} where there is none, since other tools write none."""
     if not path.is_file():
         return {}
     try:

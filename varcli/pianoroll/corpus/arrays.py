@@ -78,7 +78,7 @@ def _load(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
 
 
 def one_line(error: Exception) -> str:
-    """What an error of another library says, on one line."""
+    """The message of another library's error, on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

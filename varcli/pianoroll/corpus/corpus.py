@@ -41,7 +41,7 @@ class Piece:
 class Corpus:
     """Pieces in the order of their names, and (name, reason) of the files that were left out.
 
-    `losses` says what the grid cost each piece of MIDI; `digest` is the sha256 of names and content.
+    `losses` holds what the grid cost each piece of MIDI; `digest` is the sha256 of names and content.
     """
 
     pieces: tuple[Piece, ...]

@@ -35,7 +35,7 @@ def marked_intensity(cells: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
 def onsets_of(values: np.ndarray, marked: bool) -> np.ndarray:
     """Where notes begin in an array of intensities u8 [P, T]: bool [P, T].
 
-    `marked` values say it in their lowest bit (see marked_intensity); elsewhere a note begins where the value changes.
+    `marked` values show it in their lowest bit (see marked_intensity); elsewhere a note begins where the value changes.
     """
     if marked:
         return (values & 1).astype(bool)

@@ -38,8 +38,8 @@ def draw_roll(
     """A picture of a canvas of cell codes u8 [P, T]: keys, octaves, bars, notes coloured by velocity, a title line.
 
     Without a vocabulary, `cells` are intensities (0 empty, 1..255) painted as they are, such as a surprise map;
-    `legend` names the ends of the colour scale. The subtitle says bars, notes and tempo unless it is given.
-    Cells that are `kept`, bool [P, T], are told apart from the others.
+    `legend` names the ends of the colour scale. The subtitle gives bars, notes and tempo unless it is given.
+    Cells that are `kept`, bool [P, T], differ in colour from the others.
     A step is `pixel_scale` pixels wide; by default the picture is about 1300 pixels wide.
     """
     values = cells if vocabulary is None else marked_intensity(cells, vocabulary)

@@ -1,4 +1,4 @@
-"""Surprise maps: where in a piece a model was astonished, cell by cell."""
+"""Surprise maps: the negative log likelihood of every cell of a piece."""
 
 from collections.abc import Sequence
 

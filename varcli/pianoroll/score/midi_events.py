@@ -1,4 +1,4 @@
-"""The notes of a standard MIDI file as it says them: in ticks, before any grid.
+"""The notes of a standard MIDI file as they stand in it: in ticks, before any grid.
 
 Pedals are not read: a note lasts as long as its key is down.
 """
