@@ -8,8 +8,8 @@ from scipy.special import erf
 
 from varcli.emitters.camera.hot_pixels import hot_pixels
 from varcli.emitters.camera.noise import Noise
-from varcli.emitters.fit.block import Image, Law, Optics, evaluate, normal_equations, workspace
-from varcli.emitters.fit.fit import RefineSettings, fit, photon_prior, refine
+from varcli.emitters.fit.block import Image, evaluate, normal_equations, workspace
+from varcli.emitters.fit.fit import fit, photon_prior
 from varcli.emitters.prior import PhotonPrior
 from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.table import Emitters
@@ -40,7 +40,7 @@ def candidates(frame, rows):
 
 def test_gradient_of_the_objective_is_the_derivative():
     rng = np.random.default_rng(0)
-    optics, law = Optics(1.3, 1.4, 0.1, 2.0), Law(math.log(800), 0.3, 0.03, 1.2, -5.0)
+    psf, prior = GaussianPsf(1.3, 1.4, 0.1, 2.0), PhotonPrior(math.log(800), 0.3)
     trial = np.array([[10.2, 11.1, 900.0, 8.0], [12.3, 10.4, 700.0, 8.0]])
     data = expose(expected(trial[:, :3], 24), rng)
     ones = np.ones((24, 24))
@@ -52,10 +52,10 @@ def test_gradient_of_the_objective_is_the_derivative():
         moved = trial.copy()
         moved[:, :2] += change[:6].reshape(2, 3)[:, :2]
         moved[:, 2] *= np.exp(change[:6].reshape(2, 3)[:, 2])
-        return evaluate(image, optics, law, 1.0, window, moved, 2, 0.3 + change[6], 0.1, work)
+        return evaluate(image, psf, prior, 1.0, window, moved, 2, 0.3 + change[6], 0.1, work)
 
     value(np.zeros(7))
-    normal_equations(optics, law, 1.0, trial, 2, 0.3, 0.1, 576, work)
+    normal_equations(psf, prior, 1.0, trial, 2, 0.3, 0.1, 576, work)
     slope = work.gradient[:7].copy()
     steps = 1e-4 * np.eye(7)
     numeric = np.array([(value(step) - value(-step)) / 2e-4 for step in steps])
@@ -101,10 +101,10 @@ def test_close_pairs_are_split_and_single_ones_are_not():
     pair = np.stack([expose(expected([[15.4, 16.0, 1000.0], [16.7, 16.3, 950.0]]), rng) for _ in range(20)])
     one = candidates(np.arange(20), np.tile([16.0, 16.0, 1500.0], (20, 1)))
     two = candidates(np.repeat(np.arange(20), 2), np.tile([[15.6, 16, 500.0], [16.4, 16, 500.0]], (20, 1)))
-    settings = RefineSettings(density=0.005)
-    assert len(refine(single, one, NOISE, PSF, prior, settings)) == 20
-    assert len(refine(single, two, NOISE, PSF, prior, settings)) == 20
-    found = refine(pair, one, NOISE, PSF, prior, settings)
+    search = {"search": True, "density_per_px2": 0.005}
+    assert len(fit(single, one, NOISE, PSF, prior, **search)) == 20
+    assert len(fit(single, two, NOISE, PSF, prior, **search)) == 20
+    found = fit(pair, one, NOISE, PSF, prior, **search)
     assert np.all(np.bincount(found.frame, minlength=20) == 2)
     assert set(found.origin.tolist()) <= {-1, *range(20)}
 
@@ -115,8 +115,8 @@ def test_missing_emitters_are_found_and_empty_frames_stay_empty():
     full = np.stack([expose(expected(true), rng) for _ in range(5)])
     empty = np.stack([expose(np.full((32, 32), 10.0), rng) for _ in range(50)])
     none = candidates([], [])
-    assert len(refine(full, none, NOISE, PSF)) == 10
-    assert len(refine(empty, none, NOISE, PSF)) == 0
+    assert len(fit(full, none, NOISE, PSF, search=True)) == 10
+    assert len(fit(empty, none, NOISE, PSF, search=True)) == 0
     assert len(fit(empty, none, NOISE, PSF)) == 0
 
 
@@ -124,15 +124,13 @@ def test_threads_and_surroundings_change_nothing():
     rng = np.random.default_rng(4)
     true = np.column_stack([rng.uniform(0, 96, (60, 2)), rng.normal(1000, 150, 60)])
     large = expose(expected(true, 96), rng)[None]
-    settings = RefineSettings(threads=1, density=0.006)
-    one = refine(large, candidates(np.zeros(60), true), NOISE, PSF, None, settings)
-    again = refine(
-        np.repeat(large, 9, 0), candidates(np.zeros(60), true), NOISE, PSF, None, RefineSettings(density=0.006)
-    )
+    search = {"search": True, "density_per_px2": 0.006}
+    one = fit(large, candidates(np.zeros(60), true), NOISE, PSF, threads=1, **search)
+    again = fit(np.repeat(large, 9, 0), candidates(np.zeros(60), true), NOISE, PSF, **search)
     first = again.rows(again.frame == 0)
     np.testing.assert_array_equal(one.x_px, first.x_px)
     near = np.all((true[:, :2] > 6) & (true[:, :2] < 58), 1)
-    cut = refine(large[:, :64, :64], candidates(np.zeros(near.sum()), true[near]), NOISE, PSF, None, settings)
+    cut = fit(large[:, :64, :64], candidates(np.zeros(near.sum()), true[near]), NOISE, PSF, **search)
     for x, y in zip(cut.x_px, cut.y_px, strict=True):
         if 12 < x < 50 and 12 < y < 50:
             assert np.hypot(one.x_px - x, one.y_px - y).min() < 0.03
@@ -146,7 +144,7 @@ def test_unknown_pixels_count_for_nothing():
     assert np.argwhere(hot).tolist() == [[20, 9]]
     frames[3, 15, 15] = np.nan
     start = candidates(np.arange(30), np.tile([16.2, 16.2, 1500.0], (30, 1)))
-    found = refine(frames, start, NOISE, PSF, None, None, ~hot)
+    found = fit(frames, start, NOISE, PSF, search=True, known=~hot)
     assert len(found) == 30
     assert np.abs(found.x_px - 16).max() < 0.2
 
@@ -154,9 +152,9 @@ def test_unknown_pixels_count_for_nothing():
 def test_a_steep_background_grows_no_emitters():
     rng = np.random.default_rng(6)
     y, x = np.mgrid[:40, :40]
-    ground = 20 * (np.exp(2 * (x / 40 - 0.5)) + 1.5 * np.exp(-((x - 12) ** 2 + (y - 25) ** 2) / 128)) / 1.4
-    frames = np.stack([expose(ground, rng) for _ in range(20)])
-    assert len(refine(frames, candidates([], []), NOISE, PSF)) == 0
+    background = 20 * (np.exp(2 * (x / 40 - 0.5)) + 1.5 * np.exp(-((x - 12) ** 2 + (y - 25) ** 2) / 128)) / 1.4
+    frames = np.stack([expose(background, rng) for _ in range(20)])
+    assert len(fit(frames, candidates([], []), NOISE, PSF, search=True)) == 0
 
 
 def test_the_photon_prior_is_that_of_lone_emitters():

@@ -135,7 +135,7 @@ def _parts(value: Any, package: str, met: set[int], names: Iterable[str] = ()) -
         module = sys.modules[value.__module__]
         yield Path(str(module.__file__)).read_bytes()
         for each in vars(module).values():
-            if isinstance(each, Dispatcher):
+            if isinstance(each, Dispatcher | dict):
                 yield from _parts(each, package, met)
     elif isinstance(value, ModuleType):
         met.add(id(value))
@@ -143,6 +143,9 @@ def _parts(value: Any, package: str, met: set[int], names: Iterable[str] = ()) -
             if hasattr(value, name):
                 yield from _parts(getattr(value, name), package, met, names)
         met.remove(id(value))
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _parts(each, package, met)
     elif isinstance(value, tuple | list):
         yield type(value).__qualname__, len(value)
         for each in value:

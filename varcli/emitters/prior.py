@@ -5,10 +5,14 @@ from typing import NamedTuple
 
 
 class PhotonPrior(NamedTuple):
-    """The distribution of an emitter's photoelectrons in a frame: their natural logarithm is normal."""
+    """The distribution of an emitter's photoelectrons in a frame: their natural logarithm is normal.
+
+    For the fit a share of emitters are `outliers`, spread by 2 log_sd + 0.6.
+    """
 
     log_mean: float
     log_sd: float
+    outliers: float = 0.03
 
     @property
     def electrons(self) -> float:

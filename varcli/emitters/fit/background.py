@@ -63,7 +63,7 @@ def draw_mesh(points, out):
 
 
 @kernel(fastmath=True)
-def first_ground(data, weight, points):
+def first_background(data, weight, points):
     """A first background from below: around each control point a low quantile of means over 2 x 2 pixels."""
     height, width = data.shape
     rows, columns = points.shape
@@ -99,7 +99,7 @@ def bin_moments(image, row, column, moments):
             z = residual * math.sqrt(information)
             if z > 3:  # an emitter not yet found must not lift the background
                 information *= 3 / z
-            signal = image.mean[i, j] - image.ground[i, j]
+            signal = image.mean[i, j] - image.background[i, j]
             moments[0] += information
             moments[1] += information * signal
             moments[2] += information * signal * signal
@@ -155,7 +155,7 @@ def gather_equations(image, stencil, right):
 
 
 @kernel(fastmath=True)
-def ground_step(image, points, scale):
+def background_step(image, points, scale):
     """One step of both meshes: `points` moves in place, `scale` [A, B] becomes what spots should be multiplied by."""
     rows, columns = points.shape
     stencil = np.zeros((rows, columns, 2, 5, 5, 2))

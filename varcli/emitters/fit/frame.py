@@ -8,17 +8,18 @@ import math
 import numpy as np
 
 from varcli.compiled import kernel
-from varcli.emitters.fit.block import MAX_BLOCK, Image, evaluate, factorise, log_law, normal_equations, solve
+from varcli.emitters.fit.block import MAX_BLOCK, Image, evaluate, log_prior, normal_equations
 from varcli.emitters.fit.moves import LOG_TAU, births, merges, splits
 from varcli.emitters.fit.scene import (
-    ground_information,
+    background_information,
     neighbours,
     open_block,
     open_scene,
-    set_belief,
-    settle_ground,
+    set_prior_weights,
     sweep,
+    update_background,
 )
+from varcli.emitters.psf.cholesky import factorise, solve
 
 FITTED = np.dtype(
     [
@@ -34,63 +35,62 @@ CROWDED_EXCESS = 0.14  # errors among neighbours beyond the quadratic bound, mea
 
 
 @kernel(fastmath=True)
-def doubt(image, known, model_error):
+def weigh_by_model_error(image, known, model_error):
     """Weights of pixels: less where a small error of the spot's shape would outweigh the noise."""
     height, width = known.shape
     for row in range(height):
         for column in range(width):
-            signal = image.mean[row, column] - image.ground[row, column]
+            signal = image.mean[row, column] - image.background[row, column]
             variance = image.excess * max(image.mean[row, column] + image.shift[row, column], 1e-2)
             image.weight[row, column] = known[row, column] * variance / (variance + (model_error * signal) ** 2)
 
 
 @kernel(fastmath=True)
-def refine_frame(data, known, shift, excess, candidates, optics, law, believe, select, plan, work):
+def refine_frame(data, known, shift, excess, candidates, psf, prior, use_prior, search, plan, work):
     """Emitters of one frame as rows of `FITTED`, whose frame and origin count within it."""
     height, width = data.shape
     image = Image(data, known.copy(), shift, excess, np.empty((height, width)), np.empty((height, width)))
-    places = 3 * len(candidates) + 64 + height * width // 8 if select else len(candidates)
-    scene = open_scene(image, optics, candidates, places, work)
-    if len(candidates) == 0 and not select:
+    places = 3 * len(candidates) + 64 + height * width // 8 if search else len(candidates)
+    scene = open_scene(image, psf, candidates, places, work)
+    if len(candidates) == 0 and not search:
         return np.empty(0, FITTED)
-    scene.belief[:] = 1.0
-    use = 1.0 if believe else 0.0
+    scene.prior_weight[:] = 1.0
     for _ in range(plan.sweeps):
-        settle_ground(image, scene, optics, work)
-        sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work)
-    settle_ground(image, scene, optics, work)
-    if select:
-        search(image, known, scene, optics, law, use, plan, work)
+        update_background(image, scene, psf, work)
+        sweep(image, scene, psf, prior, use_prior, 2.0, plan, plan.sweep_steps, work)
+    update_background(image, scene, psf, work)
+    if search:
+        find_number(image, known, scene, psf, prior, use_prior, plan, work)
     image.weight[:] = known
-    set_belief(scene, optics, plan)
+    set_prior_weights(scene, psf, plan)
     for _ in range(plan.final_sweeps):
-        sweep(image, scene, optics, law, use, 2.5, plan, plan.final_steps, work)
-        settle_ground(image, scene, optics, work)
-    sweep(image, scene, optics, law, use, 2.5, plan, plan.final_steps, work)
-    return report(image, scene, optics, law, use, select, plan, work)
+        sweep(image, scene, psf, prior, use_prior, 2.5, plan, plan.final_steps, work)
+        update_background(image, scene, psf, work)
+    sweep(image, scene, psf, prior, use_prior, 2.5, plan, plan.final_steps, work)
+    return report(image, scene, psf, prior, use_prior, search, plan, work)
 
 
 @kernel(fastmath=True)
-def search(image, known, scene, optics, law, use, plan, work):
+def find_number(image, known, scene, psf, prior, use_prior, plan, work):
     """Rounds of moves until none is taken; after the first only near what the one before changed.
 
     So the work grows with what there is to change, and frames side by side do not cost each other rounds.
     """
     for step in range(plan.rounds):
         scene.round[0] = step + 1
-        doubt(image, known, plan.model_error)
-        taken = splits(image, scene, optics, law, plan, work)
-        taken += births(image, scene, optics, law, plan, work)
-        taken += merges(image, scene, optics, law, plan, work)
+        weigh_by_model_error(image, known, plan.model_error)
+        taken = splits(image, scene, psf, prior, plan, work)
+        taken += births(image, scene, psf, prior, plan, work)
+        taken += merges(image, scene, psf, prior, plan, work)
         if taken == 0:
             break
-        settle_ground(image, scene, optics, work)
-        sweep(image, scene, optics, law, use, 2.0, plan, plan.sweep_steps, work, step + 1)
+        update_background(image, scene, psf, work)
+        sweep(image, scene, psf, prior, use_prior, 2.0, plan, plan.sweep_steps, work, step + 1)
 
 
 @kernel(fastmath=True)
-def report(image, scene, optics, law, use, select, plan, work):
-    """Rows of all emitters (with `select` of those inside the frame), with their uncertainties and features."""
+def report(image, scene, psf, prior, use_prior, search, plan, work):
+    """Rows of all emitters (with `search` of those inside the frame), with their uncertainties and features."""
     height, width = image.data.shape
     total = 0
     out = np.empty(scene.count[0], FITTED)
@@ -100,26 +100,26 @@ def report(image, scene, optics, law, use, select, plan, work):
     covariance = np.zeros((4, 4))
     for k in range(scene.count[0]):
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
-        if not scene.alive[k] or (select and not (0 <= x < width and 0 <= y < height)):
+        if not scene.alive[k] or (search and not (0 <= x < width and 0 <= y < height)):
             continue
-        count = neighbours(scene, optics, x, y, 3.5, plan.bound_block, members, distance)
+        count = neighbours(scene, psf, x, y, 3.5, plan.bound_block, members, distance)
         for m in range(count):
             trial[m] = scene.emitters[members[m]]
-        window = open_block(image, scene, optics, members, count, trial, count, work)
+        window = open_block(image, scene, psf, members, count, trial, count, work)
         pixels = (window[1] - window[0]) * (window[3] - window[2])
-        information = ground_information(image, x, y)
-        evaluate(image, optics, law, 0.0, window, trial, count, 0.0, information, work)
-        normal_equations(optics, law, 0.0, trial, count, 0.0, information, pixels, work)
+        information = background_information(image, x, y)
+        evaluate(image, psf, prior, 0.0, window, trial, count, 0.0, information, work)
+        normal_equations(psf, prior, 0.0, trial, count, 0.0, information, pixels, work)
         size = 3 * count + 1
         row = out[total]
         for bound in range(2):
             for m in range(count):
                 sign = -1.0 if bound else 1.0
-                work.fisher[3 * m, 3 * m] += (sign - 1) * 0.5 / optics.sigma_x**2
-                work.fisher[3 * m + 1, 3 * m + 1] += (sign - 1) * 0.5 / optics.sigma_y**2
-                if use > 0:
-                    curve = log_law(math.log(trial[m, 2]), law)[2]
-                    work.fisher[3 * m + 2, 3 * m + 2] += sign * curve * scene.belief[members[m]]
+                work.fisher[3 * m, 3 * m] += (sign - 1) * 0.5 / psf.sigma_x_px**2
+                work.fisher[3 * m + 1, 3 * m + 1] += (sign - 1) * 0.5 / psf.sigma_y_px**2
+                if use_prior > 0:
+                    curve = log_prior(math.log(trial[m, 2]), prior)[2]
+                    work.fisher[3 * m + 2, 3 * m + 2] += sign * curve * scene.prior_weight[members[m]]
             factorise(work.fisher, size, 0.0, work.factor)
             for i in range(4):
                 at = i if i < 3 else size - 1
@@ -136,14 +136,14 @@ def report(image, scene, optics, law, use, select, plan, work):
                 row.sd_y_px = excess * math.sqrt(covariance[1, 1])
                 row.sd_electrons = excess * electrons * math.sqrt(covariance[2, 2])
                 row.sd_background = excess * math.sqrt(covariance[3, 3])
-                row.log_odds = odds(covariance, electrons, law)
+                row.log_odds = log_odds_of(covariance, electrons, prior, plan)
             else:
                 row.crlb_x_px, row.crlb_y_px = math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1])
                 row.crlb_electrons = electrons * math.sqrt(covariance[2, 2])
         row.frame, row.x_px, row.y_px, row.electrons = 0, x, y, electrons
         inside_y, inside_x = int(min(max(y, 0), height - 1)), int(min(max(x, 0), width - 1))
-        row.background = image.ground[inside_y, inside_x]
-        row.chi2 = misfit(image, optics, x, y)
+        row.background = image.background[inside_y, inside_x]
+        row.chi2 = local_chi2(image, psf, x, y)
         row.neighbour = gap
         row.origin = scene.origin[k]
         total += 1
@@ -151,20 +151,20 @@ def report(image, scene, optics, law, use, select, plan, work):
 
 
 @kernel(fastmath=True)
-def odds(covariance, electrons, law):
+def log_odds_of(covariance, electrons, prior, plan):
     """Log evidence of an emitter by Wald's approximation, from the covariance of its x, y and log electrons."""
     a, b, c = covariance[0, 0], covariance[1, 1], covariance[2, 2]
     d, e, f = covariance[0, 1], covariance[0, 2], covariance[1, 2]
     volume = a * (b * c - f * f) - d * (d * c - e * f) + e * (d * f - e * b)
-    prior = law.density + log_law(math.log(electrons), law)[0]
-    return 0.5 / c + prior + 1.5 * LOG_TAU + 0.5 * math.log(max(volume, 1e-30))
+    expected = plan.log_density + log_prior(math.log(electrons), prior)[0]
+    return 0.5 / c + expected + 1.5 * LOG_TAU + 0.5 * math.log(max(volume, 1e-30))
 
 
 @kernel(fastmath=True)
-def misfit(image, optics, x, y):
+def local_chi2(image, psf, x, y):
     """Mean squared residual in units of its variance within 2 sigmas of a place."""
     height, width = image.data.shape
-    half = math.ceil(2 * max(optics.sigma_x, optics.sigma_y))
+    half = math.ceil(2 * max(psf.sigma_x_px, psf.sigma_y_px))
     total, count = 0.0, 0.0
     for row in range(max(0, math.floor(y) - half), min(height, math.floor(y) + half + 1)):
         for column in range(max(0, math.floor(x) - half), min(width, math.floor(x) + half + 1)):

@@ -1,6 +1,6 @@
 """How many emitters: births, splits, merges and deaths, each judged by the evidence of its neighbourhood alone.
 
-The evidence of a block is the Laplace approximation: its likelihood at the best fit, the law of electrons and the
+The evidence of a block is the Laplace approximation: its likelihood at the best fit, the prior of electrons and the
 density of emitters at each, and the volume of what fits about as well. So a further emitter must pay for itself, by as
 much as this microscope, light and density ask; nothing is tuned to one of them.
 
@@ -12,44 +12,46 @@ import math
 import numpy as np
 
 from varcli.compiled import kernel
-from varcli.emitters.fit.block import MAX_BLOCK, ROOT_TAU, fit_block, half_width, log_law, profile
+from varcli.emitters.fit.block import MAX_BLOCK, fit_block, log_prior
 from varcli.emitters.fit.scene import (
-    STIRRED,
+    CHANGE_REACH,
+    background_information,
+    changed_nearby,
     commit,
-    ground_information,
     local_noise,
     neighbours,
     open_block,
-    stirred,
 )
+from varcli.emitters.psf.gaussian import ROOT_TAU, profile
+from varcli.emitters.psf.kernels import half_width
 
 LOG_TAU = math.log(2 * math.pi)
 
 
 @kernel(fastmath=True)
-def evidence(image, optics, law, window, trial, count, x, y, iterations, work):
+def evidence(image, psf, prior, plan, window, trial, count, x, y, iterations, work):
     """Fit a block and return the log of its evidence."""
-    information = ground_information(image, x, y)
-    value, volume = fit_block(image, optics, law, 1.0, window, trial, count, information, iterations, work)
-    return value + count * (law.density + 1.5 * LOG_TAU) - volume
+    information = background_information(image, x, y)
+    value, volume = fit_block(image, psf, prior, 1.0, window, trial, count, information, iterations, work)
+    return value + count * (plan.log_density + 1.5 * LOG_TAU) - volume
 
 
 @kernel(fastmath=True)
-def occam(law, optics, z, electrons):
+def occam(prior, plan, psf, z, electrons):
     """What a further emitter of significance `z` costs (negative) or wins before its likelihood is counted."""
-    place = 2 * math.log(1.5 * max(optics.sigma_x, optics.sigma_y) / max(z, 1.0)) - math.log(max(z, 1.0))
-    return law.density + 1.5 * LOG_TAU + place + log_law(math.log(electrons), law)[0]
+    place = 2 * math.log(1.5 * max(psf.sigma_x_px, psf.sigma_y_px) / max(z, 1.0)) - math.log(max(z, 1.0))
+    return plan.log_density + 1.5 * LOG_TAU + place + log_prior(math.log(electrons), prior)[0]
 
 
 @kernel(fastmath=True)
-def significance(image, optics, z_map, electrons_map):
+def significance(image, psf, z_map, electrons_map):
     """Matched filter of the residual [Y, X]: its significance, and the electrons that would explain it."""
     height, width = image.data.shape
-    reach = math.ceil(2.5 * max(optics.sigma_x, optics.sigma_y))
+    reach = math.ceil(2.5 * max(psf.sigma_x_px, psf.sigma_y_px))
     taps = 2 * reach + 1
     gx, gy, slope = np.empty(taps), np.empty(taps), np.empty(taps)
-    profile(reach + 0.5, optics.sigma_x, 0, taps, gx, slope)
-    profile(reach + 0.5, optics.sigma_y, 0, taps, gy, slope)
+    profile(reach + 0.5, psf.sigma_x_px, 0, taps, gx, slope)
+    profile(reach + 0.5, psf.sigma_y_px, 0, taps, gy, slope)
     over, under = np.zeros((height, width)), np.zeros((height, width))
     for row in range(height):
         for column in range(width):
@@ -74,7 +76,7 @@ def significance(image, optics, z_map, electrons_map):
 
 
 @kernel(fastmath=True)
-def gather(scene, optics, x, y, reach, most, first, members, distance):
+def gather(scene, psf, x, y, reach, most, first, members, distance):
     """Members of a block at a place: those of `first` (-1: none), then the nearest others; returns their number."""
     count = 0
     for k in first:
@@ -82,7 +84,7 @@ def gather(scene, optics, x, y, reach, most, first, members, distance):
             members[count] = k
             count += 1
     found, near = np.empty(MAX_BLOCK, np.int64), distance
-    for i in range(neighbours(scene, optics, x, y, reach, most, found, near)):
+    for i in range(neighbours(scene, psf, x, y, reach, most, found, near)):
         k = found[i]
         if count < most and k != first[0] and k != first[1]:
             members[count] = k
@@ -91,17 +93,17 @@ def gather(scene, optics, x, y, reach, most, first, members, distance):
 
 
 @kernel(fastmath=True)
-def settled(scene, optics, x, y):
+def converged(scene, psf, x, y):
     """Whether nothing has changed around a place since the round of moves before this one."""
-    return scene.round[0] > 1 and not stirred(scene, optics, x, y, STIRRED, scene.round[0] - 1)
+    return scene.round[0] > 1 and not changed_nearby(scene, psf, x, y, CHANGE_REACH, scene.round[0] - 1)
 
 
 @kernel(fastmath=True)
-def births(image, scene, optics, law, plan, work):
+def births(image, scene, psf, prior, plan, work):
     """Try an emitter at every significant maximum of the residual; returns how many were taken."""
     height, width = image.data.shape
     z_map, electrons_map = np.empty((height, width)), np.empty((height, width))
-    significance(image, optics, z_map, electrons_map)
+    significance(image, psf, z_map, electrons_map)
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     before, trial, best = np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4))
     none = np.full(2, -1, np.int64)
@@ -116,19 +118,19 @@ def births(image, scene, optics, law, plan, work):
                 for j in range(max(0, column - 1), min(width, column + 2)):
                     if z_map[i, j] > z:
                         top = False
-            likely = math.exp(law.mean)
+            likely = math.exp(prior.log_mean)
             guess = max(electrons_map[row, column], 5.0)
-            if not top or 0.5 * z * z + occam(law, optics, z, max(guess, likely)) < plan.screen + 1:
+            if not top or 0.5 * z * z + occam(prior, plan, psf, z, max(guess, likely)) < plan.screen + 1:
                 continue
             x, y = column + 0.5, row + 0.5
-            if settled(scene, optics, x, y):
+            if converged(scene, psf, x, y):
                 continue
-            count = gather(scene, optics, x, y, 3.0, plan.block - 1, none, members, distance)
+            count = gather(scene, psf, x, y, 3.0, plan.block - 1, none, members, distance)
             for m in range(count):
                 before[m] = scene.emitters[members[m]]
             before[count, 0], before[count, 1], before[count, 2] = x, y, max(guess, 0.5 * likely)
-            window = open_block(image, scene, optics, members, count, before, count + 1, work)
-            old = evidence(image, optics, law, window, before, count, x, y, plan.settle_steps, work)
+            window = open_block(image, scene, psf, members, count, before, count + 1, work)
+            old = evidence(image, psf, prior, plan, window, before, count, x, y, plan.base_steps, work)
             # the fit of `count` has left the newcomer of `before` alone
             value = -1e300
             for start in range(2 if count and distance[0] < 2.5 else 1):
@@ -136,41 +138,41 @@ def births(image, scene, optics, law, plan, work):
                     trial[m] = before[m]
                 if start == 1:
                     ux, uy = x - trial[0, 0], y - trial[0, 1]
-                    long = max(math.hypot(ux / optics.sigma_x, uy / optics.sigma_y), 0.3)
+                    long = max(math.hypot(ux / psf.sigma_x_px, uy / psf.sigma_y_px), 0.3)
                     pull = 0.6 / long
                     trial[count, 0], trial[count, 1] = trial[0, 0] + pull * ux, trial[0, 1] + pull * uy
                     trial[0, 0] -= pull * ux
                     trial[0, 1] -= pull * uy
                     trial[count, 2] = 0.5 * (trial[0, 2] + guess)
                     trial[0, 2] = trial[count, 2]
-                new = evidence(image, optics, law, window, trial, count + 1, x, y, plan.try_steps, work)
+                new = evidence(image, psf, prior, plan, window, trial, count + 1, x, y, plan.try_steps, work)
                 if new > value:
                     value = new
                     best[:] = trial
             if value - old > (plan.margin if count and distance[0] < 2.5 else plan.lone_margin):
-                commit(image, scene, optics, members, count, best, count + 1, work)
+                commit(image, scene, psf, members, count, best, count + 1, work)
                 for m in range(count):
-                    scene.touched[members[m]] = scene.round[0]
+                    scene.changed[members[m]] = scene.round[0]
                 taken += 1
     return taken
 
 
 @kernel(fastmath=True)
-def split_axis(image, scene, optics, k, out):
+def split_axis(image, scene, psf, k, out):
     """Gain in likelihood if the spot of `k` were wider, by a quadratic fit; its long axis as angle and distance."""
     height, width = image.data.shape
     x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
-    half = math.ceil(2.5 * max(optics.sigma_x, optics.sigma_y))
+    half = math.ceil(2.5 * max(psf.sigma_x_px, psf.sigma_y_px))
     x0, x1 = max(0, math.floor(x) - half), min(width, math.floor(x) + half + 1)
     y0, y1 = max(0, math.floor(y) - half), min(height, math.floor(y) + half + 1)
     if x1 - x0 < 3 or y1 - y0 < 3:
         return -1e9
     columns, rows = x1 - x0, y1 - y0
     a, b = np.empty((3, columns)), np.empty((3, rows))
-    profile(x, optics.sigma_x, x0, columns, a[0], a[1])
-    profile(y, optics.sigma_y, y0, rows, b[0], b[1])
+    profile(x, psf.sigma_x_px, x0, columns, a[0], a[1])
+    profile(y, psf.sigma_y_px, y0, rows, b[0], b[1])
     for axis in range(2):
-        centre, sigma = (x, optics.sigma_x) if axis == 0 else (y, optics.sigma_y)
+        centre, sigma = (x, psf.sigma_x_px) if axis == 0 else (y, psf.sigma_y_px)
         start, count, curve = (x0, columns, a[2]) if axis == 0 else (y0, rows, b[2])
         z = (start - centre) / sigma
         last = z * math.exp(-0.5 * z * z)
@@ -194,7 +196,7 @@ def split_axis(image, scene, optics, k, out):
                 right[f] += basis[f] * inverse * residual
                 for h in range(f + 1):
                     matrix[f, h] += basis[f] * inverse * basis[h]
-    matrix[0, 0] += ground_information(image, x, y)
+    matrix[0, 0] += background_information(image, x, y)
     for f in range(7):
         matrix[f, f] = matrix[f, f] * (1 + 1e-6) + 1e-9
         for h in range(f):
@@ -215,30 +217,30 @@ def split_axis(image, scene, optics, k, out):
 
 
 @kernel(fastmath=True)
-def splits(image, scene, optics, law, plan, work):
+def splits(image, scene, psf, prior, plan, work):
     """Try two emitters for each one whose spot looks wide or too bright; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     before, trial, best = np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4))
     axis, first = np.empty(2), np.full(2, -1, np.int64)
     taken = 0
-    sigma = max(optics.sigma_x, optics.sigma_y)
+    sigma = max(psf.sigma_x_px, psf.sigma_y_px)
     for k in range(scene.count[0]):
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
-        if not scene.alive[k] or settled(scene, optics, x, y):
+        if not scene.alive[k] or converged(scene, psf, x, y):
             continue
-        gain = split_axis(image, scene, optics, k, axis)
+        gain = split_axis(image, scene, psf, k, axis)
         z = 0.2 * electrons / (local_noise(image, x, y) * sigma * 3.5 + math.sqrt(image.excess * electrons))
-        half = log_law(math.log(max(0.5 * electrons, 1.0)), law)[0]
-        bonus = half - log_law(math.log(electrons), law)[0]
-        if gain + bonus + occam(law, optics, z, max(0.5 * electrons, 1.0)) + 1.5 * math.log(3.0) < plan.screen:
+        half = log_prior(math.log(max(0.5 * electrons, 1.0)), prior)[0]
+        bonus = half - log_prior(math.log(electrons), prior)[0]
+        if gain + bonus + occam(prior, plan, psf, z, max(0.5 * electrons, 1.0)) + 1.5 * math.log(3.0) < plan.screen:
             continue
         first[0] = k
-        count = gather(scene, optics, x, y, 3.0, plan.block - 1, first, members, distance)
+        count = gather(scene, psf, x, y, 3.0, plan.block - 1, first, members, distance)
         for m in range(count):
             before[m] = scene.emitters[members[m]]
         before[count] = before[0]
-        window = open_block(image, scene, optics, members, count, before, count + 1, work)
-        old = evidence(image, optics, law, window, before, count, x, y, plan.settle_steps, work)
+        window = open_block(image, scene, psf, members, count, before, count + 1, work)
+        old = evidence(image, psf, prior, plan, window, before, count, x, y, plan.base_steps, work)
         value = -1e300
         apart = min(max(axis[1], 0.7 * sigma), 2.0 * sigma)
         for start in range(2):
@@ -252,20 +254,20 @@ def splits(image, scene, optics, law, plan, work):
             trial[count, 0] -= ux
             trial[count, 1] -= uy
             trial[0, 2] = trial[count, 2] = 0.5 * before[0, 2]
-            new = evidence(image, optics, law, window, trial, count + 1, x, y, plan.try_steps, work)
+            new = evidence(image, psf, prior, plan, window, trial, count + 1, x, y, plan.try_steps, work)
             if new > value:
                 value = new
                 best[:] = trial
         if value - old > plan.margin:
-            commit(image, scene, optics, members, count, best, count + 1, work)
+            commit(image, scene, psf, members, count, best, count + 1, work)
             for m in range(count):
-                scene.touched[members[m]] = scene.round[0]
+                scene.changed[members[m]] = scene.round[0]
             taken += 1
     return taken
 
 
 @kernel(fastmath=True)
-def merges(image, scene, optics, law, plan, work):
+def merges(image, scene, psf, prior, plan, work):
     """Try one emitter for each close pair, and none for each dim one; returns how many were taken."""
     members, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     before, trial = np.zeros((MAX_BLOCK, 4)), np.zeros((MAX_BLOCK, 4))
@@ -273,33 +275,33 @@ def merges(image, scene, optics, law, plan, work):
     taken = 0
     for k in range(scene.count[0]):
         x, y, electrons = scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2]
-        if not scene.alive[k] or settled(scene, optics, x, y):
+        if not scene.alive[k] or converged(scene, psf, x, y):
             continue
         other = -1
-        if neighbours(scene, optics, x, y, 1.8, plan.pair, near, distance) > 1:
+        if neighbours(scene, psf, x, y, 1.8, plan.pair, near, distance) > 1:
             other = near[1] if near[0] == k else near[0]
-        z = electrons / (local_noise(image, x, y) * max(optics.sigma_x, optics.sigma_y) * 3.5)
-        weak = 0.5 * z * z + occam(law, optics, z, electrons) < 12
+        z = electrons / (local_noise(image, x, y) * max(psf.sigma_x_px, psf.sigma_y_px) * 3.5)
+        weak = 0.5 * z * z + occam(prior, plan, psf, z, electrons) < 12
         for kind in range(2):  # with its nearest, then alone
             if (kind == 0 and other < 0) or (kind == 1 and not weak) or not scene.alive[k]:
                 continue
             pair[0], pair[1] = k, (other if kind == 0 else -1)
-            count = gather(scene, optics, x, y, 3.0, plan.block, pair, members, distance)
+            count = gather(scene, psf, x, y, 3.0, plan.block, pair, members, distance)
             for m in range(count):
                 before[m] = scene.emitters[members[m]]
-            window = open_block(image, scene, optics, members, count, before, count, work)
-            old = evidence(image, optics, law, window, before, count, x, y, plan.settle_steps, work)
+            window = open_block(image, scene, psf, members, count, before, count, work)
+            old = evidence(image, psf, prior, plan, window, before, count, x, y, plan.base_steps, work)
             if kind == 0:
                 total = before[0, 2] + before[1, 2]
                 trial[0] = before[0]
                 for i in range(2):
                     trial[0, i] = (before[0, 2] * before[0, i] + before[1, 2] * before[1, i]) / total
                 trial[0, 2] = total
-                trial[0, 3] = half_width(total, local_noise(image, x, y), optics)
+                trial[0, 3] = half_width(psf, total, local_noise(image, x, y))
             for m in range(1 if kind else 2, count):
                 trial[m - 1] = before[m]
-            new = evidence(image, optics, law, window, trial, count - 1, x, y, plan.try_steps, work)
-            lone = kind == 1 and (neighbours(scene, optics, x, y, 2.5, plan.pair, near, distance) < 2)
+            new = evidence(image, psf, prior, plan, window, trial, count - 1, x, y, plan.try_steps, work)
+            lone = kind == 1 and (neighbours(scene, psf, x, y, 2.5, plan.pair, near, distance) < 2)
             if old - new < (plan.lone_margin if lone else plan.margin):
                 if kind == 1:  # `k` dies: it goes last, so that the others keep their places
                     for m in range(count - 1):
@@ -309,8 +311,8 @@ def merges(image, scene, optics, law, plan, work):
                     for m in range(1, count - 1):
                         members[m] = members[m + 1]
                     members[count - 1] = other
-                commit(image, scene, optics, members, count, trial, count - 1, work)
+                commit(image, scene, psf, members, count, trial, count - 1, work)
                 for m in range(count - 1):
-                    scene.touched[members[m]] = scene.round[0]
+                    scene.changed[members[m]] = scene.round[0]
                 taken += 1
     return taken

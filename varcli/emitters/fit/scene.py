@@ -9,25 +9,26 @@ from typing import NamedTuple
 import numpy as np
 
 from varcli.compiled import kernel
-from varcli.emitters.fit.background import draw_mesh, first_ground, ground_step, mesh, mesh_value
-from varcli.emitters.fit.block import MAX_BLOCK, add_spot, fit_block, half_width
+from varcli.emitters.fit.background import background_step, draw_mesh, first_background, mesh, mesh_value
+from varcli.emitters.fit.block import MAX_BLOCK, draw_spot, fit_block
+from varcli.emitters.psf.kernels import half_width
 
 CELL_PX = 4
-GROUND_PIXELS = 64.0
-STIRRED = 6.0  # sigmas: as far as the change of an emitter is felt
+BACKGROUND_PIXELS = 64.0
+CHANGE_REACH = 6.0  # sigmas: as far as the change of an emitter is felt
 
 
 class Scene(NamedTuple):
     """Emitters [M, 4], which are alive, where each came from (a candidate, or -1), and lists of them by cell.
 
-    `touched` says in which round of moves an emitter was last changed, `round` [1] which one it is.
+    `changed` says in which round of moves an emitter was last changed, `round` [1] which one it is.
     """
 
     emitters: np.ndarray
     alive: np.ndarray
     origin: np.ndarray
-    belief: np.ndarray
-    touched: np.ndarray
+    prior_weight: np.ndarray
+    changed: np.ndarray
     round: np.ndarray
     head: np.ndarray
     following: np.ndarray
@@ -86,9 +87,9 @@ def unlink(scene, k):
 
 
 @kernel(fastmath=True)
-def neighbours(scene, optics, x, y, reach, most, found, distance):
+def neighbours(scene, psf, x, y, reach, most, found, distance):
     """Emitters within `reach` sigmas of a place, nearest first, at most `most`; returns their number."""
-    wide = reach * max(optics.sigma_x, optics.sigma_y)
+    wide = reach * max(psf.sigma_x_px, psf.sigma_y_px)
     ya, xa = cell_of(scene, x - wide, y - wide)
     yb, xb = cell_of(scene, x + wide, y + wide)
     count = 0
@@ -96,8 +97,8 @@ def neighbours(scene, optics, x, y, reach, most, found, distance):
         for column in range(xa, xb + 1):
             k = scene.head[row, column]
             while k >= 0:
-                u = (scene.emitters[k, 0] - x) / optics.sigma_x
-                v = (scene.emitters[k, 1] - y) / optics.sigma_y
+                u = (scene.emitters[k, 0] - x) / psf.sigma_x_px
+                v = (scene.emitters[k, 1] - y) / psf.sigma_y_px
                 d = math.sqrt(u * u + v * v)
                 if d < reach and (count < most or d < distance[count - 1]):
                     i = min(count, most - 1)
@@ -111,18 +112,18 @@ def neighbours(scene, optics, x, y, reach, most, found, distance):
 
 
 @kernel(fastmath=True)
-def stirred(scene, optics, x, y, reach, since):
+def changed_nearby(scene, psf, x, y, reach, since):
     """Whether an emitter within `reach` sigmas of a place was changed in round `since` of moves or later."""
-    wide = reach * max(optics.sigma_x, optics.sigma_y)
+    wide = reach * max(psf.sigma_x_px, psf.sigma_y_px)
     ya, xa = cell_of(scene, x - wide, y - wide)
     yb, xb = cell_of(scene, x + wide, y + wide)
     for row in range(ya, yb + 1):
         for column in range(xa, xb + 1):
             k = scene.head[row, column]
             while k >= 0:
-                u = (scene.emitters[k, 0] - x) / optics.sigma_x
-                v = (scene.emitters[k, 1] - y) / optics.sigma_y
-                if scene.touched[k] >= since and u * u + v * v < reach * reach:
+                u = (scene.emitters[k, 0] - x) / psf.sigma_x_px
+                v = (scene.emitters[k, 1] - y) / psf.sigma_y_px
+                if scene.changed[k] >= since and u * u + v * v < reach * reach:
                     return True
                 k = scene.following[k]
     return False
@@ -131,19 +132,19 @@ def stirred(scene, optics, x, y, reach, since):
 @kernel(fastmath=True)
 def local_noise(image, x, y):
     """Standard deviation of the background at a place."""
-    height, width = image.ground.shape
+    height, width = image.background.shape
     row, column = int(min(max(y, 0), height - 1)), int(min(max(x, 0), width - 1))
-    return math.sqrt(image.excess * max(image.ground[row, column] + image.shift[row, column], 1e-2))
+    return math.sqrt(image.excess * max(image.background[row, column] + image.shift[row, column], 1e-2))
 
 
 @kernel(fastmath=True)
-def open_block(image, scene, optics, members, count, trial, trial_count, work):
+def open_block(image, scene, psf, members, count, trial, trial_count, work):
     """Window of a block and, in `work.rest`, what shines there without its members. Sets half widths of `trial`."""
     height, width = image.data.shape
     y0, y1, x0, x1 = height, 0, width, 0
     for k in range(trial_count):
         x, y = trial[k, 0], trial[k, 1]
-        half = half_width(trial[k, 2], local_noise(image, x, y), optics)
+        half = half_width(psf, trial[k, 2], local_noise(image, x, y))
         trial[k, 3] = half
         y0, y1 = min(y0, math.floor(y) - half), max(y1, math.floor(y) + half + 1)
         x0, x1 = min(x0, math.floor(x) - half), max(x1, math.floor(x) + half + 1)
@@ -154,7 +155,7 @@ def open_block(image, scene, optics, members, count, trial, trial_count, work):
     for m in range(count):
         k = members[m]
         e = scene.emitters[k]
-        add_spot(image.mean, e[0], e[1], e[2], int(e[3]), optics, -1.0, work)
+        draw_spot(image.mean, e[0], e[1], -e[2], int(e[3]), psf, work)
     at = 0
     for row in range(y0, y1):
         for column in range(x0, x1):
@@ -163,65 +164,65 @@ def open_block(image, scene, optics, members, count, trial, trial_count, work):
     for m in range(count):
         k = members[m]
         e = scene.emitters[k]
-        add_spot(image.mean, e[0], e[1], e[2], int(e[3]), optics, 1.0, work)
+        draw_spot(image.mean, e[0], e[1], e[2], int(e[3]), psf, work)
     return y0, y1, x0, x1
 
 
 @kernel(fastmath=True)
-def ground_information(image, x, y):
+def background_information(image, x, y):
     """Information on a local offset of the background that the pixels around a block give."""
-    return GROUND_PIXELS / local_noise(image, x, y) ** 2
+    return BACKGROUND_PIXELS / local_noise(image, x, y) ** 2
 
 
 @kernel(fastmath=True)
-def place(image, scene, optics, k, x, y, electrons, work):
+def place(image, scene, psf, k, x, y, electrons, work):
     """Enter emitter `k` at a place and draw it."""
-    half = half_width(electrons, local_noise(image, x, y), optics)
+    half = half_width(psf, electrons, local_noise(image, x, y))
     scene.emitters[k, 0], scene.emitters[k, 1], scene.emitters[k, 2], scene.emitters[k, 3] = x, y, electrons, half
     scene.alive[k] = True
     link(scene, k)
-    add_spot(image.mean, x, y, electrons, half, optics, 1.0, work)
+    draw_spot(image.mean, x, y, electrons, half, psf, work)
 
 
 @kernel(fastmath=True)
-def remove(image, scene, optics, k, work):
+def remove(image, scene, psf, k, work):
     """Take emitter `k` off the scene and its light off the mean."""
     e = scene.emitters[k]
-    add_spot(image.mean, e[0], e[1], e[2], int(e[3]), optics, -1.0, work)
+    draw_spot(image.mean, e[0], e[1], -e[2], int(e[3]), psf, work)
     unlink(scene, k)
     scene.alive[k] = False
 
 
 @kernel(fastmath=True)
-def add(image, scene, optics, x, y, electrons, work):
+def add(image, scene, psf, x, y, electrons, work):
     """A new emitter, where there is room for one."""
     k = scene.count[0]
     if k >= len(scene.alive):
         return
     scene.count[0] += 1
-    scene.touched[k] = scene.round[0]
-    place(image, scene, optics, k, x, y, electrons, work)
+    scene.changed[k] = scene.round[0]
+    place(image, scene, psf, k, x, y, electrons, work)
 
 
 @kernel(fastmath=True)
-def commit(image, scene, optics, members, count, trial, trial_count, work):
+def commit(image, scene, psf, members, count, trial, trial_count, work):
     """Write a fitted block back: members take the first places of `trial`, more are born, those left over die."""
     for m in range(count):
-        remove(image, scene, optics, members[m], work)
+        remove(image, scene, psf, members[m], work)
     height, width = image.data.shape
-    reach = 3 * max(optics.sigma_x, optics.sigma_y)
+    reach = 3 * max(psf.sigma_x_px, psf.sigma_y_px)
     for k in range(trial_count):
         x, y = trial[k, 0], trial[k, 1]
         if not (-reach < x < width + reach and -reach < y < height + reach):
             continue
         if k < count:
-            place(image, scene, optics, members[k], x, y, trial[k, 2], work)
+            place(image, scene, psf, members[k], x, y, trial[k, 2], work)
         else:
-            add(image, scene, optics, x, y, trial[k, 2], work)
+            add(image, scene, psf, x, y, trial[k, 2], work)
 
 
 @kernel(fastmath=True)
-def sweep(image, scene, optics, law, use_belief, reach, plan, steps, work, since=0):
+def sweep(image, scene, psf, prior, use_prior, reach, plan, steps, work, since=0):
     """Fit every emitter near one changed `since` a round, jointly with its neighbours within `reach` sigmas."""
     found, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     trial = np.zeros((MAX_BLOCK, 4))
@@ -230,56 +231,56 @@ def sweep(image, scene, optics, law, use_belief, reach, plan, steps, work, since
         if not scene.alive[k] or done[k]:
             continue
         x, y = scene.emitters[k, 0], scene.emitters[k, 1]
-        if since and not stirred(scene, optics, x, y, STIRRED, since):
+        if since and not changed_nearby(scene, psf, x, y, CHANGE_REACH, since):
             continue
-        count = neighbours(scene, optics, x, y, reach, plan.sweep_block, found, distance)
-        belief = 0.0
+        count = neighbours(scene, psf, x, y, reach, plan.sweep_block, found, distance)
+        prior_weight = 0.0
         for m in range(count):
             trial[m] = scene.emitters[found[m]]
-            belief = max(belief, scene.belief[found[m]])
+            prior_weight = max(prior_weight, scene.prior_weight[found[m]])
             done[found[m]] = True
-        window = open_block(image, scene, optics, found, count, trial, count, work)
-        information = ground_information(image, x, y)
-        fit_block(image, optics, law, use_belief * belief, window, trial, count, information, steps, work)
-        commit(image, scene, optics, found, count, trial, count, work)
+        window = open_block(image, scene, psf, found, count, trial, count, work)
+        information = background_information(image, x, y)
+        fit_block(image, psf, prior, use_prior * prior_weight, window, trial, count, information, steps, work)
+        commit(image, scene, psf, found, count, trial, count, work)
 
 
 @kernel(fastmath=True)
-def settle_ground(image, scene, optics, work):
+def update_background(image, scene, psf, work):
     """A step of background and brightness, after which the mean is drawn anew."""
-    ground_step(image, scene.knots, scene.scale)
+    background_step(image, scene.knots, scene.scale)
     height, width = image.data.shape
-    draw_mesh(scene.knots, image.ground)
-    image.mean[:] = image.ground
+    draw_mesh(scene.knots, image.background)
+    image.mean[:] = image.background
     for k in range(scene.count[0]):
         if scene.alive[k]:
             e = scene.emitters[k]
             e[2] *= mesh_value(scene.scale, e[1], e[0], height, width)
-            e[3] = half_width(e[2], local_noise(image, e[0], e[1]), optics)
-            add_spot(image.mean, e[0], e[1], e[2], int(e[3]), optics, 1.0, work)
+            e[3] = half_width(psf, e[2], local_noise(image, e[0], e[1]))
+            draw_spot(image.mean, e[0], e[1], e[2], int(e[3]), psf, work)
 
 
 @kernel(fastmath=True)
-def open_scene(image, optics, candidates, places, work):
+def open_scene(image, psf, candidates, places, work):
     """The scene of the candidates [K, 3] (x, y, electrons) of a frame over a first background."""
     height, width = image.data.shape
     scene = new_scene(height, width, places)
-    first_ground(image.data, image.weight, scene.knots)
-    draw_mesh(scene.knots, image.ground)
-    image.mean[:] = image.ground
+    first_background(image.data, image.weight, scene.knots)
+    draw_mesh(scene.knots, image.background)
+    image.mean[:] = image.background
     for k in range(len(candidates)):
         scene.origin[k] = k
-        add(image, scene, optics, candidates[k, 0], candidates[k, 1], max(candidates[k, 2], 1.0), work)
+        add(image, scene, psf, candidates[k, 0], candidates[k, 1], max(candidates[k, 2], 1.0), work)
     return scene
 
 
 @kernel(fastmath=True)
-def set_belief(scene, optics, plan):
-    """How far the law of electrons is believed for each emitter: only where neighbours overlap it strongly."""
+def set_prior_weights(scene, psf, plan):
+    """How far the prior of electrons is believed for each emitter: only where neighbours overlap it strongly."""
     found, distance = np.empty(2, np.int64), np.empty(2)
     for k in range(scene.count[0]):
         if scene.alive[k]:
             x, y = scene.emitters[k, 0], scene.emitters[k, 1]
-            count = neighbours(scene, optics, x, y, 3.5, plan.pair, found, distance)
+            count = neighbours(scene, psf, x, y, 3.5, plan.pair, found, distance)
             gap = 3.5 if count < 2 else distance[1]
-            scene.belief[k] = min(max(3.5 - gap, 0.0), 1.0)
+            scene.prior_weight[k] = min(max(3.5 - gap, 0.0), 1.0)

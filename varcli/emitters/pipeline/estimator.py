@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from varcli.emitters.camera.noise import Noise
-from varcli.emitters.fit.fit import RefineSettings, photon_prior, refine
+from varcli.emitters.fit.fit import fit, photon_prior
 from varcli.emitters.prior import PhotonPrior
-from varcli.emitters.psf.gaussian import GaussianPsf
+from varcli.emitters.psf.psf import Psf
 from varcli.emitters.table import Emitters
 
 _LEAST_EMITTERS = 20  # that a photon prior rests on
@@ -34,13 +34,11 @@ class Priors:
 class Estimator(Protocol):
     """A way from candidates to emitters; frames [n, Y, X] in photoelectrons, NaN where a pixel is not usable."""
 
-    def emitters(
-        self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf, priors: Priors
-    ) -> Emitters:
+    def emitters(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
         """The emitters, in any order."""
         ...
 
-    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf) -> Priors:
+    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf) -> Priors:
         """What the candidates of a few frames show of all emitters."""
         ...
 
@@ -56,15 +54,13 @@ def estimator_of(name: str, threads: int | None = None) -> Estimator:
 class NetworkEstimates:
     """Candidates as the network gave them."""
 
-    def emitters(
-        self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf, priors: Priors
-    ) -> Emitters:
+    def emitters(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
         """Background is that around them, the bound that of an emitter alone."""
         background = _background_at(frames_e, candidates)
         bound = lone_bound_px(candidates.electrons, background, noise, psf.sigma_px)
         return replace(candidates, background=background, crlb_px=bound)
 
-    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf) -> Priors:
+    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf) -> Priors:
         """From the candidates that are sure."""
         sure = candidates.electrons[candidates.probability >= _SURE]
         photons = None
@@ -83,9 +79,7 @@ class MaximumLikelihood:
     def __init__(self, threads: int) -> None:
         self.threads = threads
 
-    def emitters(
-        self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf, priors: Priors
-    ) -> Emitters:
+    def emitters(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
         """The emitters that the image supports."""
         fitted = self._fitted(frames_e, candidates, noise, psf, priors)
         # Posterior odds of the emitter against the same image without it.
@@ -93,7 +87,7 @@ class MaximumLikelihood:
         bound = np.sqrt((fitted.crlb_x_px**2 + fitted.crlb_y_px**2) / 2)
         return replace(fitted, crlb_px=bound, probability=probability)
 
-    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf) -> Priors:
+    def priors(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf) -> Priors:
         """From a first fit, of the emitters in it that stand alone."""
         fitted = self._fitted(frames_e, candidates, noise, psf, Priors())
         prior = photon_prior(fitted)
@@ -101,16 +95,16 @@ class MaximumLikelihood:
             prior = prior._replace(log_sd=float(np.clip(prior.log_sd, *_SPREAD)))
         return Priors(prior, len(fitted) / frames_e.size)
 
-    def _fitted(
-        self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: GaussianPsf, priors: Priors
-    ) -> Emitters:
-        return refine(
+    def _fitted(self, frames_e: np.ndarray, candidates: Emitters, noise: Noise, psf: Psf, priors: Priors) -> Emitters:
+        return fit(
             frames_e,
             candidates,
             noise,
             psf,
             priors.photons,
-            RefineSettings(density=priors.density_per_px2, threads=self.threads),
+            search=True,
+            density_per_px2=priors.density_per_px2,
+            threads=self.threads,
         )
 
 

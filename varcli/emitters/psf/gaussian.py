@@ -2,16 +2,22 @@
 
 A pixel holds the integral of the Gaussian over its area, which separates into one integral along x and one along y.
 
-Legend: E emitters, Y X camera pixels of a window, B batch. Positions are px from the corner of pixel (0, 0).
+Legend: E emitters, Y X camera pixels of a window, B batch, P pixels in rows. Positions are px from the corner of pixel
+(0, 0).
 """
 
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from varcli.compiled import kernel
+from varcli.emitters.psf.kernels import PsfKernels, register
+
 if TYPE_CHECKING:
     from torch import Tensor
 
+ROOT_2 = math.sqrt(2.0)
+ROOT_TAU = math.sqrt(2.0 * math.pi)
 _REACH_SIGMAS = 5.0
 
 
@@ -107,3 +113,73 @@ def stamp(
     height, width = size
     rows_BEY = pixel_integrals(y_BE, height, sigma_B2[:, 1:]) * electrons_BE[..., None]
     return rows_BEY.transpose(1, 2) @ pixel_integrals(x_BE, width, sigma_B2[:, :1])
+
+
+@kernel(fastmath=True)
+def profile(centre, sigma, start, count, value, slope):
+    """Integrals of a Gaussian over pixels start..start+count-1, and their derivatives by its centre."""
+    z = (start - centre) / sigma
+    cdf = math.erf(z / ROOT_2)
+    pdf = math.exp(-0.5 * z * z)
+    for i in range(count):
+        z = (start + i + 1 - centre) / sigma
+        next_cdf = math.erf(z / ROOT_2)
+        next_pdf = math.exp(-0.5 * z * z)
+        value[i] = 0.5 * (next_cdf - cdf)
+        slope[i] = (pdf - next_pdf) / (ROOT_TAU * sigma)
+        cdf, pdf = next_cdf, next_pdf
+
+
+@kernel(fastmath=True)
+def _half_width(psf, electrons, noise):
+    """Where the spot sinks below a seventh of the noise."""
+    sigma = max(psf.sigma_x_px, psf.sigma_y_px)
+    reach = 2.3
+    peak = electrons * (1 - psf.tail) / (2 * math.pi * sigma * sigma) / (0.15 * noise)
+    if peak > 1:
+        reach = max(reach, math.sqrt(2 * math.log(peak)))
+    if psf.tail > 0:
+        wide = psf.tail_scale
+        peak = electrons * psf.tail / (2 * math.pi * (sigma * wide) ** 2) / (0.15 * noise)
+        if peak > 1:
+            reach = max(reach, wide * math.sqrt(2 * math.log(peak)))
+    return math.ceil(min(reach, 4.5 if psf.tail == 0 else 6.0) * sigma)
+
+
+@kernel(fastmath=True)
+def _add_spot(psf, x, y, electrons, y0, y1, x0, x1, mean, memory):
+    for part in range(2):
+        share = psf.tail if part else 1 - psf.tail
+        if share <= 0:
+            continue
+        wide = psf.tail_scale if part else 1.0
+        profile(x, psf.sigma_x_px * wide, x0, x1 - x0, memory[0], memory[1])
+        profile(y, psf.sigma_y_px * wide, y0, y1 - y0, memory[2], memory[3])
+        for i in range(y1 - y0):
+            scale = electrons * share * memory[2, i]
+            for j in range(x1 - x0):
+                mean[y0 + i, x0 + j] += scale * memory[0, j]
+
+
+@kernel(fastmath=True)
+def _add_slopes(psf, x, y, electrons, y0, y1, x0, x1, first, width, mean, slopes, row, memory):
+    for part in range(2):
+        share = psf.tail if part else 1 - psf.tail
+        if share <= 0:
+            continue
+        wide = psf.tail_scale if part else 1.0
+        profile(x, psf.sigma_x_px * wide, x0, x1 - x0, memory[0], memory[1])
+        profile(y, psf.sigma_y_px * wide, y0, y1 - y0, memory[2], memory[3])
+        scale = electrons * share
+        for i in range(y1 - y0):
+            at = first + i * width
+            g, d = scale * memory[2, i], scale * memory[3, i]
+            for j in range(x1 - x0):
+                spot = g * memory[0, j]
+                slopes[row, at + j] += g * memory[1, j]
+                slopes[row + 1, at + j] += d * memory[0, j]
+                slopes[row + 2, at + j] += spot
+                mean[at + j] += spot
+
+
+register(GaussianPsf, PsfKernels(_half_width, _add_spot, _add_slopes))

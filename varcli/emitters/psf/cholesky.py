@@ -1,0 +1,39 @@
+"""Small symmetric systems by Cholesky factors, compiled."""
+
+import math
+
+from varcli.compiled import kernel
+
+
+@kernel(fastmath=True)
+def factorise(matrix, size, damping, factor):
+    """Cholesky factor of a symmetric matrix (lower half) with its diagonal raised; returns half its log determinant."""
+    total = 0.0
+    for i in range(size):
+        for j in range(i + 1):
+            value = matrix[i, j]
+            if i == j:
+                value = value * (1 + damping) + 1e-9
+            for k in range(j):
+                value -= factor[i, k] * factor[j, k]
+            if i == j:
+                factor[i, i] = math.sqrt(max(value, 1e-9))
+                total += math.log(factor[i, i])
+            else:
+                factor[i, j] = value / factor[j, j]
+    return total
+
+
+@kernel(fastmath=True)
+def solve(factor, size, right, out):
+    """Solve factor factor' out = right."""
+    for i in range(size):
+        value = right[i]
+        for k in range(i):
+            value -= factor[i, k] * out[k]
+        out[i] = value / factor[i, i]
+    for i in range(size - 1, -1, -1):
+        value = out[i]
+        for k in range(i + 1, size):
+            value -= factor[k, i] * out[k]
+        out[i] = value / factor[i, i]
