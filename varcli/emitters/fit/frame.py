@@ -132,20 +132,20 @@ def report(image, scene, psf, prior, use_prior, search, plan, work):
             if bound == 0:
                 gap = distance[1] if count > 1 else 99.0
                 excess = 1 + CROWDED_EXCESS * min(max(4.5 - gap, 0.0), 1.0)
-                row.sd_x_px = excess * math.sqrt(covariance[0, 0])
-                row.sd_y_px = excess * math.sqrt(covariance[1, 1])
-                row.sd_electrons = excess * electrons * math.sqrt(covariance[2, 2])
-                row.sd_background = excess * math.sqrt(covariance[3, 3])
-                row.log_odds = log_odds_of(covariance, electrons, prior, plan)
+                row["sd_x_px"] = excess * math.sqrt(covariance[0, 0])
+                row["sd_y_px"] = excess * math.sqrt(covariance[1, 1])
+                row["sd_electrons"] = excess * electrons * math.sqrt(covariance[2, 2])
+                row["sd_background"] = excess * math.sqrt(covariance[3, 3])
+                row["log_odds"] = log_odds_of(covariance, electrons, prior, plan)
             else:
-                row.crlb_x_px, row.crlb_y_px = math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1])
-                row.crlb_electrons = electrons * math.sqrt(covariance[2, 2])
-        row.frame, row.x_px, row.y_px, row.electrons = 0, x, y, electrons
+                row["crlb_x_px"], row["crlb_y_px"] = math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1])
+                row["crlb_electrons"] = electrons * math.sqrt(covariance[2, 2])
+        row["frame"], row["x_px"], row["y_px"], row["electrons"] = 0, x, y, electrons
         inside_y, inside_x = int(min(max(y, 0), height - 1)), int(min(max(x, 0), width - 1))
-        row.background = image.background[inside_y, inside_x]
-        row.chi2 = local_chi2(image, psf, x, y)
-        row.neighbour = gap
-        row.origin = scene.origin[k]
+        row["background"] = image.background[inside_y, inside_x]
+        row["chi2"] = local_chi2(image, psf, x, y)
+        row["neighbour"] = gap
+        row["origin"] = scene.origin[k]
         total += 1
     return out[:total].copy()
 
