@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from varcli.compiled import kernel
 from varcli.emitters.camera.noise import Noise
@@ -33,15 +34,15 @@ class MoffatPsf(NamedTuple):
     sigma_y_px: float
 
     @property
-    def sigma_px(self):
+    def sigma_px(self) -> float:
         return math.sqrt(self.sigma_x_px * self.sigma_y_px)
 
     @property
-    def reach_px(self):
+    def reach_px(self) -> float:
         return 10 * max(self)
 
-    def evaluate(self, x_px, y_px, z_nm=None, *, size):
-        shares = 0
+    def evaluate(self, x_px: Tensor, y_px: Tensor, z_nm: Tensor | None = None, *, size: tuple[int, int]) -> Tensor:
+        shares = torch.zeros(len(x_px), *size, dtype=x_px.dtype)
         for dy, wy in zip(NODES, WEIGHTS, strict=True):
             for dx, wx in zip(NODES, WEIGHTS, strict=True):
                 v_EY = (torch.arange(size[0]) + dy - y_px[:, None]) / self.sigma_y_px
@@ -49,7 +50,7 @@ class MoffatPsf(NamedTuple):
                 shares += wx * wy * (1 + (u_EX[:, None] ** 2 + v_EY[:, :, None] ** 2) / 6) ** -3
         return shares / (3 * math.pi * self.sigma_x_px * self.sigma_y_px)
 
-    def derivatives(self, x_px, y_px, z_nm=None, *, size):
+    def derivatives(self, x_px: Tensor, y_px: Tensor, z_nm: Tensor | None = None, *, size: tuple[int, int]) -> Tensor:
         def total(x_px, y_px):
             return self.evaluate(x_px, y_px, size=size).sum(0)
 
