@@ -94,9 +94,8 @@ def evaluate(job: MusicJob) -> Iterator[Event | MusicEvaluation]:
     if not training and job.train_data is not None:
         message = f"{_name(job.train_data)}: no pieces in the split 'train'"
         raise UsageError(message, "give the corpus that the model was trained on")
-    if not training:
-        name = _name(job.reference)
-        yield Warned(f"{name}: no pieces in the split 'train', so copies are not looked for; see --train-data")
+    if not training and isinstance(job.reference, Path):
+        yield Warned(f"{job.reference}: no pieces in the split 'train', so copies are not looked for; see --train-data")
     metre = Metre(job.steps_per_beat, job.steps_per_beat * job.beats_per_bar)
     skipped = {"generated": made.skipped, "reference": real.skipped}
     skipped["train_data"] = () if job.train_data is None else known.skipped
