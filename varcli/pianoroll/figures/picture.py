@@ -114,9 +114,9 @@ def png_bytes(image: Image.Image) -> bytes:
     return iio.imwrite("<bytes>", np.asarray(image), extension=".png", plugin="pillow", compress_level=9)
 
 
-def save_picture(roll: Roll, path: Path | str, *, title: str = "") -> None:
-    """Write the picture of a roll as .png, whole or not at all; the roll's own title unless one is given."""
-    image = draw_roll(
+def picture_of(roll: Roll, title: str = "") -> Image.Image:
+    """The picture of a roll, under its own title unless one is given."""
+    return draw_roll(
         roll.cells,
         roll.vocabulary,
         title=title or roll.title,
@@ -126,7 +126,11 @@ def save_picture(roll: Roll, path: Path | str, *, title: str = "") -> None:
         downbeats=roll.downbeats,
         kept=roll.kept,
     )
-    write_bytes(path, png_bytes(image))
+
+
+def save_picture(roll: Roll, path: Path | str, *, title: str = "") -> None:
+    """Write the picture of a roll as .png, whole or not at all; the roll's own title unless one is given."""
+    write_bytes(path, png_bytes(picture_of(roll, title)))
 
 
 def save_sample_picture(model: "FractalModel", path: Path, *, steps: int, seed: int) -> None:

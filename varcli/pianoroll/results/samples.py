@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from PIL import Image
 
 from varcli.errors import UsageError, at_least, one_of
-from varcli.pianoroll.figures.picture import save_picture
+from varcli.pianoroll.figures.picture import picture_of, save_picture
 from varcli.pianoroll.results.start import Mode, Ready
 from varcli.pianoroll.roll import Roll
 from varcli.pianoroll.score.midi import write_midi
@@ -91,8 +92,12 @@ class Sample:
             tracks = {self.voice: roll.kept, NEW_TRACK: ~roll.kept}
         return write_midi(roll, None if path is None else Path(path), tracks=tracks)
 
+    def picture(self) -> Image.Image:
+        """The roll drawn: keys, bars, notes coloured by velocity, what was kept in grey."""
+        return picture_of(self.roll, self.title)
+
     def save_picture(self, path: str | Path) -> None:
-        """Draw the roll as .png."""
+        """Write the picture as .png."""
         save_picture(self.roll, path, title=self.title)
 
     def warning(self) -> str | None:
