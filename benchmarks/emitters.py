@@ -1,4 +1,4 @@
-"""How near `var super-resolve` comes to the limit, over many microscopes: one command, one setting, no training.
+"""How near `varcli.localize` comes to the limit, over many microscopes: one call, one setting, no training.
 
     python benchmarks/emitters.py FOLDER [--family classical|mismatch|held-out] [--seeds 1 2 3] [--only TEXT]
         [--frames-share 1.0] [--checkpoint NAME] [--sigma auto] [--write-only]
@@ -12,10 +12,11 @@ import argparse
 import json
 import math
 import time
+import warnings
 from collections import defaultdict
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
@@ -23,13 +24,11 @@ import tomli_w
 from emitter_oracle import oracle, score_set
 from emitter_sets import LAWS, Law, Truth, make_set
 from support import print_table, run
-from typer.testing import CliRunner
 
-from varcli.cli.app import app
+import varcli
 from varcli.emitters.evaluation.metrics import Scores
 from varcli.emitters.table import EmitterTable
 from varcli.emitters.tables import read_table
-from varcli.errors import VarError
 
 
 def main() -> None:
@@ -56,7 +55,7 @@ def main() -> None:
             if options.write_only:
                 continue
             began = time.perf_counter()
-            found = super_resolve(folder, options.checkpoint, _sigma(law, seed, options.sigma), options.polish)
+            found = localize(folder, options.checkpoint, _sigma(law, seed, options.sigma), options.polish)
             results.append(result_of(law, seed, found, truth, time.perf_counter() - began))
             print(line_of(results[-1]), flush=True)
     if results:
@@ -78,22 +77,24 @@ def write_set(law: Law, seed: int, folder: Path) -> Truth:
     return truth
 
 
-def _sigma(law: Law, seed: int, how: str) -> str:
+def _sigma(law: Law, seed: int, how: str) -> float | None:
     if how == "auto":
-        return how
-    return f"{law.sigma_px * math.exp(np.random.default_rng([seed, 5]).uniform(-0.1, 0.1)):.4f}"
+        return None
+    return round(law.sigma_px * math.exp(np.random.default_rng([seed, 5]).uniform(-0.1, 0.1)), 4)
 
 
-def super_resolve(folder: Path, checkpoint: str, sigma: str, polish: str = "mle") -> EmitterTable:
-    """Run the command in this process, without pictures; raises VarError with what it said."""
-    options = ["--camera", str(folder / "camera.toml"), "--psf-sigma", sigma, "--checkpoint", checkpoint]
-    options += ["--polish", polish]
-    outputs = ["--format", "bench", "--map", "none", "--render", "none", "--output-dir", str(folder), "--overwrite"]
-    call = ["super-resolve", str(folder / "stack.tif"), "--to", "80", *options, *outputs]
-    done = CliRunner().invoke(app, call, prog_name="var")
-    if done.exit_code:
-        raise VarError(f"var {' '.join(call)}: exit {done.exit_code}: {done.stderr or done.exception!r}")
-    (folder / "stderr.txt").write_text(done.stderr)
+def localize(folder: Path, checkpoint: str, sigma: float | None, estimator: Literal["mle", "none"]) -> EmitterTable:
+    """Localise the set in the folder, without pictures, and leave what it rests on in provenance.json."""
+    outputs = varcli.Outputs(("bench",), varcli.Rendering(None), map="none")
+    camera, known = folder / "camera.toml", {"psf_sigma": sigma, "checkpoint": checkpoint, "estimator": estimator}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are part of the provenance
+        found = varcli.localize(
+            folder / "stack.tif", camera=camera, **known, outputs=outputs, output_dir=folder, overwrite=True
+        )
+    if found.failures:
+        raise found.failures[0]
+    (folder / "provenance.json").write_text(json.dumps(found.provenance, indent=1))
     return read_table(folder / "stack_bench.csv")
 
 
