@@ -29,6 +29,7 @@ from varcli.cli.microscopy.resolve_options import (
 from varcli.cli.options import Device, DeviceOption, JsonOption, OutputDirOption, OverwriteOption, grouped, read_formats
 from varcli.cli.output import emit, warn
 from varcli.cli.progress import Display
+from varcli.errors import VarError
 
 
 @grouped
@@ -91,10 +92,15 @@ def super_resolve(
         done = display.result(events, Localization)
     document = done.document()
     emit(document, _lines(document), as_json)
-    for failure in done.failures[1:]:
+    _fail(done.failures)
+
+
+def _fail(failures: tuple[VarError, ...]) -> None:
+    """End with the first of what went wrong, if anything did; the others are warnings."""
+    for failure in failures[1:]:
         warn(failure.message)
-    if done.failures:
-        raise done.failures[0]
+    if failures:
+        raise failures[0]
 
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:
