@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from varcli.emitters.camera.noise import Noise
+from varcli.emitters.camera.camera import Noise
 from varcli.emitters.fit.fit import fit
 from varcli.emitters.psf.estimate import estimate_psf
 from varcli.emitters.psf.gaussian import GaussianPsf

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from varcli.compiled import kernel
-from varcli.emitters.camera.noise import Noise
+from varcli.emitters.camera.camera import Noise
 from varcli.emitters.fit.block import Image, evaluate, fit_block, normal_equations, workspace
 from varcli.emitters.fit.fit import fit
 from varcli.emitters.prior import PhotonPrior

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+from varcli.emitters.camera.camera import Noise
 from varcli.emitters.camera.hot_pixels import hot_pixels
-from varcli.emitters.camera.noise import Noise
 from varcli.emitters.fit.block import Image, evaluate, normal_equations, workspace
 from varcli.emitters.fit.fit import fit, photon_prior
 from varcli.emitters.prior import PhotonPrior

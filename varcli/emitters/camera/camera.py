@@ -14,6 +14,14 @@ MAPS = ("baseline_adu", "e_per_adu", "read_noise_e")
 """What may differ from pixel to pixel."""
 
 
+@dataclass(frozen=True)
+class Noise:
+    """Variance of a pixel with mean m: excess * m + read_variance, a number or a map [Y, X], in electrons²."""
+
+    excess: float
+    read_variance: float | np.ndarray
+
+
 def problem(name: str, value: float | np.ndarray) -> str | None:
     """What is wrong with a number or a map under the name of a field of `Camera`, if anything."""
     low, high = float(np.min(value)), float(np.max(value))

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from varcli.emitters.camera.noise import Noise
+from varcli.emitters.camera.camera import Noise
 from varcli.emitters.fit.block import Plan, workspace
 from varcli.emitters.fit.frame import FITTED, refine_frame
 from varcli.emitters.prior import PhotonPrior

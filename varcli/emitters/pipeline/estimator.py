@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from varcli.emitters.camera.noise import Noise
+from varcli.emitters.camera.camera import Noise
 from varcli.emitters.fit.fit import fit, photon_prior
 from varcli.emitters.prior import PhotonPrior
 from varcli.emitters.psf.psf import Psf
