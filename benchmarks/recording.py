@@ -14,14 +14,15 @@ from support import STEPS, print_table, run, seconds_of, use_threads, warm_up
 from varcli.animation import FrameRecorder
 from varcli.events import Event
 from varcli.loading import load_model
-from varcli.pianoroll.generation.generate import generate, vocabulary_of
+from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.roll import Vocabulary
 
 
 def recorded(model: FractalModel, settings: SampleSettings) -> Iterator[Event]:
     """Sample one roll and record it."""
-    recorder = FrameRecorder(vocabulary_of(model))
+    recorder = FrameRecorder(Vocabulary.of(model.config.model))
     for event in generate(model, settings):
         recorder.on(event)
         yield event

@@ -10,7 +10,7 @@ from fractal_support import samples, tiny, tiny_config
 
 from varcli.errors import UsageError
 from varcli.pianoroll.events import LevelStarted, PatchDone, SampleDone, SampleStarted
-from varcli.pianoroll.generation.generate import SampleSettings, generate, vocabulary_of
+from varcli.pianoroll.generation.generate import SampleSettings, generate
 from varcli.pianoroll.model.fractal import build
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.sampling.masked import unmask_counts
@@ -127,9 +127,9 @@ def test_rolls_carry_grid_tempo_and_vocabulary() -> None:
     assert isinstance(done, SampleDone)
     roll = done.roll
     assert (roll.steps_per_beat, roll.steps_per_bar, roll.tempo_bpm) == (3, 9, 90.0)
-    assert roll.vocabulary == vocabulary_of(model) == Vocabulary(3)
+    assert roll.vocabulary == Vocabulary(3)
     assert "seed 5" in roll.title and "sample 0" in roll.title
-    assert vocabulary_of(tiny("ar", "1x1", 2)) == Vocabulary(binary=True)
+    assert Vocabulary.of(tiny("ar", "1x1", 2).config.model) == Vocabulary(binary=True)
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,6 @@ from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.sampling.policy import Sampler
 
 
-def vocabulary_of(model: FractalModel) -> Vocabulary:
-    """The vocabulary of a model's canvases."""
-    options = model.config.model
-    return Vocabulary(binary=True) if options.vocabulary == "binary" else Vocabulary(options.velocity_bins)
-
-
 def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterator[Event]:
     """Sample rolls, batch by batch; yields SampleStarted, LevelStarted, PatchDone and SampleDone.
 
@@ -66,7 +60,7 @@ def _roll(model: FractalModel, settings: SampleSettings, cells, sample: int) -> 
     options, constraints = model.config.model, settings.constraints
     return Roll(
         cells=cells,
-        vocabulary=vocabulary_of(model),
+        vocabulary=Vocabulary.of(options),
         steps_per_beat=options.steps_per_beat,
         steps_per_bar=settings.steps_per_bar or options.steps_per_bar,
         downbeats=settings.downbeats,

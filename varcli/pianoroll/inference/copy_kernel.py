@@ -15,7 +15,7 @@ from varcli.pianoroll.inference.window_kernel import (
     Visibility,
     WindowArrays,
     arrays_of,
-    look_around,
+    read_window,
     visibility_of,
     window_of,
 )
@@ -24,7 +24,7 @@ from varcli.pianoroll.model.context import Context
 from varcli.pianoroll.model.copy_attention import ROW, TRAITS, CopyAttention
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN
 
-UNSEEN, SILENT, SOUNDING = range(3)
+HIDDEN, SILENT, SOUNDING = range(3)
 
 
 class _View(NamedTuple):
@@ -60,7 +60,7 @@ class CopyKernel:
         shift, traits, below = (
             x.flatten(0, 1).contiguous().numpy() for x in (candidates.shift, candidates.traits, candidates.below)
         )
-        brought = torch.empty(where.shape[1], len(self._weight))
+        copied = torch.empty(where.shape[1], len(self._weight))
         _copy(
             where.contiguous().numpy(),
             self._arrays,
@@ -69,9 +69,9 @@ class CopyKernel:
             below,
             self._view,
             self._visibility,
-            brought.numpy(),
+            copied.numpy(),
         )
-        return brought @ self._weight
+        return copied @ self._weight
 
 
 def _view(echo: CopyAttention, canvas: Canvas) -> _View:
@@ -114,14 +114,14 @@ def _copy(
     for node in range(where.shape[1]):
         first, step, position, pitch = where[0, node], where[2, node], where[3, node], where[4, node]
         column = where[5, node] * visibility.columns + step // visibility.column
-        row = pitch // visibility.settled * visibility.settled // ROW
-        look_around(first, position, arrays, view.window, visibility, own)
-        told = out[node, M * C :]
+        row = pitch // visibility.rows_together * visibility.rows_together // ROW
+        read_window(first, position, arrays, view.window, visibility, own)
+        weights = out[node, M * C :]
         most = np.float32(0)
         for k in range(K):
             if shift[column, k] == 0:
                 continue
-            _look_there(first, step % visibility.column, shift[column, k], arrays, view, visibility, there[k])
+            _read_window_there(first, step % visibility.column, shift[column, k], arrays, view, visibility, there[k])
             counts = _compare(own, there[k])
             hidden[:] = view.bias
             for trait in range(traits.shape[2]):
@@ -133,7 +133,7 @@ def _copy(
             for i in range(len(hidden)):
                 score[k] += view.last[i] * hidden[i] / (np.float32(1) + np.exp(-hidden[i]))
             most = max(most, score[k])
-        total = np.exp(-most)  # pointing nowhere has a score of zero
+        total = np.exp(-most)  # leading nowhere has a score of zero
         for k in range(K):
             if shift[column, k] != 0:
                 total += np.exp(score[k] - most)
@@ -141,34 +141,34 @@ def _copy(
             if shift[column, k] == 0:
                 continue
             weight = np.exp(score[k] - most) / total
-            _show(weight, there[k], view, out[node])
-            told[k] = weight
+            _add_cells(weight, there[k], view, out[node])
+            weights[k] = weight
             for m in range(M):
-                if view.centre[m] and _sense(there[k, m]) == SOUNDING:
-                    told[K + k], told[2 * K + k] = 1, 4 * weight
+                if view.centre[m] and _kind_of(there[k, m]) == SOUNDING:
+                    weights[K + k], weights[2 * K + k] = 1, 4 * weight
 
 
 @kernel()
-def _sense(code: int) -> int:
-    return UNSEEN if code == UNKNOWN else SOUNDING if code & (GIVEN - 1) else SILENT
+def _kind_of(code: int) -> int:
+    return HIDDEN if code == UNKNOWN else SOUNDING if code & (GIVEN - 1) else SILENT
 
 
 @kernel()
-def _look_there(
+def _read_window_there(
     first: int,
     inside: int,
     shift: int,
     arrays: CanvasArrays,
     view: _View,
     visibility: Visibility,
-    seen: np.ndarray,
+    window_codes: np.ndarray,
 ) -> None:
-    """Codes u8 [M] around the place pointed to, of nodes that stand `inside` a column, as `CopyAttention`."""
+    """Codes u8 [M] around a candidate's place, of nodes that stand `inside` a column, as `CopyAttention`."""
     codes, reveal = arrays
-    for m in range(len(seen)):
+    for m in range(len(window_codes)):
         at = first + shift + view.window.offsets[m]
-        veiled = view.later[m] >= -inside - shift if visibility.in_order else reveal[at] != 0
-        seen[m] = UNKNOWN if veiled and not (visibility.conditioning and codes[at] >= GIVEN) else codes[at]
+        hidden = view.later[m] >= -inside - shift if visibility.in_order else reveal[at] != 0
+        window_codes[m] = UNKNOWN if hidden and not (visibility.conditioning and codes[at] >= GIVEN) else codes[at]
 
 
 @kernel()
@@ -176,7 +176,7 @@ def _compare(own: np.ndarray, there: np.ndarray) -> tuple[int, int, int]:
     """How many cells sound in both, in one's own alone, and there alone, among those known in both."""
     both, here_only, there_only = 0, 0, 0
     for m in range(len(own)):
-        here, far = _sense(own[m]), _sense(there[m])
+        here, far = _kind_of(own[m]), _kind_of(there[m])
         both += here == SOUNDING and far == SOUNDING
         here_only += here == SOUNDING and far == SILENT
         there_only += here == SILENT and far == SOUNDING
@@ -184,7 +184,7 @@ def _compare(own: np.ndarray, there: np.ndarray) -> tuple[int, int, int]:
 
 
 @kernel()
-def _show(weight: float, there: np.ndarray, view: _View, out: np.ndarray) -> None:
+def _add_cells(weight: float, there: np.ndarray, view: _View, out: np.ndarray) -> None:
     """Add the channels of cells, weighted, to out [M * C]."""
     C = view.channels.shape[1]
     for m in range(len(there)):

@@ -22,7 +22,7 @@ LEAST_WORK = 50_000
 class WindowEmbedding:
     """The first linear map of a level, for windows without gradients.
 
-    Its weights are `rows` [W * C, D] for the channels `heard` [256, C], `known_rows` [W, D] for cells that are known
+    Its weights are `rows` [W * C, D] for `channels` [256, C], `known_rows` [W, D] for cells that are known
     and a product with them, `known` ([0, D] and None: that is no channel), and a bias.
     """
 
@@ -32,12 +32,12 @@ class WindowEmbedding:
         weight_WCD = level.see.weight.detach().t().unflatten(0, (-1, level.channels.shape[1]))
         silence = level.channels[0] != 0
         assert int(silence.sum()) <= 1
-        self.heard = level.channels[:, ~silence].contiguous()
+        self.channels = level.channels[:, ~silence].contiguous()
         self.rows = weight_WCD[:, ~silence].flatten(0, 1).contiguous()
         self.bias = level.see.bias.detach()
         self.known_rows = weight_WCD[:, silence].flatten(0, 1) if silence.any() else weight_WCD.flatten(0, 1)[:0]
         self.known = PackedLinear(self.known_rows.t(), self.bias, dtype=dtype) if silence.any() else None
-        self._channel = torch.arange(self.heard.shape[1], device=self.rows.device)
+        self._channel = torch.arange(self.channels.shape[1], device=self.rows.device)
 
     def __call__(self, codes_MW: Tensor) -> Tensor:
         """Embed windows of codes u8 [M, W] (UNKNOWN where hidden) to [M, D]; the same as `LevelModel.embed_windows`."""
@@ -49,7 +49,7 @@ class WindowEmbedding:
         if len(at) > MOST_SOUNDING * M * W:
             return self._level.see(lookup(codes_MW, self._level.channels).flatten(-2))
         C = len(self._channel)
-        parts = self.heard.index_select(0, codes_MW.view(-1).index_select(0, at).int())
+        parts = self.channels.index_select(0, codes_MW.view(-1).index_select(0, at).int())
         index = (at.remainder(W) * C)[:, None] + self._channel
         first = torch.searchsorted(at, torch.arange(0, M * W, W, device=at.device)) * C
         sounding = F.embedding_bag(index.view(-1), self.rows, first, mode="sum", per_sample_weights=parts.view(-1))

@@ -18,15 +18,15 @@ from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View
 from varcli.threads import Workers
 
 NODES = 128
-"""Nodes that one thread looks for at a time."""
-STRETCH = np.uint64(16)
-"""Cells that are looked at side by side."""
+"""Nodes that one thread works on at a time."""
+RUN = np.uint64(16)
+"""Cells that are read side by side."""
 
 
 class WindowArrays(NamedTuple):
     """A view: offsets i32 [W] in the flat arrays, `follows` and `differs` [positions, W].
 
-    `runs` i64 [runs, 3] are stretches of cells that lie side by side: first cell, first offset, how many.
+    `runs` i64 [runs, 3] are cells that lie side by side: first cell, first offset, how many.
     """
 
     offsets: np.ndarray
@@ -36,8 +36,8 @@ class WindowArrays(NamedTuple):
 
 
 class Visibility(NamedTuple):
-    """How a model settles what is known: is_causal [levels], steps of a column and columns of a canvas, pitches that
-    are settled together; `in_order` if level 0 knows the columns before its own; `past_only` if nothing but the past
+    """What decides which cells are known: is_causal [levels], steps of a column and columns of a canvas, rows that
+    are known together; `in_order` if level 0 knows the columns before its own; `past_only` if nothing but the past
     can be written so far, and so nothing needs to be hidden."""
 
     is_causal: np.ndarray
@@ -47,7 +47,7 @@ class Visibility(NamedTuple):
     past_only: bool
     column: int
     columns: int
-    settled: int
+    rows_together: int
 
 
 class CanvasArrays(NamedTuple):
@@ -76,7 +76,7 @@ def visibility_of(canvas: Canvas, *, past_only: bool = False) -> Visibility:
         past_only=past_only,
         column=layout.patch[1],
         columns=canvas.columns,
-        settled=1 if layout.knows_column_below else layout.patch[0],
+        rows_together=1 if layout.knows_column_below else layout.patch[0],
     )
 
 
@@ -87,86 +87,93 @@ def arrays_of(canvas: Canvas) -> CanvasArrays:
 
 
 class WindowKernel:
-    """Looks at a canvas for the nodes of one level and embeds what they see, without gradients, on the CPU."""
+    """Reads the windows of nodes of one level from a canvas and embeds them, without gradients, on the CPU."""
 
-    def __init__(self, view: View, canvas: Canvas, seeing: WindowEmbedding, *, past_only: bool) -> None:
-        self._seeing, self._arrays = seeing, arrays_of(canvas)
+    def __init__(self, view: View, canvas: Canvas, embedding: WindowEmbedding, *, past_only: bool) -> None:
+        self._embedding, self._arrays = embedding, arrays_of(canvas)
         self._window, self._visibility = window_of(view, canvas), visibility_of(canvas, past_only=past_only)
         self._workers = Workers()
-        self._heard, self._rows = seeing.heard.numpy(), seeing.rows.numpy()
+        self._channels, self._rows = embedding.channels.numpy(), embedding.rows.numpy()
 
     def __call__(self, where: Tensor) -> tuple[Tensor, Tensor]:
         """Codes u8 [N, W] (UNKNOWN where hidden) and tokens [N, D]; `where` as in `SiblingTokens`."""
         N = where.shape[1]
         codes = torch.empty(N, len(self._window.offsets), dtype=torch.uint8)
         sounding = (
-            self._seeing.bias.repeat(N, 1) if self._seeing.known is None else torch.zeros(N, len(self._seeing.bias))
+            self._embedding.bias.repeat(N, 1)
+            if self._embedding.known is None
+            else torch.zeros(N, len(self._embedding.bias))
         )
-        place, seen, out = where.contiguous().numpy(), codes.numpy(), sounding.numpy()
+        place, window_codes, out = where.contiguous().numpy(), codes.numpy(), sounding.numpy()
 
-        def see(part: int) -> None:
+        def embed(part: int) -> None:
             nodes = slice(part * NODES, (part + 1) * NODES)
-            _see(
+            _embed(
                 place,
                 part * NODES,
                 self._arrays,
                 self._window,
                 self._visibility,
-                self._heard,
+                self._channels,
                 self._rows,
-                seen[nodes],
+                window_codes[nodes],
                 out[nodes],
             )
 
-        self._workers(see, -(-N // NODES))
-        return codes, self._seeing.add_known(sounding, codes)
+        self._workers(embed, -(-N // NODES))
+        return codes, self._embedding.add_known(sounding, codes)
 
 
 @kernel()
-def look_around(
-    first: int, position: int, arrays: CanvasArrays, window: WindowArrays, visibility: Visibility, seen: np.ndarray
+def read_window(
+    first: int,
+    position: int,
+    arrays: CanvasArrays,
+    window: WindowArrays,
+    visibility: Visibility,
+    window_codes: np.ndarray,
 ) -> None:
-    """Write codes u8 [W] that a node sees around it, as `Canvas.windows`."""
+    """Write the codes u8 [W] in a node's window, as `Canvas.windows`."""
     codes, reveal = arrays
-    for cell in range(len(seen)):
+    for cell in range(len(window_codes)):
         at = first + window.offsets[cell]
-        parted = window.differs[position, cell]
-        shown_by_mask = visibility.masked and not visibility.is_causal[parted]
-        veiled = reveal[at] > parted if shown_by_mask else window.follows[position, cell]
-        seen[cell] = UNKNOWN if veiled and not (visibility.conditioning and codes[at] >= GIVEN) else codes[at]
+        level = window.differs[position, cell]
+        shown_by_mask = visibility.masked and not visibility.is_causal[level]
+        hidden = reveal[at] > level if shown_by_mask else window.follows[position, cell]
+        window_codes[cell] = UNKNOWN if hidden and not (visibility.conditioning and codes[at] >= GIVEN) else codes[at]
 
 
 @kernel()
-def _see(
+def _embed(
     where: np.ndarray,
     begin: int,
     arrays: CanvasArrays,
     window: WindowArrays,
     visibility: Visibility,
-    heard: np.ndarray,
+    channels: np.ndarray,
     rows: np.ndarray,
-    seen: np.ndarray,
+    window_codes: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Write the codes seen, and add what they say in channels `heard` [256, C] by `rows` [W * C, D] to out [N, D].
+    """Write the codes of windows, and add to out [N, D] their embedding: `channels` [256, C] by `rows` [W * C, D].
 
     The nodes stand in `where` from `begin` on.
     """
-    C, W = heard.shape[1], seen.shape[1]
+    C, W = channels.shape[1], window_codes.shape[1]
     # Cells that sound, eight of them to a word, since in most words none does.
     sounding = np.zeros(-(-W // 8) * 8, np.uint8)
     words = sounding.view(np.uint64)
     plainly = visibility.past_only or (
         visibility.masked and not visibility.conditioning and not visibility.is_causal.any()
     )
-    for node in range(len(seen)):
+    for node in range(len(window_codes)):
         first, position = where[0, begin + node], where[3, begin + node]
         if plainly:
-            _look_along_runs(first, position, arrays, window, visibility.past_only, seen[node])
+            _read_runs(first, position, arrays, window, visibility.past_only, window_codes[node])
         else:
-            look_around(first, position, arrays, window, visibility, seen[node])
+            read_window(first, position, arrays, window, visibility, window_codes[node])
         for cell in range(W):
-            sounding[cell] = 0 if seen[node, cell] == UNKNOWN else seen[node, cell]
+            sounding[cell] = 0 if window_codes[node, cell] == UNKNOWN else window_codes[node, cell]
         token = out[node]
         for word in range(len(words)):
             if words[word] == 0:
@@ -176,7 +183,7 @@ def _see(
                 if code == 0:
                     continue
                 for channel in range(C):
-                    share = heard[code, channel]
+                    share = channels[code, channel]
                     if share != 0:
                         row = rows[cell * C + channel]
                         for i in range(len(token)):
@@ -184,10 +191,10 @@ def _see(
 
 
 @kernel()
-def _look_along_runs(
-    first: int, position: int, arrays: CanvasArrays, window: WindowArrays, past_only: bool, seen: np.ndarray
+def _read_runs(
+    first: int, position: int, arrays: CanvasArrays, window: WindowArrays, past_only: bool, window_codes: np.ndarray
 ) -> None:
-    """The same as `look_around` where nothing is hidden (`past_only`), or all that no mask shows."""
+    """The same as `read_window` where nothing is hidden (`past_only`), or all that no mask shows."""
     codes, reveal = arrays
     differs = window.differs[position]
     for run in range(len(window.runs)):
@@ -196,15 +203,15 @@ def _look_along_runs(
         at = np.uint64(first + window.runs[run, 1])
         if past_only:
             for i in range(length):
-                seen[cell + i] = codes[at + i]
+                window_codes[cell + i] = codes[at + i]
             continue
-        if length < STRETCH:
+        if length < RUN:
             for i in range(length):
-                seen[cell + i] = UNKNOWN if reveal[at + i] > differs[cell + i] else codes[at + i]
+                window_codes[cell + i] = UNKNOWN if reveal[at + i] > differs[cell + i] else codes[at + i]
             continue
-        # Stretches of a fixed length become vector instructions; the last overlaps the one before.
-        for start in range(np.uint64(0), length, STRETCH):
-            start = min(start, length - STRETCH)
-            for i in range(STRETCH):
+        # Runs of a fixed length become vector instructions; the last overlaps the one before.
+        for start in range(np.uint64(0), length, RUN):
+            start = min(start, length - RUN)
+            for i in range(RUN):
                 k, j = cell + start + i, at + start + i
-                seen[k] = UNKNOWN if reveal[j] > differs[k] else codes[j]
+                window_codes[k] = UNKNOWN if reveal[j] > differs[k] else codes[j]

@@ -15,9 +15,9 @@ from varcli.pianoroll.inference.fused.cells import (
     PlaceTable,
     Values,
     WindowWeights,
+    add_window,
     draw_value,
     draws_of,
-    look,
     values_of,
     window_weights_of,
 )
@@ -150,7 +150,7 @@ def _fill(
     inherited, x, own = np.empty(D, np.float32), np.empty(D, np.float32), np.empty(OWN_SHARE, np.float32)
     multiply(cells.inherit.weight, cells.inherit.bias, parent, inherited)
     kept = np.empty((len(cells.weights.qkv), last + 1, 2 * D), np.float32)
-    seen = np.empty(len(cells.window_weights.window.offsets), np.uint8)
+    window_codes = np.empty(len(cells.window_weights.window.offsets), np.uint8)
     state, any_occupied = STATE_START, False
     for k in range(last + 1):
         p, t, at = place[1] + cells.offsets[k, 0], place[2] + cells.offsets[k, 1], first + cells.flat[k]
@@ -159,7 +159,7 @@ def _fill(
             x[i] = inherited[i] + cells.own[k, i] + cells.state[state, i] + where[i]
         multiply(cells.share[k], cells.share_bias[k], parent, own)
         add_product(cells.spread, own, x)
-        look(at, 0, arrays, cells.window_weights, visibility, seen, x)
+        add_window(at, 0, arrays, cells.window_weights, visibility, window_codes, x)
         step(x, k, kept, cells.weights)
         occupied = False
         if t < steps:

@@ -22,7 +22,7 @@ from varcli.pianoroll.inference.fused.transformer_step import (
     weights_of,
 )
 from varcli.pianoroll.inference.level_weights import LevelWeights
-from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, WindowArrays, look_around, window_of
+from varcli.pianoroll.inference.window_kernel import CanvasArrays, Visibility, WindowArrays, read_window, window_of
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import GIVEN, STATE_START, UNKNOWN
@@ -30,11 +30,11 @@ from varcli.pianoroll.sampling.policy import DecisionPolicy, Sampler
 
 
 class WindowWeights(NamedTuple):
-    """A window and the weights of its cells: channels `heard` [256, C] by `rows` [W * C, D], `known` [W, D] for cells
-    that are known ([0, D] if that is no channel), and a bias [D]."""
+    """A window and the weights of its cells: `channels` [256, C] by `rows` [W * C, D], `known` [W, D] for cells that
+    are known ([0, D] if that is no channel), and a bias [D]."""
 
     window: WindowArrays
-    heard: np.ndarray
+    channels: np.ndarray
     rows: np.ndarray
     known: np.ndarray
     bias: np.ndarray
@@ -95,11 +95,15 @@ def draws_of(policies: Sequence[Sampler]) -> Draws:
 
 
 def window_weights_of(tables: LevelWeights, canvas: Canvas) -> WindowWeights:
-    """What nodes of a level see of a canvas."""
-    seeing, network = tables.window_embedding, tables.network
+    """The windows of nodes of a level on a canvas."""
+    embedding, network = tables.window_embedding, tables.network
     window = window_of(network, canvas)
     return WindowWeights(
-        window, seeing.heard.numpy(), seeing.rows.numpy(), seeing.known_rows.contiguous().numpy(), seeing.bias.numpy()
+        window,
+        embedding.channels.numpy(),
+        embedding.rows.numpy(),
+        embedding.known_rows.contiguous().numpy(),
+        embedding.bias.numpy(),
     )
 
 
@@ -123,32 +127,32 @@ def values_of(tables: LevelWeights, canvas: Canvas) -> Values:
 
 
 @kernel(fastmath=REORDERED)
-def look(
+def add_window(
     first: int,
     position: int,
     arrays: CanvasArrays,
     window_weights: WindowWeights,
     visibility: Visibility,
-    seen: np.ndarray,
+    window_codes: np.ndarray,
     x: np.ndarray,
 ) -> None:
-    """Write the codes that a node sees [W], and add to its token x [D] what they say."""
+    """Write the codes in a node's window [W], and add their embedding to its token x [D]."""
     if visibility.past_only:
-        for cell in range(len(seen)):
-            seen[cell] = arrays.codes[first + window_weights.window.offsets[cell]]
+        for cell in range(len(window_codes)):
+            window_codes[cell] = arrays.codes[first + window_weights.window.offsets[cell]]
     else:
-        look_around(first, position, arrays, window_weights.window, visibility, seen)
-    C, has_known = window_weights.heard.shape[1], len(window_weights.known) > 0
+        read_window(first, position, arrays, window_weights.window, visibility, window_codes)
+    C, has_known = window_weights.channels.shape[1], len(window_weights.known) > 0
     add(x, np.float32(1), window_weights.bias)
-    for cell in range(len(seen)):
-        code = seen[cell]
+    for cell in range(len(window_codes)):
+        code = window_codes[cell]
         if code == UNKNOWN:
             continue
         if has_known:
             add(x, np.float32(1), window_weights.known[cell])
         if code != 0:
             for channel in range(C):
-                share = window_weights.heard[code, channel]
+                share = window_weights.channels[code, channel]
                 if share != 0:
                     add(x, share, window_weights.rows[cell * C + channel])
 
@@ -178,13 +182,13 @@ def draw_value(
     x, logits = np.empty(D, np.float32), np.empty(outputs, np.float32)
     multiply(values.inherit.weight, values.inherit.bias, parent, x)
     add(x, np.float32(1), values.place.table[p * values.place.columns + t % values.place.columns])
-    seen = np.empty(len(values.window_weights.window.offsets), np.uint8)
-    look(first, position, arrays, values.window_weights, visibility, seen, x)
+    window_codes = np.empty(len(values.window_weights.window.offsets), np.uint8)
+    add_window(first, position, arrays, values.window_weights, visibility, window_codes, x)
     step(x, 0, np.empty((len(values.weights.qkv), 1, 2 * D), np.float32), values.weights)
     multiply(values.head, values.row_bias[p], x, logits)
     # Nothing is held where the cell before is known to be silent or does not exist.
     held = 0
-    if values.before >= 0 and (seen[values.before] & (GIVEN - 1) == 0 or t == 0):
+    if values.before >= 0 and (window_codes[values.before] & (GIVEN - 1) == 0 or t == 0):
         held = 1
     mass, most, total = np.zeros(outputs), logits[held:].max(), 0.0
     for code in range(held, outputs):
