@@ -172,8 +172,9 @@ def bad(given: list[tuple[int, int, int]], allowed: Any = slice(None), **options
     ],
 )
 def test_constraints_that_contradict_one_another(given, options, said) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError) as caught:
         bad(given, **options)
+    assert said in caught.value.message
 
 
 def test_a_held_cell_asks_for_one_before_it_in_canvases_that_know_held_cells() -> None:

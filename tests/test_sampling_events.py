@@ -156,8 +156,9 @@ def test_rolls_carry_grid_tempo_and_vocabulary() -> None:
 )
 def test_settings_a_model_cannot_honour_are_refused_before_any_work(kinds, settings, said) -> None:
     model = build(tiny_config(kinds, "2x2>1x1", 4))
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError) as caught:
         generate(model, SampleSettings(**settings))
+    assert said in caught.value.message
     assert caught.value.hint and "\n" not in caught.value.message
 
 
