@@ -11,7 +11,7 @@ from varcli import loading, registry
 from varcli.checkpoint import PICKLED, Checked, Layout, header_of, read_checked
 from varcli.config import config_from_json, load_config
 from varcli.emitters.stack.describe import STACK_SUFFIXES, describe_stack
-from varcli.emitters.tables.describe import TABLE_SUFFIXES, describe_table
+from varcli.emitters.tables.describe import describe_table, table_suffixes
 from varcli.errors import UsageError
 
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
@@ -48,7 +48,7 @@ def describe(name_or_path: str | Path) -> dict[str, Any]:
         return describe_midi(path)
     if suffix in STACK_SUFFIXES:
         return describe_stack(path)
-    if suffix in TABLE_SUFFIXES:
+    if suffix in table_suffixes():
         return describe_table(path)
     raise UsageError(f"{path}: unknown kind of file", f"var inspect reads {_KINDS}")
 

@@ -13,7 +13,7 @@ from varcli.errors import UsageError, at_least, one_of
 from varcli.events import Event, result_of
 from varcli.files import ensure_output_dir, refuse_existing
 from varcli.pianoroll.config import PerLevel
-from varcli.pianoroll.corpus.arrays import Split
+from varcli.pianoroll.corpus.arrays import READERS, Split
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
 from varcli.pianoroll.results import comparison, likelihood
@@ -176,7 +176,7 @@ def evaluate_music_events(
     for option, value, least in (("--window-steps", window_steps, 16), ("--resamples", resamples, 20)):
         at_least(option, value, least)
     paths = [Path(side) for side in (generated, reference, train_data) if isinstance(side, str | Path)]
-    binary = any(path.is_file() and path.suffix.lower() in {".mat", ".npz"} for path in paths)
+    binary = any(path.is_file() and path.suffix.lower() in READERS for path in paths)
     vocabulary = Vocabulary(binary=True) if binary else Vocabulary(velocity_bins)
     ours, real = (_music(side, vocabulary, steps_per_beat) for side in (generated, reference))
     training = None if train_data is None else _music(train_data, vocabulary, steps_per_beat, "train")

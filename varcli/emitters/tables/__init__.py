@@ -20,8 +20,10 @@ from varcli.errors import UsageError, VarError
 
 __all__ = ["FORMATS", "READ_META", "Field", "TableWriter", "file_names", "read_table", "write_table"]
 
-_ALL: tuple[Format, ...] = (ThunderStorm(), Picasso(), Bench(), Smap(), Decode(), Challenge())
-FORMATS: dict[str, Format] = {format.token: format for format in _ALL}
+FORMATS: dict[str, Format] = {
+    format.token: format for format in (ThunderStorm(), Picasso(), Bench(), Smap(), Decode(), Challenge())
+}
+"""Where a format is registered: writers, readers, `var inspect` and completions find it here."""
 _HEAD_BYTES = 1 << 16
 
 
@@ -70,7 +72,7 @@ def read_table(path: Path | str, pixel_size_nm: float | None = None) -> EmitterT
     path = Path(path)
     format = _format_of(path)
     if format is None:
-        known = "; ".join(format.summary for format in _ALL)
+        known = "; ".join(format.summary for format in FORMATS.values())
         raise VarError(f"{path}: not a table of emitters that is known", f"known are: {known}")
     return format.read(path, pixel_size_nm)
 
@@ -87,4 +89,4 @@ def _format_of(path: Path) -> Format | None:
         raise VarError(f"{path}: cannot be read: {error.strerror}") from None
     if not head:
         raise VarError(f"{path}: an empty file")
-    return next((format for format in _ALL if format.recognises(path, head)), None)
+    return next((format for format in FORMATS.values() if format.recognises(path, head)), None)

@@ -7,7 +7,10 @@ import numpy as np
 
 from varcli.emitters.tables import FORMATS, read_table
 
-TABLE_SUFFIXES = {".csv", ".txt", ".hdf5", ".h5", ".mat"}
+
+def table_suffixes() -> set[str]:
+    """Endings of files that may be tables."""
+    return {".txt", *(Path(format.file_name("")).suffix for format in FORMATS.values())}
 
 
 def describe_table(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Binary canvases as files: the `.mat` benchmark sets and `.npz` archives of one array per piece."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -58,6 +58,10 @@ def read_npz(path: Path) -> Iterator[tuple[str, Split, np.ndarray]]:
             raise VarError(f"{path}: holds no arrays", hint)
         for name in archive.files:
             yield name, _split_of(name), _canvas(_load(archive, name, path), f"{path}: {name}")
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple[str, Split, np.ndarray]]]] = {".mat": read_mat, ".npz": read_npz}
+"""Where a kind of data set is registered by the ending of its files: what reads (name, split, canvas) of each piece."""
 
 
 def _split_of(name: str) -> Split:

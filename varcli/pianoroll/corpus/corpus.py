@@ -13,7 +13,7 @@ from varcli.errors import UsageError, VarError
 from varcli.events import FilesRead
 from varcli.files import user_cache_dir
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.corpus.arrays import Split, read_mat, read_npz
+from varcli.pianoroll.corpus.arrays import READERS, Split
 from varcli.pianoroll.corpus.cache import load_parsed, save_parsed
 from varcli.pianoroll.corpus.parse import Parsed, Settings, Unread, parse_all
 from varcli.pianoroll.corpus.sources import is_midi, open_sources
@@ -77,7 +77,7 @@ def read_corpus(
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder", "give a folder or zip of MIDI, a .mat or an .npz")
     suffix = path.suffix.lower()
-    if suffix in {".mat", ".npz"} and path.is_file():
+    if suffix in READERS and path.is_file():
         yield from _read_arrays(path, suffix, steps_per_beat, vocabulary)
     elif path.is_file() and is_midi(path.name):
         raise UsageError(f"{path}: a single MIDI file, not a corpus", "give the folder that it lies in")
@@ -126,8 +126,7 @@ def _read_arrays(path: Path, suffix: str, steps_per_beat: int, vocabulary: Vocab
             "use a model with vocabulary 'binary', or MIDI files",
         )
     no_bars = np.zeros(0, np.int32)
-    read = read_mat if suffix == ".mat" else read_npz
-    pieces = tuple(Piece(name, cells, no_bars, 0.0, split) for name, split, cells in read(path))
+    pieces = tuple(Piece(name, cells, no_bars, 0.0, split) for name, split, cells in READERS[suffix](path))
     yield FilesRead(1, 1, path.name)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     yield Corpus(pieces, (), vocabulary, steps_per_beat, digest)
