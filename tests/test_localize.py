@@ -90,7 +90,7 @@ def test_an_error_comes_where_its_item_stands() -> None:
 
 
 def estimate(likely_em: bool = False) -> CameraEstimate:
-    return CameraEstimate(101.0, 0.02 if likely_em else 0.4, "measured", 0.5, 0.01, likely_em)
+    return CameraEstimate(101.0, 0.02 if likely_em else 0.4, "measured", 0.5, likely_em)
 
 
 def test_what_is_said_goes_before_everything_else() -> None:

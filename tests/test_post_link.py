@@ -27,11 +27,7 @@ def test_what_a_joined_row_says() -> None:
         sd_background=columns[0], crlb_xy_nm=np.array([3.0, 4.0]), probability=np.array([0.6, 0.9]),
     )  # fmt: skip
     joined = link(one, gap_frames=0, radius_nm=20)
-    assert (joined.localizations_K.tolist(), joined.last_frame_K.tolist(), joined.track_E.tolist()) == (
-        [2],
-        [6],
-        [0, 0],
-    )
+    assert (joined.localizations_K.tolist(), joined.track_E.tolist()) == ([2], [0, 0])
     row = {name: float(getattr(joined.table, name)[0]) for name in joined.table.columns()}
     assert row.pop("frame") == 5 and joined.table.frame.dtype == np.int64
     assert row == pytest.approx(

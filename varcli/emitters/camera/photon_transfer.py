@@ -28,15 +28,14 @@ _EM_ABOVE_ADU = 10.0  # per photoelectron: no camera without multiplication has 
 class CameraEstimate:
     """`e_per_adu` photoelectrons at the input per ADU, for a camera without EM gain; `baseline_adu` is without light.
 
-    Behind an EM gain, twice as many electrons make the same noise: `e_per_adu_em`. `sd_*` are standard deviations;
-    `assumed` names what was not measured. `sentence` describes all of it.
+    Behind an EM gain, twice as many electrons make the same noise: `e_per_adu_em`. `sd_baseline_adu` is a standard
+    deviation. `sentence` describes all of it, and what was assumed rather than measured.
     """
 
     baseline_adu: float
     e_per_adu: float
     sentence: str
     sd_baseline_adu: float
-    sd_e_per_adu: float
     likely_em: bool
     measured: bool = True
 
@@ -73,7 +72,7 @@ def estimate_camera(frames_adu: np.ndarray) -> CameraEstimate:
         f"how noise grows with light, for a read noise of {read_noise_e:g} e-; if the camera has an EM gain it "
         f"is {2 * per_adu:.3g} e- at the input per ADU, {with_em}"
     )
-    return CameraEstimate(baseline, per_adu, sentence, sd_baseline, per_adu * relative, likely_em)
+    return CameraEstimate(baseline, per_adu, sentence, sd_baseline, likely_em)
 
 
 def _assumed(frames_adu: np.ndarray, noise: np.ndarray | None = None) -> CameraEstimate:
@@ -92,7 +91,7 @@ def _assumed(frames_adu: np.ndarray, noise: np.ndarray | None = None) -> CameraE
         f"noise does not grow with light in a way that shows the gain: a baseline of {baseline:.1f} ADU is assumed, "
         f"the darkest level of the stack, and {1 / slope:.3g} e-/ADU, {how}; photon counts may be far off"
     )
-    return CameraEstimate(baseline, 1 / slope, sentence, math.inf, math.inf, likely_em=False, measured=False)
+    return CameraEstimate(baseline, 1 / slope, sentence, math.inf, likely_em=False, measured=False)
 
 
 def _points(frame_adu: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

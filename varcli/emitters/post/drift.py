@@ -30,7 +30,7 @@ _ROUNDING_NM = 1.0  # residuals below this are never called outliers
 class Drift:
     """How far the sample has moved since the first frame, at every frame of `frame` [F], in nm.
 
-    Every segment has the mean frame of its localisations, its shift and its number of localisations [S].
+    Every segment has the mean frame of its localisations and its shift [S].
     `residual_nm` is the rms difference between the shifts of pairs and this drift, `pairs_left_out` how many pairs
     contradicted the others.
     """
@@ -41,7 +41,6 @@ class Drift:
     segment_frame: np.ndarray
     segment_x_nm: np.ndarray
     segment_y_nm: np.ndarray
-    segment_localizations: np.ndarray
     residual_nm: float
     pairs: int
     pairs_left_out: int
@@ -100,7 +99,6 @@ def drift_events(
         segment_frame=middle_S,
         segment_x_nm=shift_S2[:, 0] - start_2[0],
         segment_y_nm=shift_S2[:, 1] - start_2[1],
-        segment_localizations=count_S,
         residual_nm=float(np.sqrt((residual_P2**2).sum(1).mean())),
         pairs=len(first_P),
         pairs_left_out=int(len(first_P) - kept_P.sum()),

@@ -19,14 +19,13 @@ _DOING = "linking"
 
 @dataclass(frozen=True)
 class Linked:
-    """One row per track in order of first frames, how many localisations each holds [K], its last frame [K].
+    """One row per track in order of first frames, and how many localisations each holds [K].
 
     `track_E` is the row of `table` that every row that came in belongs to.
     """
 
     table: EmitterTable
     localizations_K: np.ndarray
-    last_frame_K: np.ndarray
     track_E: np.ndarray
 
 
@@ -45,7 +44,7 @@ def link(table: EmitterTable, gap_frames: int = 1, radius_nm: float = 75.0) -> L
         raise UsageError(f"radius of {radius_nm:g} nm: not above 0", "for example 75: three uncertainties or so")
     if not len(table):
         none = np.empty(0, np.int64)
-        return Linked(table, none, none, none)
+        return Linked(table, none, none)
     check_positions(table, _DOING)
     check_frames(table, _DOING)
     check_spreads(table, ("sd_x_nm", "sd_y_nm", "crlb_xy_nm"), _DOING)
@@ -57,9 +56,7 @@ def link(table: EmitterTable, gap_frames: int = 1, radius_nm: float = 75.0) -> L
     )
     track_E = _tracks(table.frame, edges_F, x, y, weight_x, weight_y, gap_frames, radius_nm)
     count_K = np.bincount(track_E)
-    last_K = np.zeros(len(count_K), np.int64)
-    np.maximum.at(last_K, track_E, table.frame)
-    return Linked(_merged(table, track_E, count_K, weight_x, weight_y), count_K, last_K, track_E)
+    return Linked(_merged(table, track_E, count_K, weight_x, weight_y), count_K, track_E)
 
 
 def _merged(

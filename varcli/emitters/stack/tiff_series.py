@@ -47,6 +47,21 @@ class Series:
     assumed: tuple[str, ...]
     truncated_at: int | None
 
+    @classmethod
+    def of(
+        cls,
+        pages: TiffPages,
+        files: tuple[Path, ...],
+        parts: Sequence[Part],
+        layout: Layout,
+        assumed: Sequence[str],
+        truncated_at: int | None,
+    ) -> "Series":
+        """The series of `pages.path` whose frames are all like `pages`."""
+        metadata = {"kind": layout.kind, **layout.metadata}
+        size = pages.height, pages.width, pages.dtype
+        return cls(pages.path, files, *size, tuple(parts), metadata, tuple(assumed), truncated_at)
+
 
 def open_series(path: Path, channel: int | None) -> Series:
     """The frames of the series that `path` belongs to.
@@ -92,17 +107,7 @@ def _one_file(pages: TiffPages, layout: Layout, channel: int | None) -> Series:
     elif pages.broken:
         truncated_at = pages.whole
     part = Part(pages.path, pages.dtype, pages.data[chosen], pages.directory[chosen])
-    return Series(
-        pages.path,
-        (pages.path,),
-        pages.height,
-        pages.width,
-        pages.dtype,
-        (part,),
-        {"kind": layout.kind, **layout.metadata},
-        tuple(assumed),
-        truncated_at,
-    )
+    return Series.of(pages, (pages.path,), [part], layout, assumed, truncated_at)
 
 
 def _with_decoded_checked(pages: TiffPages, tif: Any) -> TiffPages:
@@ -180,18 +185,7 @@ def _many_files(path: Path, series: Any, metadata: dict[str, Any], channel: int 
         if (pages.height, pages.width, pages.dtype) != (first.height, first.width, first.dtype):
             raise VarError(f"{pages.path}: its frames differ from those of {first.path}", "save the series again")
     parts, truncated_at = _runs(found, scanned)
-    files = tuple(scanned)
-    return Series(
-        path,
-        files,
-        first.height,
-        first.width,
-        first.dtype,
-        tuple(parts),
-        {"kind": layout.kind, **layout.metadata},
-        tuple(assumed),
-        truncated_at,
-    )
+    return Series.of(replace(first, path=path), tuple(scanned), parts, layout, assumed, truncated_at)
 
 
 def _runs(found: Sequence[tuple[Path, int] | None], scanned: dict[Path, TiffPages]) -> tuple[list[Part], int | None]:
