@@ -24,9 +24,16 @@ import numba
 import numpy as np
 
 # All caches of a process share one setting of numba for their place, so this one takes the place of numba's.
+from llvmlite.binding import Linkage
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
+from numba.core.environment import lookup_environment
+from numba.core.event import Listener, register
+from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.serialize import dumps
+from numba.core.sigutils import normalize_signature
 
 from varcli import events
 from varcli.errors import VarError
@@ -48,13 +55,131 @@ def kernel(fastmath: bool | Iterable[str] = False) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        options = fastmath if isinstance(fastmath, bool) else set(fastmath)
-        compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath=options)(function)
-        if hasattr(compiled, "_cache"):  # not where numba is switched off
-            compiled._cache = _Cache(compiled)
-        return compiled
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return function
+        options = {
+            "nopython": True,
+            "boundscheck": None,
+            "nogil": True,
+            "error_model": "numpy",
+            "fastmath": fastmath if isinstance(fastmath, bool) else set(fastmath),
+            "no_cfunc_wrapper": True,
+        }
+        return Kernel(function, targetoptions=options)  # type: ignore[return-value]
 
     return decorate
+
+
+class Kernel(CPUDispatcher):
+    """A compiled function. What is called from Python is compiled as one piece with all that it calls.
+
+    numba makes machine code of each function by itself, and again in each of its callers, which takes most of the time;
+    and which of the copies runs depends on what was loaded before, so that the run that compiles could differ in the
+    last digit from those that load. Here what another kernel calls is kept as LLVM's code alone, for its callers.
+    """
+
+    def __init__(self, function: Callable[..., Any], targetoptions: dict[str, Any]) -> None:
+        super().__init__(function, targetoptions=targetoptions)
+        self._cache: Any = _Cache(self)
+        compiler: Any = vars(self)["_compiler"]
+        compiler._customize_flags = self._without_wrapper
+
+    def _without_wrapper(self, flags: Any) -> Any:
+        flags.no_cpython_wrapper = _nesting.depth > 1
+        return flags
+
+    def compile(self, sig: Any) -> Any:
+        """Compile for a signature: to be called from Python, or within the compilation of another function."""
+        with global_compiler_lock:
+            types = tuple(normalize_signature(sig)[0])
+            known = self.overloads.get(types)
+            if known is not None and isinstance(known.library, _Part) != (_nesting.depth > 0):
+                del self.overloads[types]
+            return super().compile(sig)
+
+    def add_overload(self, cres: Any) -> None:
+        """Take what was compiled or loaded; a part cannot be called from Python."""
+        if isinstance(cres.library, _Part):
+            self.overloads[tuple(cres.signature.args)] = cres
+            return
+        for variable in cres.library._final_module.global_variables:
+            # Constants and messages of the functions that are parts of it; their machine code is here.
+            environment = lookup_environment(variable.name)
+            if environment is not None:
+                cres.library.codegen.set_env(variable.name, environment)
+        super().add_overload(cres)
+
+
+class _Whole(JITCodeLibrary):
+    """The code of a function that Python calls, and of all that it calls: no other library's copy is ever used."""
+
+    def _finalize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if function.linkage == Linkage.linkonce_odr and not function.is_declaration:
+                function.linkage = Linkage.internal
+        super()._finalize_final_module()
+
+
+class _Part(JITCodeLibrary):
+    """The code of a function for its callers, without machine code."""
+
+    def _optimize_final_module(self) -> None:
+        """Nothing: its callers optimise it as a part of them."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """No address: it is not called from Python."""
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """In whose place there is nowhere to put constants yet."""
+        return _Nowhere()
+
+
+class _Nowhere:
+    def set_env(self, name: str, environment: object) -> None: ...
+
+
+class _Nesting(Listener):
+    """How deep numba is in compiling functions for a kernel; 0 while it compiles none."""
+
+    def __init__(self) -> None:
+        self.depth = self._begun = self._total = 0
+
+    def on_start(self, event: Any) -> None:
+        """One function deeper."""
+        compiled = event.data["dispatcher"]
+        if isinstance(compiled, Kernel):
+            if not self.depth:
+                self._begun, self._total = (
+                    0,
+                    sum(part is Kernel for part in _parts(compiled, _package(compiled), set())),
+                )
+            self._begun += 1
+            events.report(events.Compiling(compiled.__name__, min(self._begun, self._total), self._total))
+        if self.depth or isinstance(compiled, Kernel):
+            self._go_to(self.depth + 1)
+
+    def on_end(self, event: Any) -> None:
+        """Back in the caller."""
+        if self.depth:
+            self._go_to(self.depth - 1)
+            if not self.depth:
+                events.report(events.Compiling(event.data["dispatcher"].__name__, self._total + 1, self._total))
+
+    def _go_to(self, depth: int) -> None:
+        self.depth = depth
+        context: Any = cpu_target.target_context
+        context.codegen()._library_class = (JITCodeLibrary, _Whole, _Part)[min(depth, 2)]
+
+
+_nesting = _Nesting()
+register("numba:compile", _nesting)
 
 
 class _Cache:
@@ -73,6 +198,8 @@ class _Cache:
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was compiled for a signature, or None."""
         target_context.refresh()
+        if _nesting.depth:
+            return None
         try:
             path = self._path(sig, target_context.codegen())
             if path is None or not path.exists():
@@ -85,7 +212,8 @@ class _Cache:
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled for a signature."""
-        if path := self._path(sig, data.codegen):
+        path = None if _nesting.depth else self._path(sig, data.codegen)
+        if path:
             with suppress(VarError):
                 write_bytes(path, dumps(data._reduce()))
                 _remove_unused(path.parent)
@@ -104,9 +232,13 @@ def _spelled(kind: Any) -> str:
 def _digest(compiled: Any) -> str:
     """Digest of a compiled function, of the functions that it calls and of the constants that they read."""
     total = hashlib.sha256()
-    for part in _parts(compiled, compiled.__module__.partition(".")[0], set()):
+    for part in _parts(compiled, _package(compiled), set()):
         total.update(f"{part}\0".encode())
     return total.hexdigest()
+
+
+def _package(compiled: Any) -> str:
+    return compiled.__module__.partition(".")[0]
 
 
 def _parts(value: Any, package: str, met: set[int], names: Iterable[str] = ()) -> Iterator[object]:
@@ -117,6 +249,7 @@ def _parts(value: Any, package: str, met: set[int], names: Iterable[str] = ()) -
         met.add(id(value))
         function: Any = value.py_func
         fastmath = value.targetoptions["fastmath"]
+        yield type(value)
         yield function.__qualname__, sorted(fastmath) if isinstance(fastmath, set) else fastmath
         known = function.__globals__ | dict(
             zip(function.__code__.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True)

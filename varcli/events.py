@@ -101,6 +101,15 @@ class FrameDrawn(Event):
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class Compiling(Event):
+    """The function `name` is being compiled, number `number` of about `total` of one piece; beyond `total`, all are."""
+
+    name: str
+    number: int
+    total: int
+
+
 _watchers: list[Callable[[Event], None]] = []
 
 

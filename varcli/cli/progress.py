@@ -21,7 +21,7 @@ from varcli.emitters.events import (
     StepsPlanned,
     StepStarted,
 )
-from varcli.events import FilesRead, FrameDrawn, TrainStep, Validated, Warned, watching
+from varcli.events import Compiling, FilesRead, FrameDrawn, TrainStep, Validated, Warned, watching
 from varcli.pianoroll.events import LevelStarted, MetricCompared, PatchDone, PieceScored, SampleDone, SampleStarted
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Status:
         """The bars to show now, coarse to fine."""
         return [
             *(_read(event) for event in self._all(FilesRead) if event.done < event.total or len(self.latest) == 1),
+            *(_compiling(event) for event in self._all(Compiling) if event.number <= event.total),
             *self._sampling(),
             *self._stack(),
             *self._steps(),
@@ -158,6 +159,11 @@ def _level(event: LevelStarted | PatchDone) -> Row:
     if event.iterations and isinstance(event, PatchDone):
         note += f" · batch {event.batch}"
     return Row(label, index, event.total, note)
+
+
+def _compiling(event: Compiling) -> Row:
+    note = f"{event.number}/{event.total} · {event.name} (only when first used)"
+    return Row("compiling", event.number - 1, event.total, note)
 
 
 def _read(event: FilesRead) -> Row:
