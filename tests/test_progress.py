@@ -9,7 +9,7 @@ import pytest
 
 from varcli.cli.progress import Display, Status
 from varcli.emitters.events import FramesDone, PairsCorrelated, ScaleDone, StackOpened, StepsPlanned, StepStarted
-from varcli.events import Event, FilesRead, TrainStep, Validated
+from varcli.events import Compiling, Event, FilesRead, TrainStep, Validated
 from varcli.pianoroll.events import LevelStarted, PatchDone, PieceScored, SampleDone, SampleStarted
 from varcli.pianoroll.roll import Roll, Vocabulary
 
@@ -48,6 +48,12 @@ def shown(*events: object) -> list[str]:
     for event in events:
         status.absorb(event)
     return [str(row) for row in status.rows()]
+
+
+def test_compiling_is_shown_until_it_is_done() -> None:
+    opened = StackOpened(60, 64, 64)
+    assert shown(opened, Compiling("fit", 3, 40))[0] == "compiling 3/40 · fit (only when first used)"
+    assert not any("compiling" in row for row in shown(opened, Compiling("fit", 3, 40), Compiling("fit", 41, 40)))
 
 
 def test_autoregressive_levels_nest() -> None:
