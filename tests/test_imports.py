@@ -209,8 +209,7 @@ def test_sizes() -> None:
 def test_nothing_unpickles_and_no_private_typer(path: Path) -> None:
     forbidden = {"pickle", "shelve", "marshal", "dill", "joblib", "cloudpickle", "click"}
     for imported in imports(path):
-        # What is compiled can be kept in no other form; it is read from a folder that the user alone writes.
-        assert imported.split(".")[0] not in forbidden or (module_of(path), imported) == ("varcli.compiled", "pickle")
+        assert imported.split(".")[0] not in forbidden
         assert not (imported.startswith("typer.") and any(part.startswith("_") for part in imported.split(".")))
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"allow_pickle\s*=\s*True", text)

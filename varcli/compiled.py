@@ -8,7 +8,6 @@ installed copies of the same code share what is compiled, and the package's own 
 
 import hashlib
 import os
-import pickle
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.environment import lookup_environment
 from numba.core.event import Listener, register
 from numba.core.registry import CPUDispatcher, cpu_target
-from numba.core.serialize import dumps
+from numba.core.serialize import dumps, loads
 from numba.core.sigutils import normalize_signature
 
 from varcli import events
@@ -204,7 +203,7 @@ class _Cache:
             path = self._path(sig, target_context.codegen())
             if path is None or not path.exists():
                 return None
-            found = CompileResult._rebuild(target_context, *pickle.loads(path.read_bytes()))
+            found = CompileResult._rebuild(target_context, *loads(path.read_bytes()))
             os.utime(path)  # in use
         except Exception:  # damage takes any form
             return None
