@@ -4,6 +4,8 @@ The functions and types of `__all__` are the Python API, which the commands of `
 them. They load when they are first asked for, so `import varcli` is quick and brings neither torch nor numpy.
 """
 
+# ruff: noqa: F401  (what __all__ offers is read from _HOMES)
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -40,69 +42,30 @@ if TYPE_CHECKING:
     from varcli.pianoroll.roll import Roll
     from varcli.pianoroll.score.midi import read_midi, write_midi
 
-__all__ = [
-    "Camera",
-    "EmitterTable",
-    "Outputs",
-    "Recordings",
-    "Rendering",
-    "Roll",
-    "Steps",
-    "UsageError",
-    "VarError",
-    "__version__",
-    "evaluate_emitters",
-    "evaluate_likelihood",
-    "evaluate_likelihood_events",
-    "evaluate_music",
-    "evaluate_music_events",
-    "load",
-    "localize",
-    "localize_events",
-    "postprocess",
-    "postprocess_events",
-    "read_midi",
-    "read_table",
-    "render",
-    "sample",
-    "sample_events",
-    "simulate",
-    "simulate_events",
-    "write_midi",
-    "write_table",
-]
-
 _HOMES = {
-    "Camera": "varcli.emitters.camera.camera",
-    "EmitterTable": "varcli.emitters.table",
-    "Outputs": "varcli.emitters.results.files",
-    "Recordings": "varcli.pianoroll.results.samples",
-    "Rendering": "varcli.emitters.figures.render",
-    "Roll": "varcli.pianoroll.roll",
-    "Steps": "varcli.emitters.post.pipeline",
-    "UsageError": "varcli.errors",
-    "VarError": "varcli.errors",
-    "evaluate_emitters": "varcli.api.microscopy",
-    "evaluate_likelihood": "varcli.api.music",
-    "evaluate_likelihood_events": "varcli.api.music",
-    "evaluate_music": "varcli.api.music",
-    "evaluate_music_events": "varcli.api.music",
-    "load": "varcli.loading",
-    "localize": "varcli.api.microscopy",
-    "localize_events": "varcli.api.microscopy",
-    "postprocess": "varcli.api.microscopy",
-    "postprocess_events": "varcli.api.microscopy",
-    "read_midi": "varcli.pianoroll.score.midi",
-    "read_table": "varcli.emitters.tables",
-    "render": "varcli.api.microscopy",
-    "sample": "varcli.api.music",
-    "sample_events": "varcli.api.music",
-    "simulate": "varcli.api.microscopy",
-    "simulate_events": "varcli.api.microscopy",
-    "write_midi": "varcli.pianoroll.score.midi",
-    "write_table": "varcli.emitters.tables",
+    name: home
+    for home, names in {
+        "varcli.api.microscopy": "evaluate_emitters localize localize_events postprocess "
+        "postprocess_events render simulate simulate_events",
+        "varcli.api.music": "evaluate_likelihood evaluate_likelihood_events evaluate_music "
+        "evaluate_music_events sample sample_events",
+        "varcli.emitters.camera.camera": "Camera",
+        "varcli.emitters.figures.render": "Rendering",
+        "varcli.emitters.post.pipeline": "Steps",
+        "varcli.emitters.results.files": "Outputs",
+        "varcli.emitters.table": "EmitterTable",
+        "varcli.emitters.tables": "read_table write_table",
+        "varcli.errors": "UsageError VarError",
+        "varcli.loading": "load",
+        "varcli.pianoroll.results.samples": "Recordings",
+        "varcli.pianoroll.roll": "Roll",
+        "varcli.pianoroll.score.midi": "read_midi write_midi",
+    }.items()
+    for name in names.split()
 }
 """Where each name is defined; the imports above say the same to type checkers."""
+
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
