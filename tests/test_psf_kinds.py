@@ -17,9 +17,9 @@ from varcli.emitters.camera.camera import Noise
 from varcli.emitters.fit.block import Image, evaluate, fit_block, normal_equations, workspace
 from varcli.emitters.fit.fit import fit
 from varcli.emitters.prior import PhotonPrior
-from varcli.emitters.psf import kernels
 from varcli.emitters.psf.airy import AiryPsf
 from varcli.emitters.psf.gaussian import GaussianPsf
+from varcli.emitters.psf.psf import KINDS, PsfKernels, register
 from varcli.emitters.simulation.acquisition import FrameMolecules, render
 from varcli.emitters.table import Emitters
 
@@ -105,7 +105,7 @@ TRUE = (7.3, 8.8, 40000.0)
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    monkeypatch.setitem(kernels.KINDS, MoffatPsf, kernels.PsfKernels(moffat_half_width, moffat_spot, moffat_slopes))
+    monkeypatch.setitem(KINDS, MoffatPsf, PsfKernels(moffat_half_width, moffat_spot, moffat_slopes))
 
 
 def simulated(x, y, electrons):
@@ -146,7 +146,7 @@ def test_derivatives_are_those_of_what_is_evaluated():
 
 def whole_fit():
     """The fit of a frame; called by the test below without compilation, which would take half a minute."""
-    kernels.register(MoffatPsf, kernels.PsfKernels(moffat_half_width, moffat_spot, moffat_slopes))
+    register(MoffatPsf, PsfKernels(moffat_half_width, moffat_spot, moffat_slopes))
     start = Emitters(np.zeros(1, np.int64), np.array([7.5]), np.array([8.6]), np.array([30000.0]))
     found = fit(simulated(*TRUE)[None], start, NOISE, PSF, threads=1)
     np.testing.assert_allclose([found.x_px[0], found.y_px[0]], TRUE[:2], atol=0.003)

@@ -16,7 +16,7 @@ import numpy as np
 from varcli.compiled import kernel
 from varcli.emitters.psf.cholesky import factorise, solve
 from varcli.emitters.psf.gaussian import ROOT_TAU
-from varcli.emitters.psf.kernels import add_slopes, add_spot
+from varcli.emitters.psf.psf import add_slopes, add_spot
 
 MAX_BLOCK = 9
 ROWS = 3 * MAX_BLOCK + 1

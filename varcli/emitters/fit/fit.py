@@ -16,8 +16,7 @@ from varcli.emitters.camera.camera import Noise
 from varcli.emitters.fit.block import Plan, workspace
 from varcli.emitters.fit.frame import FITTED, refine_frame
 from varcli.emitters.prior import PhotonPrior
-from varcli.emitters.psf.kernels import KINDS
-from varcli.emitters.psf.psf import Psf
+from varcli.emitters.psf.psf import KINDS, Psf
 from varcli.emitters.table import Emitters
 
 WINDOW_PIXELS = 4096
@@ -42,7 +41,7 @@ def fit(
     of `density_per_px2` (None: that of the candidates). Pixels that are not finite, or not in `known` [Y, X]
     (booleans), count for nothing. `threads` share the frames.
     """
-    assert type(psf) in KINDS, f"{type(psf).__name__} has no compiled functions, see psf.kernels.register"
+    assert type(psf) in KINDS, f"{type(psf).__name__} has no compiled functions, see psf.register"
     count, height, width = frames_e.shape
     shift = np.broadcast_to(np.asarray(noise.read_variance / noise.excess, np.float64), (height, width)).copy()
     density = len(candidates) / max(frames_e.size, 1) if density_per_px2 is None else density_per_px2

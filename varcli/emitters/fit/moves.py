@@ -23,7 +23,7 @@ from varcli.emitters.fit.scene import (
     open_block,
 )
 from varcli.emitters.psf.gaussian import ROOT_TAU, profile
-from varcli.emitters.psf.kernels import half_width
+from varcli.emitters.psf.psf import half_width
 
 LOG_TAU = math.log(2 * math.pi)
 

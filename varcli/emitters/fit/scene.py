@@ -11,7 +11,7 @@ import numpy as np
 from varcli.compiled import kernel
 from varcli.emitters.fit.background import background_step, draw_mesh, first_background, mesh, mesh_value
 from varcli.emitters.fit.block import MAX_BLOCK, draw_spot, fit_block
-from varcli.emitters.psf.kernels import half_width
+from varcli.emitters.psf.psf import half_width
 
 CELL_PX = 4
 BACKGROUND_PIXELS = 64.0

@@ -13,8 +13,7 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.special import erf
 
-from varcli.emitters.psf.gaussian import GaussianPsf
-from varcli.emitters.psf.psf import PsfMeasurement
+from varcli.emitters.psf.gaussian import GaussianPsf, PsfMeasurement
 
 _SIGMA_RANGE_PX = (0.45, 5.0)
 _WINDOW_SIGMAS = 5.5  # lags up to here are fitted: the autocorrelation ends at 4, the rest is background

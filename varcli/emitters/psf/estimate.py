@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varcli.emitters.psf.covariance import ENOUGH_FRAMES, LagCovariance
-from varcli.emitters.psf.gaussian import GaussianPsf
+from varcli.emitters.psf.gaussian import GaussianPsf, PsfMeasurement
 from varcli.emitters.psf.isolated import fit_isolated
-from varcli.emitters.psf.psf import PsfMeasurement
 
 DEFAULT_SIGMA_PX = 1.3
 _REACH = 16  # lags

@@ -8,10 +8,11 @@ Legend: E emitters, Y X camera pixels of a window, B batch, P pixels in rows. Po
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from varcli.compiled import kernel
-from varcli.emitters.psf.kernels import PsfKernels, register
+from varcli.emitters.psf.psf import PsfKernels, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +86,36 @@ class GaussianPsf(NamedTuple):
             slopes_3EYX[0] += share * pixel_integrals(*down)[:, :, None] * _pixel_slopes(*across)[:, None]
             slopes_3EYX[1] += share * _pixel_slopes(*down)[:, :, None] * pixel_integrals(*across)[:, None]
         return slopes_3EYX
+
+
+@dataclass(frozen=True)
+class PsfMeasurement:
+    """A PSF measured on a stack, how sure it is, and how it was found.
+
+    `sigma_px` is its mean width, `sd_log` the standard deviation of the logarithm of that (infinite where nothing
+    could be measured), `sd_tail` that of the tail. `unexplained` is what the PSF leaves over, as a share: of the
+    covariance's height, or of single spots' widths beyond their noise. `spots` counts the isolated emitters that were
+    fitted, `single_px` is the width of the Gaussian without tail that fits these best, `sentence` describes all of it.
+    """
+
+    psf: GaussianPsf
+    sigma_px: float
+    sd_log: float
+    sd_tail: float
+    unexplained: float = 0.0
+    spots: int = 0
+    single_px: float = 0.0
+    sentence: str = ""
+
+    @property
+    def sd_px(self) -> float:
+        """The standard deviation of the mean width."""
+        return self.sigma_px * self.sd_log
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything was measured; the width is a default otherwise."""
+        return math.isfinite(self.sd_log)
 
 
 def pixel_integrals(position_px: "Tensor", size: int, sigma_px: "Tensor") -> "Tensor":

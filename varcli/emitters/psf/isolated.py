@@ -9,8 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from varcli.emitters.psf.gaussian import GaussianPsf
-from varcli.emitters.psf.psf import PsfMeasurement
+from varcli.emitters.psf.gaussian import GaussianPsf, PsfMeasurement
 from varcli.emitters.psf.spot_fit import LOCAL, fit_each, fit_shared
 
 _BRIGHT, _SEEN = 10.0, 4.0  # height over the noise of spots that are fitted, and of neighbours that forbid it

@@ -1,20 +1,27 @@
-"""The point spread function (PSF): what every kind of it does, and what is measured of one on a stack.
+"""The point spread function (PSF): what every kind of it does, in Python and in compiled code.
 
-Legend: E emitters, Y X camera pixels of a window. Positions are px from the corner of pixel (0, 0), depths in nm.
+Which compiled function answers is chosen by the type of the PSF when the caller is compiled. So a further kind is one
+file with its class and its functions, and one registration.
+
+Legend: E emitters, Y X camera pixels of a window or frame, P pixels of a window in rows. Positions are px from the
+corner of pixel (0, 0), depths in nm.
 """
 
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from varcli.emitters.psf.gaussian import GaussianPsf
+from numba.extending import overload
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class Psf(Protocol):
-    """The image of a point: a value that does not change."""
+    """The image of a point: a value that does not change.
+
+    Compiled code takes those kinds that are NamedTuples of numbers, of which `sigma_x_px` and `sigma_y_px` are the
+    widths of the core, and are registered (`register`).
+    """
 
     @property
     def sigma_px(self) -> float:
@@ -42,31 +49,49 @@ class Psf(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class PsfMeasurement:
-    """A PSF measured on a stack, how sure it is, and how it was found.
+class PsfKernels(NamedTuple):
+    """The compiled functions of one kind of PSF, with the arguments of `half_width`, `add_spot` and `add_slopes`."""
 
-    `sigma_px` is its mean width, `sd_log` the standard deviation of the logarithm of that (infinite where nothing
-    could be measured), `sd_tail` that of the tail. `unexplained` is what the PSF leaves over, as a share: of the
-    covariance's height, or of single spots' widths beyond their noise. `spots` counts the isolated emitters that were
-    fitted, `single_px` is the width of the Gaussian without tail that fits these best, `sentence` describes all of it.
+    half_width: Callable[..., Any]
+    add_spot: Callable[..., Any]
+    add_slopes: Callable[..., Any]
+
+
+KINDS: dict[type, PsfKernels] = {}
+
+
+def register(kind: type, kernels: PsfKernels) -> None:
+    """Let compiled code take a kind of PSF."""
+    KINDS[kind] = kernels
+
+
+def half_width(psf, electrons, noise):
+    """Pixels from the centre pixel beyond which a spot is lost in a background of standard deviation `noise`."""
+    return KINDS[type(psf)].half_width(psf, electrons, noise)
+
+
+def add_spot(psf, x, y, electrons, y0, y1, x0, x1, mean, memory):
+    """Add the expected electrons of a spot to rows y0..y1-1 and columns x0..x1-1 of `mean` [Y, X].
+
+    `memory` [8, 256] is for what stands between.
     """
+    KINDS[type(psf)].add_spot(psf, x, y, electrons, y0, y1, x0, x1, mean, memory)
 
-    psf: GaussianPsf
-    sigma_px: float
-    sd_log: float
-    sd_tail: float
-    unexplained: float = 0.0
-    spots: int = 0
-    single_px: float = 0.0
-    sentence: str = ""
 
-    @property
-    def sd_px(self) -> float:
-        """The standard deviation of the mean width."""
-        return self.sigma_px * self.sd_log
+def add_slopes(psf, x, y, electrons, y0, y1, x0, x1, first, width, mean, slopes, row, memory):
+    """The same for `mean` [P], where (y0, x0) is pixel `first` and a row has `width` of them, and the derivatives by x,
+    y and log electrons for `slopes` [row..row+2, P]."""
+    KINDS[type(psf)].add_slopes(psf, x, y, electrons, y0, y1, x0, x1, first, width, mean, slopes, row, memory)
 
-    @property
-    def measured(self) -> bool:
-        """Whether anything was measured; the width is a default otherwise."""
-        return math.isfinite(self.sd_log)
+
+def _choose(name: str) -> Callable[..., Any]:
+    def chosen(psf: Any, *_: Any) -> Callable[..., Any] | None:
+        kernels = KINDS.get(getattr(psf, "instance_class", None))  # type: ignore[arg-type]
+        return kernels and getattr(kernels, name).py_func
+
+    return chosen
+
+
+for _stub in (half_width, add_spot, add_slopes):
+    _options: Any = {"fastmath": True, "nogil": True, "error_model": "numpy"}  # as `kernel` has them
+    overload(_stub, jit_options=_options, strict=False)(_choose(_stub.__name__))

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from varcli.compiled import kernel
+from varcli.emitters.psf.cholesky import factorise, solve
 
 LOCAL, SHARED = 6, 3  # x, y, light, background, its slopes; log width along x and y, tail
 _ALL = LOCAL + SHARED
@@ -90,29 +91,11 @@ def _move(local, step, size):
 
 
 @kernel()
-def _solve(matrix, wanted):
-    """Solutions [n, k] of a symmetric positive system by Cholesky factors; both arguments are overwritten."""
-    size, columns = matrix.shape[0], wanted.shape[1]
-    for i in range(size):
-        matrix[i, i] = matrix[i, i] * 1.0001 + 1e-9
-    for i in range(size):
-        for j in range(i + 1):
-            left = matrix[i, j]
-            for k in range(j):
-                left -= matrix[i, k] * matrix[j, k]
-            matrix[i, j] = math.sqrt(max(left, 1e-12)) if i == j else left / matrix[j, j]
-    for column in range(columns):
-        for i in range(size):
-            left = wanted[i, column]
-            for k in range(i):
-                left -= matrix[i, k] * wanted[k, column]
-            wanted[i, column] = left / matrix[i, i]
-        for i in range(size - 1, -1, -1):
-            left = wanted[i, column]
-            for k in range(i + 1, size):
-                left -= matrix[k, i] * wanted[k, column]
-            wanted[i, column] = left / matrix[i, i]
-    return wanted
+def _solve(matrix, right):
+    """Solve for every row of `right` [k, n], in place; the symmetric matrix is overwritten by its factor."""
+    factorise(matrix, len(matrix), 1e-4, matrix)
+    for row in right:
+        solve(matrix, len(matrix), row, row)
 
 
 @kernel()
@@ -128,7 +111,7 @@ def fit_each(windows, variances, locals_, log_sigma, excess, rounds):
     for window in range(count):
         shared[:2], shared[2] = log_sigma, 0.0
         local = locals_[window]
-        reduced, pull = np.empty((LOCAL + 1, LOCAL + 1)), np.empty((LOCAL + 1, 2))
+        reduced, pull = np.empty((LOCAL + 1, LOCAL + 1)), np.empty((2, LOCAL + 1))
         chi2, pixels = 0.0, 1
         for _ in range(rounds):
             chi2, pixels = linearise(windows[window], variances[window], local, shared, 2.0, excess, hessian, gradient)
@@ -136,16 +119,16 @@ def fit_each(windows, variances, locals_, log_sigma, excess, rounds):
                 for j in range(LOCAL):
                     reduced[i, j] = hessian[i, j]
                 reduced[i, LOCAL] = reduced[LOCAL, i] = hessian[i, 6] + hessian[i, 7]
-                pull[i, 0], pull[i, 1] = gradient[i], 0.0
+                pull[0, i], pull[1, i] = gradient[i], 0.0
             reduced[LOCAL, LOCAL] = hessian[6, 6] + hessian[7, 7] + 2 * hessian[6, 7]
-            pull[LOCAL, 0], pull[LOCAL, 1] = gradient[6] + gradient[7], 1.0
-            pull = _solve(reduced, pull)
-            step = pull[:, 0]
+            pull[0, LOCAL], pull[1, LOCAL] = gradient[6] + gradient[7], 1.0
+            _solve(reduced, pull)
+            step = pull[0]
             _move(local, step, size)
             shared[0] = min(max(shared[0] + min(max(step[LOCAL], -0.25), 0.25), -1.2), 1.7)
             shared[1] = shared[0]
         widths[window] = shared[0]
-        deviations[window] = math.sqrt(max(pull[LOCAL, 1], 0.0))
+        deviations[window] = math.sqrt(max(pull[1, LOCAL], 0.0))
         chi2s[window] = chi2 / max(1, pixels - LOCAL - 1)
     return widths, deviations, chi2s
 
@@ -159,8 +142,8 @@ def fit_shared(windows, variances, locals_, shared, tail_scale, free, excess, ro
     """
     count, size = windows.shape[0], windows.shape[1]
     hessian, gradient = np.empty((_ALL, _ALL)), np.empty(_ALL)
-    steps, links = np.empty((count, LOCAL)), np.empty((count, LOCAL, SHARED))
-    own, both = np.empty((LOCAL, LOCAL)), np.empty((LOCAL, SHARED + 1))
+    steps, links = np.empty((count, LOCAL)), np.empty((count, SHARED, LOCAL))
+    own, both = np.empty((LOCAL, LOCAL)), np.empty((SHARED + 1, LOCAL))
     information, total, pixels = np.zeros((SHARED, SHARED)), 0.0, 0
     for _ in range(rounds):
         information, pull = np.zeros((SHARED, SHARED)), np.zeros(SHARED)
@@ -173,29 +156,30 @@ def fit_shared(windows, variances, locals_, shared, tail_scale, free, excess, ro
                 for j in range(LOCAL):
                     own[i, j] = hessian[i, j]
                 for j in range(SHARED):
-                    both[i, j] = hessian[i, LOCAL + j]
-                both[i, SHARED] = gradient[i]
-            both = _solve(own, both)
-            steps[window], links[window] = both[:, SHARED], both[:, :SHARED]
+                    both[j, i] = hessian[i, LOCAL + j]
+                both[SHARED, i] = gradient[i]
+            _solve(own, both)
+            steps[window], links[window] = both[SHARED], both[:SHARED]
             for i in range(SHARED):
                 for j in range(SHARED):
                     information[i, j] += hessian[LOCAL + i, LOCAL + j]
                     for k in range(LOCAL):
-                        information[i, j] -= hessian[LOCAL + i, k] * links[window, k, j]
+                        information[i, j] -= hessian[LOCAL + i, k] * links[window, j, k]
                 pull[i] += gradient[LOCAL + i]
                 for k in range(LOCAL):
                     pull[i] -= hessian[LOCAL + i, k] * steps[window, k]
             total += chi2
             pixels += counted
         step = np.zeros(SHARED)
-        step[:free] = _solve(information[:free, :free].copy(), pull[:free].copy().reshape(free, 1))[:, 0]
+        step[:free] = pull[:free]
+        _solve(information[:free, :free].copy(), step[:free].reshape(1, free))
         for i in range(2):
             step[i] = min(max(step[i], -0.2), 0.2)
         step[2] = min(max(shared[2] + min(max(step[2], -0.1), 0.1), 0.0), 0.5) - shared[2]
         for window in range(count):
             for i in range(LOCAL):
                 for j in range(SHARED):
-                    steps[window, i] -= links[window, i, j] * step[j]
+                    steps[window, i] -= links[window, j, i] * step[j]
             _move(locals_[window], steps[window], size)
         shared += step
     return information, total, pixels
