@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from varcli.compiled import kernel
-from varcli.emitters.psf.cholesky import factorise, solve
+from varcli.emitters.psf.cholesky import factorise_in_order, solve_in_order
 
 LOCAL, SHARED = 6, 3  # x, y, light, background, its slopes; log width along x and y, tail
 _ALL = LOCAL + SHARED
@@ -93,9 +93,9 @@ def _move(local, step, size):
 @kernel()
 def _solve(matrix, right):
     """Solve for every row of `right` [k, n], in place; the symmetric matrix is overwritten by its factor."""
-    factorise(matrix, len(matrix), 1e-4, matrix)
+    factorise_in_order(matrix, len(matrix), 1e-4, matrix)
     for row in right:
-        solve(matrix, len(matrix), row, row)
+        solve_in_order(matrix, len(matrix), row, row)
 
 
 @kernel()
