@@ -14,6 +14,7 @@ import pytest
 from cli_support import run_json, save_corpus, save_midi, save_tiny, tiny_config
 
 import varcli
+from varcli.emitters.camera.values import given_values
 from varcli.emitters.pipeline.chunk import ChunkDone
 from varcli.pianoroll.model.fractal import build
 from varcli.pianoroll.results.start import Mode
@@ -219,3 +220,12 @@ def test_a_stack_that_breaks_off_is_a_warning(tmp_path: Path) -> None:
         found = varcli.localize(broken, camera=simulated.camera, estimator="none")
     assert not found.complete
     assert found.failures
+
+
+@pytest.mark.filterwarnings("ignore:no emitter")
+def test_values_of_a_camera_with_and_without_provenance_count_alike() -> None:
+    stack = np.full((4, 16, 16), 100, np.uint16)
+    stack[:, 8, 8] = 160
+    camera = {"pixel_size_nm": 90.0, "e_per_adu": 0.5, "read_noise_e": 1.5} | given_values(baseline_adu=80.0, qe=0.7)
+    found = varcli.localize(stack, camera=camera, psf_sigma=1.2, estimator="none").microscope.camera
+    assert (found.pixel_size_nm, found.e_per_adu, found.baseline_adu, found.qe) == (90.0, 0.5, 80.0, 0.7)

@@ -129,7 +129,7 @@ def _given(camera: CameraLike | None) -> Values:
     if unknown := [name for name in camera or {} if name not in QUANTITIES]:
         raise UsageError(f"camera: no field {unknown[0]!r}", f"fields: {', '.join(QUANTITIES)}")
     checked = {name: value for name, value in (camera or {}).items() if isinstance(value, Provenanced)}
-    return checked or given_values("camera: ", **camera or {})
+    return checked | given_values("camera: ", **{n: v for n, v in (camera or {}).items() if n not in checked})
 
 
 def _opened(stack: StackLike, channel: int | None) -> Stack:
