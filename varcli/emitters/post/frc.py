@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.signal.windows import tukey
 
 from varcli.emitters.post.checks import check_frames, check_positions
 from varcli.emitters.table import EmitterTable
@@ -55,6 +54,8 @@ def frc(table: EmitterTable, pixel_nm: float | None = None, splits: int = 5, see
         raise UsageError(f"FRC: {splits} splits", "give 1 or more")
     block_E = _blocks(table.frame)
     place_E, shape, pixel_nm = _pixels(table, pixel_nm)
+    from scipy.signal.windows import tukey  # a third of a second to import, which every run would wait for
+
     weight_HW = np.outer(*(tukey(side, 2 * _EDGE) for side in shape)).astype(np.float32)
     ring_HW, weights_HW, frequency_R = _rings(shape, pixel_nm)
     whole_HW = _spectrum(place_E, shape, weight_HW)
