@@ -53,19 +53,21 @@ class Inputs:
     log_noise_BYX: Tensor
 
 
-def local_background(frames_BYX: Tensor) -> Tensor:
-    """Background [B, Y, X] in e: a low quantile of the means of 4x4 pixels over 20 pixels around, smoothed.
+def block_background(frames_BYX: Tensor) -> Tensor:
+    """Background [B, y, x] in e per pixel: a low quantile of the means of 4x4 pixels over 20 pixels around.
 
     Y and X must be multiples of 4.
     """
-    B = len(frames_BYX)
     means_B1yx = F.avg_pool2d(frames_BYX[:, None], CELL_PX)
-    y, x = means_B1yx.shape[-2:]
     side = 2 * _NEIGHBOURS + 1
     padded = F.pad(means_B1yx, (_NEIGHBOURS,) * 4, mode="replicate")
-    around_BNL = F.unfold(padded, side)
-    low_BL = around_BNL.sort(1).values[:, round(_QUANTILE * (side**2 - 1))]
-    low = F.pad(low_BL.view(B, 1, y, x), (1,) * 4, mode="replicate")
+    low_BL = F.unfold(padded, side).sort(1).values[:, round(_QUANTILE * (side**2 - 1))]
+    return low_BL.view(means_B1yx[:, 0].shape)
+
+
+def local_background(frames_BYX: Tensor) -> Tensor:
+    """Background [B, Y, X] in e: that of blocks, smoothed; Y and X must be multiples of 4."""
+    low = F.pad(block_background(frames_BYX)[:, None], (1,) * 4, mode="replicate")
     smooth = F.avg_pool2d(low, 3, 1)
     return F.interpolate(smooth, scale_factor=CELL_PX, mode="bilinear", align_corners=False)[:, 0]
 

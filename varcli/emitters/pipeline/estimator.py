@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from varcli.emitters.camera.camera import Noise
 from varcli.emitters.fit.fit import fit, photon_prior
+from varcli.emitters.network.inputs import CELL_PX, block_background, pad_frames
 from varcli.emitters.prior import PhotonPrior
 from varcli.emitters.psf.psf import Psf
 from varcli.emitters.table import Emitters
@@ -20,7 +22,6 @@ _LEAST_EMITTERS = 20  # that a photon prior rests on
 _SURE = 0.8
 _SPREAD = (0.02, 0.8)  # of log electrons, that models are trained on
 _MOST_THREADS = 16
-_BLOCK, _AROUND, _LOW = 4, 2, 0.2  # of the local background: pixels, blocks to each side, quantile
 
 
 @dataclass(frozen=True)
@@ -118,17 +119,8 @@ def lone_bound_px(electrons: np.ndarray, background: np.ndarray, noise: Noise, s
 
 
 def _background_at(frames_e: np.ndarray, candidates: Emitters) -> np.ndarray:
-    """Local background [E] in e per pixel: a low quantile of the means of 4x4 pixels, over 20 pixels around."""
-    n, Y, X = frames_e.shape
-    block = min(_BLOCK, Y, X)
-    rows, columns = Y // block, X // block
-    whole = frames_e[:, : rows * block, : columns * block].reshape(n, rows, block, columns, block)
-    means = whole.mean((2, 4))
-    step = np.arange(-_AROUND, _AROUND + 1)
-    row = np.clip((candidates.y_px // block).astype(np.int64)[:, None] + step, 0, rows - 1)
-    column = np.clip((candidates.x_px // block).astype(np.int64)[:, None] + step, 0, columns - 1)
-    around = means[candidates.frame[:, None, None], row[:, :, None], column[:, None, :]].reshape(
-        len(candidates), step.size**2
-    )
-    low = round(_LOW * (around.shape[1] - 1))
-    return np.partition(around, low, axis=1)[:, low].astype(np.float64)
+    """Local background [E] in e per pixel, as the network sees it."""
+    low = block_background(pad_frames(torch.from_numpy(frames_e))).numpy()
+    row = np.clip(candidates.y_px // CELL_PX, 0, low.shape[1] - 1).astype(np.int64)
+    column = np.clip(candidates.x_px // CELL_PX, 0, low.shape[2] - 1).astype(np.int64)
+    return low[candidates.frame, row, column].astype(np.float64)
