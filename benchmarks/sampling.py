@@ -20,7 +20,7 @@ from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.inference.engine import Engine
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.sampling.strategy import Filled, Request, Response
+from varcli.pianoroll.sampling.strategy import Request, Response
 
 BATCH = 16
 LOOK_HEAD = ["checkpoint", "rolls", "level", "looks", "families per look", "ms per look", "in all [s]"]
@@ -67,7 +67,7 @@ def _timed() -> Iterator[list[tuple[int, int, float]]]:
     looks = []
 
     class Timed(Engine):
-        def __call__(self, level: int, asks: list[Request]) -> Sequence[Response | Filled]:
+        def __call__(self, level: int, asks: list[Request]) -> list[Response]:
             began = time.perf_counter()
             answers = super().__call__(level, asks)
             looks.append((level, len(asks), time.perf_counter() - began))

@@ -22,7 +22,7 @@ from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.feasible import Feasibility
 from varcli.pianoroll.sampling.policy import DecisionPolicy
 from varcli.pianoroll.sampling.siblings import SampleState, Siblings
-from varcli.pianoroll.sampling.strategy import Concurrent, Decoder, Filled, FusedStrategy, Request, Response
+from varcli.pianoroll.sampling.strategy import Concurrent, Decoder, Request, Response
 from varcli.pianoroll.sampling.values import fill_binary, fill_given, fill_value
 
 _ONE = np.zeros(1, np.int64)
@@ -94,10 +94,6 @@ class Scheduler:
         with torch.inference_mode():
             most = most_at_once(model, self._plans, policies)
             self._engine = Engine(model, self.canvas, steps, most=most, cached=cached, dtype=dtype)
-            finest = self._strategies[-1]
-            self._fused = finest if isinstance(finest, FusedStrategy) and constraints is None else None
-            if self._fused is not None:
-                self._engine.fill_at_once(policies)
 
     def _state(self, row: int, sample: int, policy: DecisionPolicy) -> SampleState:
         live = (self.canvas.codes, *([] if self.canvas.reveal is None else [self.canvas.reveal]))
@@ -124,16 +120,13 @@ class Scheduler:
         children_p, children_t = offsets[:, 0] + p, offsets[:, 1] + t
         exists = np.flatnonzero(children_t < self.steps)
         siblings = Siblings(level, sample, children_p, children_t, exists, _ONE, hidden)
-        strategy, plan = self._strategies[level], self._plans[level]
-        if self._fused is not None and level == self._engine.fused_level:
-            return self._fused.fill_fused(plan, siblings)
         siblings.constrain()
-        return strategy.fill(plan, siblings, self._descend[level])
+        return self._strategies[level].fill(self._plans[level], siblings, self._descend[level])
 
     @torch.inference_mode()
     def events(self) -> Iterator[Event]:
         """Write all samples; yields what happened, in order of time."""
-        ready: list[tuple[Task, Response | Filled | None]]
+        ready: list[tuple[Task, Response | None]]
         ready = [(Task(self._fill(0, sample, 0, 0, None), None), None) for sample in self.samples]
         waiting: list[Task] = []
         while ready or waiting:
@@ -159,7 +152,7 @@ class Scheduler:
             counts[task.level] = counts.get(task.level, 0) + 1
         return max(counts, key=lambda level: (counts[level] * (1 + level), level))
 
-    def _advance(self, task: Task, response: Response | Filled | None, waiting: list[Task]) -> None:
+    def _advance(self, task: Task, response: Response | None, waiting: list[Task]) -> None:
         """Let a coroutine go on until it, or what it started, waits for the network."""
         while True:
             try:

@@ -7,8 +7,6 @@ Shapes: R groups of siblings in one batch, m children of each run, M = R * m, n 
 window, D width.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,9 +21,8 @@ from varcli.pianoroll.model.decisions import Parents
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import LevelModel
 from varcli.pianoroll.model.pitch_classes import PITCH_CLASSES, features_by_class
-from varcli.pianoroll.sampling.policy import DecisionPolicy
 from varcli.pianoroll.sampling.siblings import Siblings, SiblingTokens
-from varcli.pianoroll.sampling.strategy import Filled, Request, Response
+from varcli.pianoroll.sampling.strategy import Request, Response
 
 
 class Engine:
@@ -60,7 +57,6 @@ class Engine:
             size = Size(self.tree.top(steps), canvas.columns, canvas.shape[0], kept, dtype)
             self._tables.append(LevelWeights(model, network, size))
         self._window_kernels, self._copy_kernels = [], []
-        self._fused = None
         if model.device.type == "cpu":
             self._compile()
 
@@ -77,29 +73,8 @@ class Engine:
             assert isinstance(echo, CopyAttention)
             self._copy_kernels.append(CopyKernel(echo, self._context))
 
-    @property
-    def fused_level(self) -> int | None:
-        """The level whose siblings are decided and written by one request, None if there is none."""
-        return None if self._fused is None else self._fused.level
-
-    def fill_at_once(self, policies: Sequence[DecisionPolicy]) -> None:
-        """Decide and write siblings of the last level but one by one request, if model and policies allow it."""
-        from varcli.pianoroll.inference.fused.autoregressive import FusedAutoregressive
-        from varcli.pianoroll.inference.fused.cells import samplers  # numba is slow to import
-        from varcli.pianoroll.inference.fused.masked import FusedMasked
-
-        plain = samplers(self.model, policies)
-        if plain is None:
-            return
-        if self.model.masked:
-            self._fused = FusedMasked(self.model, self.canvas, self._tables[-1], plain, self._run_level)
-        else:
-            self._fused = FusedAutoregressive(self.model, self.canvas, (self._tables[-2], self._tables[-1]), plain)
-
-    def __call__(self, level: int, requests: list[Request]) -> Sequence[Response | Filled]:
+    def __call__(self, level: int, requests: list[Request]) -> list[Response]:
         """Answer requests about siblings of one level."""
-        if self._fused is not None and level == self._fused.level:
-            return self._fused(requests)
         starts, m = self._span(self._tables[level], requests)
         numbers, hidden = self._run_level(level, requests)
         responses = []

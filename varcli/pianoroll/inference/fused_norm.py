@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varcli.compiled import REORDERED, kernel
-from varcli.pianoroll.inference.fused.transformer_step import moments
 from varcli.threads import Workers
 
 ROWS = 128
@@ -63,6 +62,20 @@ def _look_up(x: np.ndarray, table: np.ndarray) -> None:
 
 
 @kernel(fastmath=REORDERED)
+def _moments(x: np.ndarray) -> tuple[np.float32, np.float32]:
+    """Mean of x f32 [D], and the factor by which a layer norm scales what is left."""
+    D = np.float32(len(x))
+    mean = np.float32(0)
+    for i in range(len(x)):
+        mean += x[i]
+    mean /= D
+    square = np.float32(0)
+    for i in range(len(x)):
+        square += (x[i] - mean) * (x[i] - mean)
+    return mean, np.float32(1) / np.sqrt(square / D + np.float32(1e-5))
+
+
+@kernel(fastmath=REORDERED)
 def _join(
     x: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray, sums: np.ndarray, normed: np.ndarray
 ) -> None:
@@ -71,7 +84,7 @@ def _join(
         from_x, from_y, to, said = x[row], y[row], sums[row], normed[row]
         for i in range(len(to)):
             to[i] = from_x[i] + np.uint32(np.uint32(from_y[i]) << np.uint32(16)).view(np.float32)
-        mean, scale = moments(to)
+        mean, scale = _moments(to)
         for i in range(len(to)):
             bits = np.float32((to[i] - mean) * scale * weight[i] + bias[i]).view(np.uint32)
             # To the nearest, ties to even.

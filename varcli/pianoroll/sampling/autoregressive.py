@@ -13,7 +13,7 @@ import numpy as np
 from varcli.pianoroll.config import AR
 from varcli.pianoroll.model.level import STATE_EMPTY, STATE_OCCUPIED
 from varcli.pianoroll.sampling.siblings import Siblings
-from varcli.pianoroll.sampling.strategy import Decoder, Descend, Filled, LevelPlan, Request, Response
+from varcli.pianoroll.sampling.strategy import Decoder, Descend, LevelPlan, Request
 
 
 class Autoregressive:
@@ -34,7 +34,7 @@ class Autoregressive:
             whole = sample.policy.needs_all_siblings and not any_occupied and plan.speculates
             stop = n if whole else min(n, start + plan.draft)
             response = yield Request(siblings, start, stop)
-            assert isinstance(response, Response)
+            assert response is not None
             drafted = candidates[candidates < stop]
             forced = not any_occupied and len(drafted) == len(candidates)
             first = None
@@ -55,14 +55,6 @@ class Autoregressive:
             candidates = candidates[candidates >= start] if first is None else _candidates(plan, siblings, start)
         for index in range(start, n):
             _pass_over(plan, siblings, index)
-
-    def fill_fused(self, plan: LevelPlan, siblings: Siblings) -> Decoder:
-        plan.started(siblings, 0)
-        response = yield Request(siblings, 0, len(siblings.p))
-        assert isinstance(response, Filled)
-        for index in np.flatnonzero(response.codes).tolist():
-            siblings.sample.show(*siblings.place(index), int(response.codes[index]))
-            _report(plan, siblings, index)
 
 
 def _candidates(plan: LevelPlan, siblings: Siblings, start: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from varcli.pianoroll.config import MAR
 from varcli.pianoroll.model.level import STATE_EMPTY, STATE_OCCUPIED
 from varcli.pianoroll.sampling.siblings import Siblings
-from varcli.pianoroll.sampling.strategy import Concurrent, Decoder, Descend, Filled, LevelPlan, Request, Response
+from varcli.pianoroll.sampling.strategy import Concurrent, Decoder, Descend, LevelPlan, Request, Response
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Masked:
             for batch, first in enumerate(range(turns.taken, stop, size), 1):
                 chosen = turns.order[first : min(first + size, stop)]
                 response = yield Request(siblings, 0, len(siblings.p), chosen)
-                assert isinstance(response, Response)
+                assert response is not None
                 hits = []
                 for part in _parts(plan, siblings, chosen):
                     hits += yield from _decide(plan, siblings, turns, part, response, descend)
@@ -52,22 +52,6 @@ class Masked:
                 boxes = tuple(siblings.box(int(k), plan.shape) for k in written if not siblings.is_given(k))
                 done = len(turns.closed) + turns.taken
                 plan.done(siblings, done, (iteration, len(counts), batch), boxes)
-
-    def fill_fused(self, plan: LevelPlan, siblings: Siblings) -> Decoder:
-        siblings.begin_masked()
-        order, counts = _take_turns(plan, siblings).order, _counts(plan, len(siblings.exists))
-        plan.started(siblings, len(counts))
-        response = yield Request(siblings, 0, len(siblings.p), order, tuple(counts))
-        assert isinstance(response, Filled)
-        done = 0
-        for iteration, count in enumerate(counts, 1):
-            chosen = order[done : done + count]
-            hits = chosen[response.codes[chosen] > 0].tolist()
-            for k in hits:
-                siblings.sample.show(*siblings.place(k), int(response.codes[k]))
-            done += count
-            boxes = tuple(siblings.box(k, plan.shape) for k in hits)
-            plan.done(siblings, done, (iteration, len(counts), 1), boxes)
 
 
 def _counts(plan: LevelPlan, n: int) -> list[int]:
@@ -98,7 +82,7 @@ def _parts(plan: LevelPlan, siblings: Siblings, chosen: np.ndarray) -> list[np.n
 
 def _decide(
     plan: LevelPlan, siblings: Siblings, turns: _Turns, chosen: np.ndarray, response: Response, descend: Descend
-) -> Generator[Request | Concurrent, Response | Filled | None, list[int]]:
+) -> Generator[Request | Concurrent, Response | None, list[int]]:
     """Decide the next children and fill the occupied ones; returns these."""
     sample = siblings.sample
     turns.taken += len(chosen)

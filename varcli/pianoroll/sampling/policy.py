@@ -56,20 +56,6 @@ class Sampler:
         self._temperature, self._top_p = at_levels(temperature, levels), at_levels(top_p, levels)
         self.needs_all_siblings = min(self._top_p[: len(tree.shapes)]) < 1
 
-    @property
-    def draws_plainly(self) -> bool:
-        """Whether the finest decisions and values are drawn from all outcomes."""
-        return min(self._top_p[-2:]) == 1
-
-    @property
-    def temperatures(self) -> tuple[float, ...]:
-        """Temperatures of the levels, a cell's value last."""
-        return tuple(self._temperature)
-
-    def draws(self) -> tuple[np.ndarray, np.ndarray]:
-        """Uniform numbers f64 of the nodes of the finest level and of cells' values, [P, steps of whole patches]."""
-        return self._uniform[-1], self._values
-
     def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
         h, w = self._shapes[level]
         return np.argsort(self._priority[level][p // h, t // w], kind="stable")

@@ -1,6 +1,5 @@
 """The children of one node while they are being decided, and the sample that they belong to."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,15 +12,6 @@ from varcli.pianoroll.sampling.policy import DecisionPolicy
 
 Box = tuple[int, int, int, int]
 """(pitch0, pitch1, step0, step1) of a node, half-open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """The code of a cell, on its way to the visible canvas."""
-
-    p: int
-    t: int
-    code: int
 
 
 @dataclass
@@ -40,7 +30,7 @@ class SampleState:
     steps: int
     policy: DecisionPolicy
     feasibility: Feasibility | None = None
-    events: "list[Event | Cell]" = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     def finish(self, level: int, p: int, t: int, shape: tuple[int, int], *, empty: bool) -> None:
         """Note that a node of a masked level is done: it is hidden from its siblings no more, and silent if `empty`."""
@@ -50,10 +40,6 @@ class SampleState:
             if empty:
                 codes = self.codes[area]
                 codes[(codes < GIVEN) | (codes == UNKNOWN)] = 0
-
-    def show(self, p: int, t: int, code: int) -> None:
-        """Queue a cell that the network has written: it is shown in its turn among the events."""
-        self.events.append(Cell(p, t, code))
 
     def write(self, p: int, t: int, code: int) -> None:
         """Write one cell."""
@@ -67,15 +53,10 @@ class SampleState:
         self.codes[given] = codes[given] | GIVEN
         self.visible[given] = codes[given]
 
-    def drain(self) -> Iterator[Event]:
+    def drain(self) -> list[Event]:
         """Hand out queued events."""
-        if self.events:
-            events, self.events = self.events, []
-            for event in events:
-                if isinstance(event, Cell):
-                    self.visible[event.p, event.t] = event.code
-                else:
-                    yield event
+        events, self.events = self.events, []
+        return events
 
 
 @dataclass(frozen=True)

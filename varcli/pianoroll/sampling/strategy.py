@@ -7,7 +7,7 @@ class and its registration (`generation.plans.register`).
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -21,15 +21,13 @@ from varcli.pianoroll.sampling.siblings import Box, SampleState, Siblings
 class Request:
     """Asks the network for logits and hidden vectors of siblings from `start` up to `stop`.
 
-    Of these, only those at the indices `wanted` need an answer (None: all). Where masked siblings are filled at once,
-    `wanted` is the order of all, and `counts` says how many are decided in each iteration.
+    Of these, only those at the indices `wanted` need an answer (None: all).
     """
 
     siblings: Siblings
     start: int
     stop: int
     wanted: np.ndarray | None = None
-    counts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,20 +39,13 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Filled:
-    """Codes u8 [n] of siblings that are cells, all decided and written; 0 where silent."""
-
-    codes: np.ndarray
-
-
-@dataclass(frozen=True)
 class Concurrent:
     """Coroutines that may run side by side; who yields them goes on when all are done."""
 
     parts: "list[Decoder]"
 
 
-Decoder = Generator[Request | Concurrent, Response | Filled | None, None]
+Decoder = Generator[Request | Concurrent, Response | None, None]
 Descend = Callable[[SampleState, int, int, Tensor], Decoder]
 """The coroutine that fills an occupied child of a level: of a sample, at a pitch and step, with its hidden vector."""
 
@@ -98,13 +89,4 @@ class Strategy(Protocol):
 
     def fill(self, plan: LevelPlan, siblings: Siblings, descend: Descend) -> Decoder:
         """Set the children's first states, decide them, fill the occupied ones with `descend`, and report it."""
-        ...
-
-
-@runtime_checkable
-class FusedStrategy(Strategy, Protocol):
-    """A strategy whose cells compiled code may decide and write at once, values included."""
-
-    def fill_fused(self, plan: LevelPlan, siblings: Siblings) -> Decoder:
-        """The same for siblings that are cells: one request, answered by `Filled`."""
         ...

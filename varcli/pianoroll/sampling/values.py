@@ -1,13 +1,13 @@
 """What lies inside a node that is not divided any further: the value of a cell, or nothing to decide."""
 
 from varcli.pianoroll.sampling.siblings import SampleState, Siblings
-from varcli.pianoroll.sampling.strategy import Decoder, Request, Response
+from varcli.pianoroll.sampling.strategy import Decoder, Request
 
 
 def fill_value(siblings: Siblings) -> Decoder:
     """Decide what one cell holds, "held" or an onset in a velocity bin, and write its code."""
     response = yield Request(siblings, 0, 1)
-    assert isinstance(response, Response)
+    assert response is not None
     p, t = siblings.place(0)
     siblings.sample.write(p, t, siblings.sample.policy.value(p, t, response.logits[0]))
 

@@ -1,1 +1,0 @@
-"""Blocks of cells and their values, filled at once by compiled code."""
