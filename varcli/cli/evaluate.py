@@ -1,9 +1,8 @@
 """`var evaluate`: figures that say how good a model is."""
 
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,7 +10,6 @@ from varcli.cli.microscopy.evaluate_emitters import emitters
 from varcli.cli.music.constraints import ConstraintOptions
 from varcli.cli.music.evaluate_music import music
 from varcli.cli.options import (
-    Device,
     DeviceOption,
     JsonOption,
     OverwriteOption,
@@ -27,21 +25,6 @@ app.command("music")(music)
 app.command("emitters")(emitters)
 
 
-class Split(StrEnum):
-    """Which pieces are scored."""
-
-    train = "train"
-    valid = "valid"
-    test = "test"
-
-
-class Order(StrEnum):
-    """The order in which masked levels decide."""
-
-    random = "random"
-    time = "time"
-
-
 @app.callback()
 def evaluate() -> None:
     """Measure a model on held-out music, the music that it made, or the emitters that it found."""
@@ -51,13 +34,14 @@ CheckpointArgument = Annotated[
     str, typer.Argument(help="A model's name, a .safetensors file or a run folder.", autocompletion=complete_checkpoint)
 ]
 DataArgument = Annotated[Path, typer.Argument(help="Folder or zip of MIDI, a .mat or an .npz.")]
-SplitOption = Annotated[Split, typer.Option("--split", help="Which pieces to score.")]
+SplitOption = Annotated[Literal["train", "valid", "test"], typer.Option("--split", help="Which pieces to score.")]
 SurpriseMap = Annotated[
     Path | None, typer.Option("--surprise-map", metavar="DIR", help="Draw where each piece surprised the model.")
 ]
 Passes = Annotated[int, typer.Option("--passes", min=1, help="Random orders averaged, for masked levels.")]
 OrderOption = Annotated[
-    Order, typer.Option("--order", help="Order of masked levels: random ones, averaged, or that of time, exactly.")
+    Literal["random", "time"],
+    typer.Option("--order", help="Order of masked levels: random ones, averaged, or that of time, exactly."),
 ]
 
 
@@ -67,13 +51,13 @@ def likelihood(
     checkpoint: CheckpointArgument,
     data: DataArgument,
     *,
-    split: SplitOption = Split.test,
+    split: SplitOption = "test",
     surprise_map: SurpriseMap = None,
     passes: Passes = 1,
-    order: OrderOption = Order.random,
+    order: OrderOption = "random",
     constraints: ConstraintOptions,
     seed: SeedOption = 0,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -93,13 +77,13 @@ def likelihood(
     events = evaluate_likelihood_events(
         checkpoint,
         data,
-        split=split.value,
+        split=split,
         passes=passes,
-        order=order.value,
+        order=order,
         **asdict(constraints),
         surprise_maps=surprise_map,
         seed=seed,
-        device=device.value,
+        device=device,
         overwrite=overwrite,
     )
     with Display() as display:

@@ -3,25 +3,15 @@
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
-from enum import StrEnum
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from varcli import registry
 from varcli.errors import UsageError
-
-
-class Device(StrEnum):
-    """Where the model runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
@@ -93,7 +83,8 @@ def complete_preset(incomplete: str) -> list[tuple[str, str]]:
 
 
 DeviceOption = Annotated[
-    Device, typer.Option("--device", help="Where the model runs; auto takes a GPU if there is one.")
+    Literal["auto", "cpu", "cuda", "mps"],
+    typer.Option("--device", help="Where the model runs; auto takes a GPU if there is one."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]

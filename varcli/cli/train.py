@@ -9,7 +9,6 @@ import typer
 
 from varcli import loading
 from varcli.cli.options import (
-    Device,
     DeviceOption,
     JsonOption,
     OverwriteOption,
@@ -40,7 +39,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the folder stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and write nothing.")] = False,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -107,7 +106,7 @@ def _prepare(run: Path, resume: bool, overwrite: bool) -> None:
             path.unlink(missing_ok=True)
 
 
-def _device_of_process(device: Device) -> str:
+def _device_of_process(device: str) -> str:
     """The device of this process: under torchrun, each takes its own GPU."""
     name = loading.pick_device(device)
     return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and "LOCAL_RANK" in os.environ else name

@@ -1,8 +1,7 @@
 """`var post`: what follows localisation, on tables of any format."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,18 +11,13 @@ from varcli.cli.options import JsonOption, OutputDirOption, OverwriteOption, com
 from varcli.cli.output import emit, table
 from varcli.cli.progress import Display
 
-
-class Frames(StrEnum):
-    """Where the frames of further tables go."""
-
-    append = "append"
-    keep = "keep"
-
-
 Tables = Annotated[
     list[Path], typer.Argument(metavar="TABLE...", help="Tables of emitters in any format that is read.")
 ]
-MergeFrames = Annotated[Frames, typer.Option("--frames", help="Of further tables: after those before, or as they are.")]
+MergeFrames = Annotated[
+    Literal["append", "keep"],
+    typer.Option("--frames", help="Of further tables: after those before, or as they are."),
+]
 Sort = Annotated[bool, typer.Option("--sort", help="Sort rows whose frames are out of order.")]
 Format = Annotated[
     str,
@@ -40,7 +34,7 @@ def post(
     tables: Tables,
     *,
     steps: StepOptions,
-    frames: MergeFrames = Frames.append,
+    frames: MergeFrames = "append",
     sort: Sort = False,
     rendering: RenderOptions,
     report: Report = False,
@@ -66,7 +60,7 @@ def post(
     events = postprocess_events(
         tables,
         steps.read(),
-        frames=frames.value,
+        frames=frames,
         sort=sort,
         pixel_size_nm=pixel_size,
         outputs=Outputs(read_formats(format), rendering.read(report=report)),

@@ -1,8 +1,7 @@
 """Options of the steps after localisation, which `var post` and `var super-resolve` share, and how they are read."""
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,13 +9,6 @@ from varcli.errors import UsageError
 
 if TYPE_CHECKING:
     from varcli.emitters.post.pipeline import Steps
-
-
-class DriftMethod(StrEnum):
-    """How the drift is estimated."""
-
-    rcc = "rcc"
-    none = "none"
 
 
 Report = Annotated[bool, typer.Option("--report", help="A page with the image, every figure and its curves, as PNG.")]
@@ -30,9 +22,9 @@ class StepOptions:
         str | None,
         typer.Option("--filter", metavar="EXPR", help='Rows to keep: "uncertainty_xy_nm < 20 and photons > 300".'),
     ] = None
-    drift: Annotated[DriftMethod, typer.Option("--drift", help="Redundant cross-correlation, or no correction.")] = (
-        DriftMethod.none
-    )
+    drift: Annotated[
+        Literal["rcc", "none"], typer.Option("--drift", help="Redundant cross-correlation, or no correction.")
+    ] = "none"
     segments: Annotated[
         int | None,
         typer.Option(
@@ -58,12 +50,12 @@ class StepOptions:
 
         if not self.link and (self.gap is not None or self.radius is not None):
             raise UsageError("--gap and --radius belong to --link", "add --link")
-        if self.segments is not None and self.drift is DriftMethod.none:
+        if self.segments is not None and self.drift == "none":
             raise UsageError("--segments belongs to --drift rcc", "add --drift rcc")
         neighbours, radius = (0, None) if self.density is None else _parse_density(self.density)
         return Steps(
             filter=self.filter,
-            drift=self.drift is DriftMethod.rcc,
+            drift=self.drift == "rcc",
             segments=self.segments,
             least_neighbours=neighbours,
             neighbour_radius_nm=radius,

@@ -1,8 +1,7 @@
 """Options of rendered images, which `var post` and `var super-resolve` share, and how they are read."""
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,49 +11,25 @@ if TYPE_CHECKING:
     from varcli.emitters.figures.render import Rendering
 
 
-class Style(StrEnum):
-    """How an emitter is drawn."""
-
-    gaussian = "gaussian"
-    histogram = "histogram"
-
-
-class Depth(StrEnum):
-    """Numbers of the TIFF."""
-
-    float = "float"
-    sixteen = "16"
-
-
-class Colormap(StrEnum):
-    """Colours of the PNG, from dark to bright."""
-
-    inferno = "inferno"
-    magma = "magma"
-    hot = "hot"
-    viridis = "viridis"
-    ice = "ice"
-    gray = "gray"
-
-
 @dataclass(frozen=True)
 class RenderOptions:
     """How emitters are drawn."""
 
     render: Annotated[str, typer.Option("--render", metavar="NM|none", help="Pixel of the rendered image.")] = "none"
     render_style: Annotated[
-        Style | None,
+        Literal["gaussian", "histogram"] | None,
         typer.Option(
             "--render-style",
             help="Gaussians of the uncertainties, by default where there are any, or counts per pixel.",
         ),
     ] = None
     render_depth: Annotated[
-        Depth | None,
+        Literal["float", "16"] | None,
         typer.Option("--render-depth", help="Of the TIFF: emitters per pixel, or 16 bits up to the brightest pixel."),
     ] = None
     colormap: Annotated[
-        Colormap | None, typer.Option("--colormap", help="Colours of the rendered PNG; by default inferno.")
+        Literal["inferno", "magma", "hot", "viridis", "ice", "gray"] | None,
+        typer.Option("--colormap", help="Colours of the rendered PNG; by default inferno."),
     ] = None
 
     def read(self, *, report: bool) -> "Rendering":
@@ -71,10 +46,7 @@ class RenderOptions:
             for option, given in drawn.items():
                 if given is not None:
                     raise UsageError(f"{option} belongs to a rendered image", "for example --render 10")
-        colours = (colormap or Colormap.inferno).value
-        return Rendering(
-            pixel_nm, None if style is None else style.value, sixteen_bit=depth is Depth.sixteen, colormap=colours
-        )
+        return Rendering(pixel_nm, style, sixteen_bit=depth == "16", colormap=colormap or "inferno")
 
 
 @dataclass(frozen=True)

@@ -1,44 +1,20 @@
 """Options of `var super-resolve` alone."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from varcli.cli.options import complete_emitters, complete_formats
 from varcli.errors import UsageError
 
-
-class Pictures(StrEnum):
-    """What is drawn besides the table, the map and the rendering."""
-
-    super_resolution = "super-resolution"
-    progressive = "progressive"
-    both = "both"
-
-
-class Polish(StrEnum):
-    """What becomes of the network's candidates."""
-
-    mle = "mle"
-    none = "none"
-
-
-class MapKind(StrEnum):
-    """What the map of expected emitters holds."""
-
-    sum = "sum"
-    frames = "frames"
-    none = "none"
-
-
 Images = Annotated[list[Path], typer.Argument(metavar="IMG.tif...", help="The stack; several files follow each other.")]
 To = Annotated[
     str, typer.Option("--to", metavar="R|Kx", help="Grid of the map: cells per 40 camera pixels, or cells per pixel.")
 ]
 ModeOption = Annotated[
-    Pictures, typer.Option("--mode", help="progressive and both also draw the first frame at every scale.")
+    Literal["super-resolution", "progressive", "both"],
+    typer.Option("--mode", help="progressive and both also draw the first frame at every scale."),
 ]
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="A model's name, file or run folder.", autocompletion=complete_emitters)
@@ -48,13 +24,15 @@ Channel = Annotated[
 ]
 Threshold = Annotated[float, typer.Option("--threshold", metavar="P", help="Least probability of an emitter.")]
 PolishOption = Annotated[
-    Polish, typer.Option("--polish", help="Fit all emitters jointly by maximum likelihood, or keep the network's word.")
+    Literal["mle", "none"],
+    typer.Option("--polish", help="Fit all emitters jointly by maximum likelihood, or keep the network's word."),
 ]
 FormatOption = Annotated[
     str, typer.Option("--format", help="Formats of the table, separated by commas.", autocompletion=complete_formats)
 ]
 MapOption = Annotated[
-    MapKind, typer.Option("--map", help="Expected emitters per cell: summed over frames, of each frame, or not at all.")
+    Literal["sum", "frames", "none"],
+    typer.Option("--map", help="Expected emitters per cell: summed over frames, of each frame, or not at all."),
 ]
 GifOption = Annotated[bool, typer.Option("--gif/--no-gif", help="Animate the first frame, coarse to fine.")]
 Fps = Annotated[float, typer.Option("--fps", min=0.1, max=100, help="Frames a second of the animation.")]

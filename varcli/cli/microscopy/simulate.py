@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from varcli.cli.options import Device, DeviceOption, JsonOption, OverwriteOption, SeedOption, SetOption
+from varcli.cli.options import DeviceOption, JsonOption, OverwriteOption, SeedOption, SetOption
 from varcli.cli.output import emit, table
 from varcli.cli.progress import Display
 
@@ -39,7 +39,7 @@ def emitters(
     settings: SetOption = None,
     seed: SeedOption = 0,
     output: Output = Path("stack.tif"),
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = "cpu",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,7 +50,7 @@ def emitters(
     from varcli.api.microscopy import simulate_events
     from varcli.emitters.results.simulation import Simulation
 
-    events = simulate_events(source, settings or (), seed=seed, device=device.value, output=output, overwrite=overwrite)
+    events = simulate_events(source, settings or (), seed=seed, device=device, output=output, overwrite=overwrite)
     with Display() as display:
         done = display.result(events, Simulation)
     config, files = done.config, done.files

@@ -16,17 +16,14 @@ from varcli.cli.microscopy.resolve_options import (
     Fps,
     GifOption,
     Images,
-    MapKind,
     MapOption,
     ModeOption,
-    Pictures,
-    Polish,
     PolishOption,
     Threshold,
     To,
     read_scale,
 )
-from varcli.cli.options import Device, DeviceOption, JsonOption, OutputDirOption, OverwriteOption, grouped, read_formats
+from varcli.cli.options import DeviceOption, JsonOption, OutputDirOption, OverwriteOption, grouped, read_formats
 from varcli.cli.output import emit, warn
 from varcli.cli.progress import Display
 from varcli.errors import VarError
@@ -37,20 +34,20 @@ def super_resolve(
     images: Images,
     *,
     to: To = "80",
-    mode: ModeOption = Pictures.super_resolution,
+    mode: ModeOption = "super-resolution",
     checkpoint: Checkpoint = "emitter-2d",
     microscope: MicroscopeOptions,
     channel: Channel = None,
     threshold: Threshold = 0.5,
-    polish: PolishOption = Polish.mle,
+    polish: PolishOption = "mle",
     formats: FormatOption = "csv",
-    map_kind: MapOption = MapKind.sum,
+    map_kind: MapOption = "sum",
     rendering: DrawnOptions,
     gif: GifOption = False,
     fps: Fps = 2,
     steps: StepOptions,
     report: Report = False,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     batch_size: BatchSize = None,
     output_dir: OutputDirOption = Path("outputs"),
     overwrite: OverwriteOption = False,
@@ -69,7 +66,7 @@ def super_resolve(
     from varcli.emitters.results.files import Outputs
     from varcli.emitters.results.localization import Localization
 
-    drawn = rendering.read(report=report), map_kind.value, read_scale(to), mode is not Pictures.super_resolution
+    drawn = rendering.read(report=report), map_kind, read_scale(to), mode != "super-resolution"
     events = localize_events(
         images,
         camera=microscope.given(),
@@ -78,9 +75,9 @@ def super_resolve(
         **microscope.window(),
         channel=channel,
         threshold=threshold,
-        estimator=polish.value,
+        estimator=polish,
         batch_size=batch_size,
-        device=device.value,
+        device=device,
         outputs=Outputs(read_formats(formats), *drawn, gif, fps),
         output_dir=output_dir,
         steps=steps.read(),

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from varcli.cli.music.constraints import ConstraintOptions
 from varcli.cli.options import (
-    Device,
     DeviceOption,
     JsonOption,
     OutputDirOption,
@@ -26,32 +24,8 @@ from varcli.cli.options import (
 from varcli.cli.output import emit
 from varcli.cli.progress import Display
 
-
-class SampleMode(StrEnum):
-    """What a sample starts from."""
-
-    unconditional = "unconditional"
-    continuation = "continuation"
-    inpainting = "inpainting"
-    harmonise = "harmonise"
-
-
-class ScanOrder(StrEnum):
-    """Order of autoregressive children."""
-
-    row_major = "row_major"
-    column_major = "column_major"
-
-
-class GifSamples(StrEnum):
-    """Which samples get an animation."""
-
-    first = "first"
-    all = "all"
-
-
 ModeOption = Annotated[
-    SampleMode,
+    Literal["unconditional", "continuation", "inpainting", "harmonise"],
     typer.Option("--mode", help="Write from nothing, go on after a prompt, rewrite regions of it, or add to a voice."),
 ]
 
@@ -79,7 +53,8 @@ class ModelOptions:
         typer.Option("--num-iter-list", help='Masked models: iterations per level, such as "12 8 4 1".'),
     ] = None
     scan_order: Annotated[
-        ScanOrder | None, typer.Option("--scan-order", help="Order of children; the checkpoint's own by default.")
+        Literal["row_major", "column_major"] | None,
+        typer.Option("--scan-order", help="Order of children; the checkpoint's own by default."),
     ] = None
     temperature: Annotated[
         str | None,
@@ -131,9 +106,9 @@ class RecordingOptions:
     """What is recorded while the model writes."""
 
     gif: Annotated[bool, typer.Option("--gif/--no-gif", help="Animate how the model wrote the roll.")] = False
-    gif_samples: Annotated[GifSamples, typer.Option("--gif-samples", help="Which samples are animated.")] = (
-        GifSamples.first
-    )
+    gif_samples: Annotated[
+        Literal["first", "all"], typer.Option("--gif-samples", help="Which samples are animated.")
+    ] = "first"
     fps: Annotated[float, typer.Option("--fps", min=0.1, max=100, help="Frames a second of the animation.")] = 2
     record_levels: Annotated[
         str, typer.Option("--record-levels", help='Levels whose patches make a frame, such as "0,1".')
@@ -153,7 +128,7 @@ def sample(
     constraints: ConstraintOptions,
     recording: RecordingOptions,
     seed: SeedOption = 0,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     output_dir: OutputDirOption = Path("outputs"),
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -170,9 +145,9 @@ def sample(
 
     levels = parse_levels(recording.record_levels, "--record-levels")
     every = parse_every(recording.record_every, "--record-every")
-    animated = recording.gif_samples.value if recording.gif else "none"
+    animated = recording.gif_samples if recording.gif else "none"
     events = sample_events(
-        mode.value,
+        mode,
         checkpoint=model.checkpoint,
         num_samples=model.num_samples,
         batch_size=model.batch_size,
@@ -180,13 +155,13 @@ def sample(
         temperature=parse_per_level(model.temperature, "--temperature"),
         top_p=parse_per_level(model.top_p, "--top-p"),
         num_iter_list=parse_counts(model.num_iter_list, "--num-iter-list"),
-        scan_order=model.scan_order and model.scan_order.value,
+        scan_order=model.scan_order,
         tempo_bpm=model.tempo,
         **asdict(start),
         **asdict(constraints),
         recordings=Recordings(animated, recording.fps, levels, every, recording.save_frames),
         seed=seed,
-        device=device.value,
+        device=device,
         output_dir=output_dir,
         overwrite=overwrite,
     )
