@@ -6,13 +6,14 @@ wherever they stand, and keeps it in the user's cache folder. So an edit compile
 installed copies of the same code share what is compiled, and the package's own folder is only read.
 """
 
+import gc
 import hashlib
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -25,7 +26,7 @@ import numpy as np
 # All caches of a process share one setting of numba for their place, so this one takes the place of numba's.
 from llvmlite.binding import Linkage
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompileResult
+from numba.core.compiler import CompileResult, Flags
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.core.environment import lookup_environment
@@ -85,7 +86,7 @@ class Kernel(CPUDispatcher):
 
     def _without_wrapper(self, flags: Any) -> Any:
         flags.no_cpython_wrapper = _nesting.depth > 1
-        return flags
+        return _Flags(flags)
 
     def compile(self, sig: Any) -> Any:
         """Compile for a signature: to be called from Python, or within the compilation of another function."""
@@ -94,7 +95,8 @@ class Kernel(CPUDispatcher):
             known = self.overloads.get(types)
             if known is not None and isinstance(known.library, _Part) != (_nesting.depth > 0):
                 del self.overloads[types]
-            return super().compile(sig)
+            with _no_collection():
+                return super().compile(sig)
 
     def add_overload(self, cres: Any) -> None:
         """Take what was compiled or loaded; a part cannot be called from Python."""
@@ -109,7 +111,33 @@ class Kernel(CPUDispatcher):
         super().add_overload(cres)
 
 
-class _Whole(JITCodeLibrary):
+_FLAGS_HASH = hash(Flags())  # it counts the names of the options alone
+
+
+class _Flags(Flags):
+    """numba's options of a compilation, which it compares at every call that it meets; here without those not set."""
+
+    def __eq__(self, other: object) -> Any:
+        if not isinstance(other, Flags):
+            return NotImplemented
+        own, others = self._values, other._values
+        return own == others or all(getattr(self, name) == getattr(other, name) for name in own.keys() | others.keys())
+
+    def __hash__(self) -> int:
+        return _FLAGS_HASH
+
+
+class _Library(JITCodeLibrary):
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """As numba does, but not of the many functions that are only declared."""
+        ll_module.data_layout = self._codegen._data_layout
+        for function in ll_module.functions:
+            if not function.is_declaration:
+                passes, builder = self._codegen._function_pass_manager()
+                passes.run(function, builder)
+
+
+class _Whole(_Library):
     """The code of a function that Python calls, and of all that it calls: no other library's copy is ever used."""
 
     def _finalize_final_module(self) -> None:
@@ -119,7 +147,7 @@ class _Whole(JITCodeLibrary):
         super()._finalize_final_module()
 
 
-class _Part(JITCodeLibrary):
+class _Part(_Library):
     """The code of a function for its callers, without machine code."""
 
     def _optimize_final_module(self) -> None:
@@ -142,6 +170,19 @@ class _Part(JITCodeLibrary):
 
 class _Nowhere:
     def set_env(self, name: str, environment: object) -> None: ...
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the search for unused objects, which goes over all that a compilation holds, time and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class _Nesting(Listener):
