@@ -14,6 +14,7 @@ import pytest
 
 from varcli import compiled, events
 from varcli.cli.progress import Display
+from varcli.compiled import cache
 
 OUTER = """
 from varcli.compiled import kernel
@@ -52,7 +53,7 @@ def pack(tmp_path: Path) -> Path:
 
 
 def start(pack: Path, **env: str) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(pack.parent), str(Path(compiled.__file__).parent.parent)])
+    path = os.pathsep.join([str(pack.parent), str(Path(compiled.__file__).parents[2])])
     env = {"HOME": str(pack.parent.parent / "home"), "PATH": os.environ["PATH"], "PYTHONPATH": path, **env}
     return subprocess.Popen(
         [sys.executable, "-B", "-c", RUN], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -119,7 +120,7 @@ def test_damage_is_compiled_again(pack: Path) -> None:
 
 
 def test_signatures_do_not_share_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "_root", lambda: tmp_path)
+    monkeypatch.setattr(cache, "_root", lambda: tmp_path)
 
     @compiled.kernel()
     def twice(x):
@@ -135,7 +136,7 @@ def test_a_digest_follows_what_is_read_and_nothing_else() -> None:
     def digest(scale: object, source: str, fastmath: bool = False) -> str:
         names = {"scale": scale, "math": math, "__name__": __name__}
         exec(source, names)
-        return compiled._digest(compiled.kernel(fastmath)(names["f"]))
+        return cache._digest(compiled.kernel(fastmath)(names["f"]))
 
     source = "def f(x):\n    return scale * math.exp(x)"
     same = digest(2.0, source)
@@ -155,7 +156,7 @@ def test_a_digest_follows_what_is_read_and_nothing_else() -> None:
 
 def test_fields_of_a_tuple_are_part_of_its_type() -> None:
     one, other = (namedtuple("Pair", fields)(1.0, 2.0) for fields in (("a", "b"), ("b", "a")))
-    assert compiled._spelled(numba.typeof((one,))) != compiled._spelled(numba.typeof((other,)))
+    assert cache._spelled(numba.typeof((one,))) != cache._spelled(numba.typeof((other,)))
 
 
 def test_what_nobody_uses_is_removed(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_what_nobody_uses_is_removed(tmp_path: Path) -> None:
         file = tmp_path / f"{days}.kernel"
         file.touch()
         os.utime(file, (time.time(), time.time() - 86400 * days))
-    compiled._remove_unused(tmp_path)
+    cache._remove_unused(tmp_path)
     assert {file.stem for file in tmp_path.iterdir()} == {"0", "29"}
 
 
