@@ -23,8 +23,8 @@ from support import print_table, run
 from varcli.emitters.camera.file import read_camera
 from varcli.emitters.network.predict import Predictor
 from varcli.emitters.network.prediction import Conditions, Prediction
-from varcli.emitters.pipeline.calibration import Calibration
 from varcli.emitters.pipeline.chunk import ChunkDone, Settings
+from varcli.emitters.pipeline.estimator import Calibration
 from varcli.emitters.pipeline.localize import Given, localize
 from varcli.emitters.pipeline.survey import Microscope
 from varcli.emitters.pipeline.trained_domain import TrainedDomain

@@ -15,8 +15,8 @@ from varcli.emitters.camera.values import QUANTITIES, Provenanced, Values, given
 from varcli.emitters.config import FIELD_PX
 from varcli.emitters.evaluation.metrics import Evaluation, evaluate
 from varcli.emitters.figures.render import Renderer, Rendering
-from varcli.emitters.pipeline.calibration import Calibration
 from varcli.emitters.pipeline.chunk import Settings, no_emitters
+from varcli.emitters.pipeline.estimator import Calibration
 from varcli.emitters.pipeline.localize import Given
 from varcli.emitters.pipeline.provenance import Source
 from varcli.emitters.pipeline.trained_domain import TrainedDomain

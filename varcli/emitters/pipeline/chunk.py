@@ -11,8 +11,7 @@ import numpy as np
 from varcli.emitters.camera.hot_pixels import filled
 from varcli.emitters.config import FIELD_PX
 from varcli.emitters.network.prediction import Prediction
-from varcli.emitters.pipeline.calibration import Calibration
-from varcli.emitters.pipeline.estimator import Estimator
+from varcli.emitters.pipeline.estimator import Calibration, Estimator
 from varcli.emitters.pipeline.survey import Microscope, Network
 from varcli.emitters.stack.stack import Stack, StackHealth
 from varcli.emitters.stack.window import Window

@@ -9,9 +9,8 @@ from typing import TypeVar
 
 from varcli.emitters.camera.values import Values
 from varcli.emitters.events import FramesDone, ScaleDone, StackOpened, StackSurveyed
-from varcli.emitters.pipeline.calibration import Calibration
 from varcli.emitters.pipeline.chunk import ChunkAnalysis, ChunkDone, Settings, map_shape
-from varcli.emitters.pipeline.estimator import estimator_of
+from varcli.emitters.pipeline.estimator import Calibration, estimator_of
 from varcli.emitters.pipeline.survey import Microscope, Network, survey
 from varcli.emitters.pipeline.trained_domain import TrainedDomain
 from varcli.emitters.stack.stack import Stack
