@@ -233,7 +233,7 @@ def test_what_was_written_when_it_was_stopped_is_its_own(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(localization, "TableWriter", stop)
+        patched.setattr(localization, "table_writer", stop)
         assert run(*call.args(stack)).exit_code == 130
     assert (tmp_path / "out/img_to80.tif").exists()
     assert run_json(*call.args(stack))["resumed_at"] == 12
@@ -312,7 +312,7 @@ def test_an_unfinished_run_goes_on_with_other_steps_and_overwrites_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(localization, "TableWriter", stop)
+        patched.setattr(localization, "table_writer", stop)
         assert run(*call.args(stack)).exit_code == 130
     mine = tmp_path / "out/img_post_quality.json"
     mine.write_text("mine")

@@ -8,7 +8,7 @@ import tifffile
 from cli_support import assert_refused, run, run_json
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables import FORMATS, Field, TableWriter
+from varcli.emitters.tables import FORMATS, Field, file_names, table_writer
 
 FIELD = Field(pixel_size_nm=100.0, frames=9, height=40, width=50)
 
@@ -48,9 +48,9 @@ def test_a_table(tmp_path: Path, format: str) -> None:
     rng = np.random.default_rng(0)
     frame, numbers = np.array([1, 1, 5]), rng.uniform(1, 2, (4, 3))
     table = EmitterTable(frame, *numbers[:3], probability=numbers[3] / 2)
-    with TableWriter(format, tmp_path, "cell", FIELD) as writer:
-        writer.append(table)
-        path = writer.finish({"complete": True})[0]
+    with table_writer(format, tmp_path, "cell", FIELD, {"complete": True}) as append:
+        append(table)
+    path = tmp_path / file_names(format, "cell")[0]
     document = run_json("inspect", path)
     assert (document["kind"], document["format"], document["rows"]) == ("table", format, 3)
     assert (document["first_frame"], document["last_frame"], document["frames_with_emitters"]) == (1, 5, 2)

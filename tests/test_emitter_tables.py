@@ -1,6 +1,7 @@
 """Tables of emitters: what is written comes back, in the units and from the origin that each format has."""
 
 import dataclasses
+import errno
 import json
 from itertools import pairwise, product
 from pathlib import Path
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from varcli.emitters.camera.camera import Camera
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables import FORMATS, Field, TableWriter, file_names, read_table, write_table
+from varcli.emitters.tables import FORMATS, Field, file_names, read_table, table_writer, write_table
+from varcli.emitters.tables.text import TextRows
 from varcli.errors import UsageError, VarError
 
 FIELD = Field.of(Camera(100.0, 100.0, 0.5, em_gain=30.0, read_noise_e=1.5), frames=50, height=40, width=64)
@@ -77,11 +79,10 @@ def test_bytes_depend_on_the_rows_alone(tmp_path: Path, format: str) -> None:
     pieces = [0, 0, 1, 7_000, 7_000, 29_999, 30_000]
     for name, cuts in (("once", [0, 30_000]), ("often", pieces)):
         (tmp_path / name).mkdir()
-        with TableWriter(format, tmp_path / name, "cell", FIELD) as writer:
+        with table_writer(format, tmp_path / name, "cell", FIELD, {"a": 1}) as append:
             for start, stop in pairwise(cuts):
-                writer.append(table.rows(np.arange(start, stop)))
-            assert not any(path.exists() for path in writer.paths)
-            assert [path.name for path in writer.finish({"a": 1})] == file_names(format, "cell")
+                append(table.rows(np.arange(start, stop)))
+            assert not any((tmp_path / name / file).exists() for file in file_names(format, "cell"))
     for name in file_names(format, "cell"):
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "often" / name).read_bytes()
     assert {path.name for path in (tmp_path / "once").iterdir()} == set(file_names(format, "cell"))
@@ -89,9 +90,19 @@ def test_bytes_depend_on_the_rows_alone(tmp_path: Path, format: str) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_writer_that_stops_leaves_nothing(tmp_path: Path, format: str) -> None:
-    with pytest.raises(KeyError), TableWriter(format, tmp_path, "cell", FIELD) as writer:
-        writer.append(make_table(3))
+    with pytest.raises(KeyError), table_writer(format, tmp_path, "cell", FIELD, {}) as append:
+        append(make_table(3))
         raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_of_the_table_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TextRows, "append", full)
+    with pytest.raises(VarError, match=r"a\.csv: the disk is full"):
+        write_table(make_table(2), tmp_path / "a.csv", "csv", FIELD, {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,8 @@ from cli_support import run_json
 
 import varcli
 from varcli.emitters.tables import FORMATS
-from varcli.emitters.tables.text import TextColumn, TextFormat
+from varcli.emitters.tables.base import FileColumn
+from varcli.emitters.tables.text import TextFormat
 
 
 class QuickPalm(TextFormat):
@@ -18,10 +19,10 @@ class QuickPalm(TextFormat):
     summary = "QuickPALM's table: Intensity, X (nm), Y (nm), Frame Number"
     ending = "_quickpalm.xls"
     columns = (
-        TextColumn("Intensity", "%.4f", "photons"),
-        TextColumn("X (nm)", "%.4f", "x_nm"),
-        TextColumn("Y (nm)", "%.4f", "y_nm"),
-        TextColumn("Frame Number", "%d", lambda table: table.frame + 1),
+        FileColumn("Intensity", "%.4f", "photons"),
+        FileColumn("X (nm)", "%.4f", "x_nm"),
+        FileColumn("Y (nm)", "%.4f", "y_nm"),
+        FileColumn("Frame Number", "%d", "frame", offset=-1),
     )
     place = ("Frame Number", "X (nm)", "Y (nm)")
     first_frame = 1

@@ -25,7 +25,7 @@ from varcli.emitters.results.files import Files, Outputs
 from varcli.emitters.results.post import Merged, Postprocessed, carry_out
 from varcli.emitters.stack.stack import Stack
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables import Field, TableWriter, read_table
+from varcli.emitters.tables import Field, read_table, table_writer
 from varcli.errors import VarError
 from varcli.events import Event, Warned
 from varcli.files import ensure_output_dir, refuse_existing
@@ -282,10 +282,9 @@ def _write(job: Job, state: Partial, network: Network, microscope: Microscope, m
         if animation:
             yield from job.animate(animation, *progress_frames(progress), title, outputs.fps)
     for format in files.formats:
-        with TableWriter(format, files.folder, files.stem, _field(job, microscope)) as writer:
+        with table_writer(format, files.folder, files.stem, _field(job, microscope), meta) as append:
             for table in state.tables():
-                writer.append(table)
-            writer.finish(meta)
+                append(table)
 
 
 def _follow(job: Job, state: Partial, microscope: Microscope, meta: dict[str, Any]) -> Iterator[Event | Postprocessed]:

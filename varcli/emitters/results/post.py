@@ -15,7 +15,7 @@ from varcli.emitters.post.pipeline import Processed, Steps, process
 from varcli.emitters.post.quality import Quality, measure
 from varcli.emitters.results.files import Files
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables import READ_META, Field, TableWriter, read_table
+from varcli.emitters.tables import READ_META, Field, read_table, table_writer
 from varcli.emitters.tables.base import whole
 from varcli.errors import UsageError
 from varcli.events import Event, Warned
@@ -154,9 +154,8 @@ def _write(result: Postprocessed, steps: Steps, files: Files) -> None:
     meta = {key: value for key, value in done.table.meta.items() if key not in READ_META}
     meta["post"] = {"tables": list(result.sources), "steps": asdict(steps), "rows": done.rows}
     for format in files.formats:
-        with TableWriter(format, files.folder, files.stem, result.field) as writer:
-            writer.append(done.table)
-            writer.finish(meta)
+        with table_writer(format, files.folder, files.stem, result.field, meta) as append:
+            append(done.table)
     quality = json.dumps(result.quality.document(), indent=1, allow_nan=False)
     write_text(files.folder / f"{files.stem}_quality.json", quality + "\n")
     drift = files.find("_drift.csv")

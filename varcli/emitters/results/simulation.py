@@ -1,6 +1,6 @@
 """A simulated acquisition in memory or as files: the camera stack, the truth with its provenance, and the camera."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,10 @@ from varcli.emitters.events import FramesSimulated
 from varcli.emitters.simulation.acquisition import simulate_stack
 from varcli.emitters.simulation.config import StackConfig
 from varcli.emitters.stack.stack import Stack
-from varcli.emitters.stack.writer import StackWriter
+from varcli.emitters.stack.writer import stack_writer
 from varcli.emitters.table import EmitterTable, concatenate
 from varcli.emitters.tables import FORMATS, Field, read_table
-from varcli.emitters.tables.writer import RowWriter
+from varcli.emitters.tables.writer import Append, row_writer
 from varcli.events import Event
 from varcli.files import write_text
 from varcli.version import __version__
@@ -82,30 +82,27 @@ def simulate(
     camera = camera_of(config.camera, folder)
     field = Field.of(camera, config.frames, config.height, config.width)
     meta: dict[str, Any] = {"simulated": config.model_dump(mode="json"), "seed": seed, "version": __version__}
-    parts: list[tuple[np.ndarray, EmitterTable]] = []
+    held_frames: list[np.ndarray] = []
+    held_rows: list[EmitterTable] = []
+    add_frames: Callable[[np.ndarray], None] = held_frames.append
+    add_rows: Append = held_rows.append
     done = emitters = 0
     with ExitStack() as opened:
-        truth = stack = None
         if files is not None:
-            truth = opened.enter_context(RowWriter(FORMATS["csv"], files.truth, field))
+            about = {"stack": files.stack.name, "truth": True, **meta}
+            add_rows = opened.enter_context(row_writer(FORMATS["csv"], files.truth, field, about))
             size = config.frames, config.height, config.width
-            stack = opened.enter_context(StackWriter(files.stack, *size, camera.pixel_size_nm))
+            add_frames = opened.enter_context(stack_writer(files.stack, *size, camera.pixel_size_nm))
         for frames, rows in simulate_stack(config, seed, device, folder):
-            if stack and truth:
-                stack.append(frames)
-                truth.append(rows)
-            else:
-                parts.append((frames, rows))
+            add_frames(frames)
+            add_rows(rows)
             done, emitters = done + len(frames), emitters + len(rows)
             yield FramesSimulated(done, config.frames, emitters)
-        if stack and truth and files:
-            stack.finish()
-            truth.finish({"stack": files.stack.name, "truth": True, **meta})
     held = None
     if files is not None:
         write_text(files.camera, dump_camera(config.camera, folder))
     else:
-        table = concatenate(rows for _, rows in parts)
+        table = concatenate(held_rows)
         table.meta.update(field.provenance({"truth": True, **meta}))
-        held = np.concatenate([frames for frames, _ in parts]), table
+        held = np.concatenate(held_frames), table
     yield Simulation(config, camera, seed, emitters, files, held)

@@ -4,6 +4,7 @@ Positions in every file have their own unit and origin; an `EmitterTable` is alw
 (0, 0), frames from 0.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from varcli.emitters.tables.decode import Decode
 from varcli.emitters.tables.picasso import Picasso
 from varcli.emitters.tables.smap import Smap
 from varcli.emitters.tables.thunderstorm import ThunderStorm
-from varcli.emitters.tables.writer import RowWriter
+from varcli.emitters.tables.writer import Append, row_writer
 from varcli.errors import UsageError, VarError
 
-__all__ = ["FORMATS", "READ_META", "Field", "TableWriter", "file_names", "read_table", "write_table"]
+__all__ = ["FORMATS", "READ_META", "Field", "file_names", "read_table", "table_writer", "write_table"]
 
 FORMATS: dict[str, Format] = {
     format.token: format for format in (ThunderStorm(), Picasso(), Bench(), Smap(), Decode(), Challenge())
@@ -28,17 +29,17 @@ _HEAD_BYTES = 1 << 16
 
 
 def file_names(format: str, stem: str) -> list[str]:
-    """Names of the files that `TableWriter(format, ..., stem, ...)` leaves: the table, then what lies beside it."""
+    """Names of the files that `table_writer(format, ..., stem, ...)` leaves: the table, then what lies beside it."""
     name = Path(FORMATS[format].file_name(stem))
     return [str(path) for path in (name, *FORMATS[format].companions(name))]
 
 
-class TableWriter(RowWriter):
-    """A table of `format` (a token of FORMATS) under its own name in `folder`."""
-
-    def __init__(self, format: str, folder: Path, stem: str, field: Field) -> None:
-        chosen = FORMATS[format]
-        super().__init__(chosen, folder / chosen.file_name(stem), field)
+def table_writer(
+    format: str, folder: Path, stem: str, field: Field, meta: dict[str, Any]
+) -> AbstractContextManager[Append]:
+    """Write a table of `format` (a token of FORMATS) under its own name in `folder`; see `row_writer`."""
+    chosen = FORMATS[format]
+    return row_writer(chosen, folder / chosen.file_name(stem), field, meta)
 
 
 def write_table(
@@ -58,9 +59,10 @@ def write_table(
         raise UsageError(f"no format {format!r}", f"formats: {', '.join(FORMATS)}")
     field = field or Field.of_tables([table])[0]
     meta = {key: value for key, value in table.meta.items() if key not in READ_META} if meta is None else meta
-    with RowWriter(FORMATS[format], Path(path), field) as writer:
-        writer.append(table)
-        return writer.finish(meta)
+    chosen, path = FORMATS[format], Path(path)
+    with row_writer(chosen, path, field, meta) as append:
+        append(table)
+    return [path, *chosen.companions(path)]
 
 
 def read_table(path: Path | str, pixel_size_nm: float | None = None) -> EmitterTable:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,6 +131,39 @@ class Format(ABC):
     @abstractmethod
     def rows(self, paths: Sequence[Path], field: Field) -> Rows:
         """Begin a table in the files `paths`: the table itself, then its companions."""
+
+
+@dataclass(frozen=True)
+class FileColumn:
+    """A column of a file: its name, the type of its numbers or how they are printed, and where it comes from.
+
+    `ours` is the name of a column of `EmitterTable`, in nm where the file holds it `in_pixels`, from which `offset` is
+    then taken; or a function of a table and nm per pixel. It is left out where that is None.
+    """
+
+    name: str
+    type: str
+    ours: str | Callable[[EmitterTable, float], np.ndarray | None]
+    in_pixels: bool = False
+    offset: float = 0
+
+    def of_table(self, table: EmitterTable, pixel_nm: float) -> np.ndarray | None:
+        """The file's numbers [E]."""
+        if not isinstance(self.ours, str):
+            return self.ours(table, pixel_nm)
+        column = getattr(table, self.ours)
+        return None if column is None else (column / pixel_nm if self.in_pixels else column) - self.offset
+
+
+def columns_of_table(
+    columns: Sequence[FileColumn], values: Mapping[str, np.ndarray], pixel_nm: float = 1.0
+) -> dict[str, np.ndarray]:
+    """The columns of a table that a file's `values` hold, float64 [E] in nm; of several for one, the last."""
+    return {
+        column.ours: (values[column.name].astype(np.float64) + column.offset) * (pixel_nm if column.in_pixels else 1)
+        for column in columns
+        if isinstance(column.ours, str) and column.name in values
+    }
 
 
 class Columns:

@@ -1,6 +1,7 @@
 """The benchmark's plain CSV: nm from the corner of pixel (0, 0), frames from 0, no units in the headers."""
 
-from varcli.emitters.tables.text import TextColumn, TextFormat
+from varcli.emitters.tables.base import FileColumn
+from varcli.emitters.tables.text import TextFormat
 
 
 class Bench(TextFormat):
@@ -10,13 +11,13 @@ class Bench(TextFormat):
     summary = "the benchmark's CSV: frame,x_nm,y_nm,photons,sigma_x_nm,sigma_y_nm,prob"
     ending = "_bench.csv"
     columns = (
-        TextColumn("frame", "%d", "frame"),
-        TextColumn("x_nm", "%.4f", "x_nm"),
-        TextColumn("y_nm", "%.4f", "y_nm"),
-        TextColumn("photons", "%.4f", "photons"),
-        TextColumn("sigma_x_nm", "%.4f", "sd_x_nm"),
-        TextColumn("sigma_y_nm", "%.4f", "sd_y_nm"),
-        TextColumn("prob", "%.6f", "probability"),
+        FileColumn("frame", "%d", "frame"),
+        FileColumn("x_nm", "%.4f", "x_nm"),
+        FileColumn("y_nm", "%.4f", "y_nm"),
+        FileColumn("photons", "%.4f", "photons"),
+        FileColumn("sigma_x_nm", "%.4f", "sd_x_nm"),
+        FileColumn("sigma_y_nm", "%.4f", "sd_y_nm"),
+        FileColumn("prob", "%.6f", "probability"),
     )
     place = ("frame", "x_nm", "y_nm")
     first_frame = 0

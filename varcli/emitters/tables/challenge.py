@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from varcli.emitters.tables.text import TextColumn, TextFormat
+from varcli.emitters.tables.base import FileColumn
+from varcli.emitters.tables.text import TextFormat
 
 
 class Challenge(TextFormat):
@@ -19,12 +20,12 @@ class Challenge(TextFormat):
     summary = "the SMLM challenge's CSV: frame,xnano,ynano,znano,intensity"
     ending = "_challenge.csv"
     columns = (
-        TextColumn("frame", "%d", lambda table: table.frame + 1),
-        TextColumn("xnano", "%.4f", "x_nm"),
-        TextColumn("ynano", "%.4f", "y_nm"),
+        FileColumn("frame", "%d", "frame", offset=-1),
+        FileColumn("xnano", "%.4f", "x_nm"),
+        FileColumn("ynano", "%.4f", "y_nm"),
         # Readers of the format need the column; a fit in two dimensions lies in the plane of focus.
-        TextColumn("znano", "%d", lambda table: np.zeros(len(table))),
-        TextColumn("intensity", "%.4f", "photons"),
+        FileColumn("znano", "%d", lambda table, pixel_nm: np.zeros(len(table))),
+        FileColumn("intensity", "%.4f", "photons"),
     )
     place = ("frame", "xnano", "ynano")
     first_frame = 1

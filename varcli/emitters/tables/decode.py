@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import HDF5_HEAD, Field, Format, checked_table, open_hdf5
-from varcli.emitters.tables.spool import HALF, SpoolColumn, SpoolRows, columns_of_table
+from varcli.emitters.tables.base import HDF5_HEAD, Field, FileColumn, Format, checked_table, columns_of_table, open_hdf5
+from varcli.emitters.tables.spool import HALF, SpoolRows
 from varcli.errors import VarError
 from varcli.version import __version__
 
@@ -35,17 +35,17 @@ class DecodeRows(SpoolRows):
     """A DECODE table on its way into a file."""
 
     columns = (
-        SpoolColumn("down", "<f4", "y_nm", in_pixels=True, offset=HALF),
-        SpoolColumn("across", "<f4", "x_nm", in_pixels=True, offset=HALF),
-        SpoolColumn("sd_down", "<f4", "sd_y_nm", in_pixels=True),
-        SpoolColumn("sd_across", "<f4", "sd_x_nm", in_pixels=True),
-        SpoolColumn("crlb", "<f4", _crlb_variance),
-        SpoolColumn("phot", "<f4", "photons"),
-        SpoolColumn("phot_sig", "<f4", "sd_photons"),
-        SpoolColumn("bg", "<f4", "background"),
-        SpoolColumn("bg_sig", "<f4", "sd_background"),
-        SpoolColumn("prob", "<f4", "probability"),
-        SpoolColumn("frame_ix", "<i8", "frame"),
+        FileColumn("down", "<f4", "y_nm", in_pixels=True, offset=HALF),
+        FileColumn("across", "<f4", "x_nm", in_pixels=True, offset=HALF),
+        FileColumn("sd_down", "<f4", "sd_y_nm", in_pixels=True),
+        FileColumn("sd_across", "<f4", "sd_x_nm", in_pixels=True),
+        FileColumn("crlb", "<f4", _crlb_variance),
+        FileColumn("phot", "<f4", "photons"),
+        FileColumn("phot_sig", "<f4", "sd_photons"),
+        FileColumn("bg", "<f4", "background"),
+        FileColumn("bg_sig", "<f4", "sd_background"),
+        FileColumn("prob", "<f4", "probability"),
+        FileColumn("frame_ix", "<i8", "frame"),
     )
 
     def finish(self, meta: dict[str, Any]) -> None:

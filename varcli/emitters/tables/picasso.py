@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import HDF5_HEAD, Field, Format, checked_table, open_hdf5
-from varcli.emitters.tables.spool import HALF, SpoolColumn, SpoolRows, columns_of_table
+from varcli.emitters.tables.base import HDF5_HEAD, Field, FileColumn, Format, checked_table, columns_of_table, open_hdf5
+from varcli.emitters.tables.spool import HALF, SpoolRows
 from varcli.errors import VarError
 from varcli.version import __version__
 
@@ -23,21 +23,21 @@ class PicassoRows(SpoolRows):
     """A Picasso table on its way into `paths`, HDF5 and YAML; the dataset is one contiguous block, as Picasso's is."""
 
     columns = (
-        SpoolColumn("frame", "<u4", "frame"),
-        SpoolColumn("x", "<f4", "x_nm", in_pixels=True, offset=HALF),
-        SpoolColumn("y", "<f4", "y_nm", in_pixels=True, offset=HALF),
-        SpoolColumn("photons", "<f4", "photons"),
-        SpoolColumn("sx", "<f4", "psf_sigma_nm", in_pixels=True),
-        SpoolColumn("sy", "<f4", "psf_sigma_nm", in_pixels=True),
-        SpoolColumn("bg", "<f4", "background"),
-        SpoolColumn("lpx", "<f4", "sd_x_nm", in_pixels=True),
-        SpoolColumn("lpy", "<f4", "sd_y_nm", in_pixels=True),
+        FileColumn("frame", "<u4", "frame"),
+        FileColumn("x", "<f4", "x_nm", in_pixels=True, offset=HALF),
+        FileColumn("y", "<f4", "y_nm", in_pixels=True, offset=HALF),
+        FileColumn("photons", "<f4", "photons"),
+        FileColumn("sx", "<f4", "psf_sigma_nm", in_pixels=True),
+        FileColumn("sy", "<f4", "psf_sigma_nm", in_pixels=True),
+        FileColumn("bg", "<f4", "background"),
+        FileColumn("lpx", "<f4", "sd_x_nm", in_pixels=True),
+        FileColumn("lpy", "<f4", "sd_y_nm", in_pixels=True),
         # Picasso's measure of contrast, which we have not: its filters know the column, so it is there, and 0.
-        SpoolColumn("net_gradient", "<f4", lambda table, pixel_nm: np.zeros(len(table))),
-        SpoolColumn("photons_sd", "<f4", "sd_photons"),
-        SpoolColumn("bg_sd", "<f4", "sd_background"),
-        SpoolColumn("crlb_xy", "<f4", "crlb_xy_nm", in_pixels=True),
-        SpoolColumn("probability", "<f4", "probability"),
+        FileColumn("net_gradient", "<f4", lambda table, pixel_nm: np.zeros(len(table))),
+        FileColumn("photons_sd", "<f4", "sd_photons"),
+        FileColumn("bg_sd", "<f4", "sd_background"),
+        FileColumn("crlb_xy", "<f4", "crlb_xy_nm", in_pixels=True),
+        FileColumn("probability", "<f4", "probability"),
     )
 
     def finish(self, meta: dict[str, Any]) -> None:

@@ -14,8 +14,17 @@ from typing import Any
 import numpy as np
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import HDF5_HEAD, Field, Format, checked_table, open_hdf5, spread_xy_nm
-from varcli.emitters.tables.spool import SpoolColumn, SpoolRows, columns_of_table
+from varcli.emitters.tables.base import (
+    HDF5_HEAD,
+    Field,
+    FileColumn,
+    Format,
+    checked_table,
+    columns_of_table,
+    open_hdf5,
+    spread_xy_nm,
+)
+from varcli.emitters.tables.spool import SpoolRows
 from varcli.errors import VarError
 
 _USER_BLOCK = 512  # bytes before the HDF5 part of a MATLAB 7.3 file
@@ -34,24 +43,24 @@ class SmapRows(SpoolRows):
     """A SMAP table on its way into a file."""
 
     columns = (
-        SpoolColumn("frame", "<f8", "frame", offset=-1),
-        SpoolColumn("xnm", "<f4", _from_centre("x_nm")),
-        SpoolColumn("ynm", "<f4", _from_centre("y_nm")),
-        SpoolColumn("phot", "<f4", "photons"),
-        SpoolColumn("bg", "<f4", "background"),
-        SpoolColumn("locprecnm", "<f4", lambda table, pixel_nm: spread_xy_nm(table)),
-        SpoolColumn("xnmerr", "<f4", "sd_x_nm"),
-        SpoolColumn("ynmerr", "<f4", "sd_y_nm"),
-        SpoolColumn("PSFxnm", "<f4", "psf_sigma_nm"),
-        SpoolColumn("PSFynm", "<f4", "psf_sigma_nm"),
-        SpoolColumn("prob", "<f4", "probability"),
+        FileColumn("frame", "<f8", "frame", offset=-1),
+        FileColumn("xnm", "<f4", _from_centre("x_nm")),
+        FileColumn("ynm", "<f4", _from_centre("y_nm")),
+        FileColumn("phot", "<f4", "photons"),
+        FileColumn("bg", "<f4", "background"),
+        FileColumn("locprecnm", "<f4", lambda table, pixel_nm: spread_xy_nm(table)),
+        FileColumn("xnmerr", "<f4", "sd_x_nm"),
+        FileColumn("ynmerr", "<f4", "sd_y_nm"),
+        FileColumn("PSFxnm", "<f4", "psf_sigma_nm"),
+        FileColumn("PSFynm", "<f4", "psf_sigma_nm"),
+        FileColumn("prob", "<f4", "probability"),
         # Our own: SMAP has no names for them, and keeps what it does not know.
-        SpoolColumn("phot_err", "<f4", "sd_photons"),
-        SpoolColumn("bg_err", "<f4", "sd_background"),
-        SpoolColumn("bg_std", "<f4", "background_std"),
-        SpoolColumn("crlb_xynm", "<f4", "crlb_xy_nm"),
-        SpoolColumn("channel", "<f4", lambda table, pixel_nm: np.zeros(len(table))),
-        SpoolColumn("filenumber", "<f4", lambda table, pixel_nm: np.ones(len(table))),
+        FileColumn("phot_err", "<f4", "sd_photons"),
+        FileColumn("bg_err", "<f4", "sd_background"),
+        FileColumn("bg_std", "<f4", "background_std"),
+        FileColumn("crlb_xynm", "<f4", "crlb_xy_nm"),
+        FileColumn("channel", "<f4", lambda table, pixel_nm: np.zeros(len(table))),
+        FileColumn("filenumber", "<f4", lambda table, pixel_nm: np.ones(len(table))),
     )
 
     def finish(self, meta: dict[str, Any]) -> None:

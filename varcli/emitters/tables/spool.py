@@ -1,52 +1,16 @@
 """Rows kept in a nameless file until their number is known, for formats that hold columns in one piece each."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import Columns, Field
+from varcli.emitters.tables.base import Columns, Field, FileColumn
 
 HALF = 0.5  # from the centre of a pixel to its corner
 _ROWS = 65_536  # read back at a time
-
-Values = Callable[[EmitterTable, float], np.ndarray | None]
-
-
-@dataclass(frozen=True)
-class SpoolColumn:
-    """A column of a file: its name, the type of its numbers, and where it comes from.
-
-    `ours` is the name of a column of `EmitterTable`, in nm where the file holds it `in_pixels`, from which `offset` is
-    then taken; or a function of a table and nm per pixel. It is left out where that is None.
-    """
-
-    name: str
-    type: str
-    ours: str | Values
-    in_pixels: bool = False
-    offset: float = 0
-
-    def of_table(self, table: EmitterTable, pixel_nm: float) -> np.ndarray | None:
-        """The file's numbers [E]."""
-        if not isinstance(self.ours, str):
-            return self.ours(table, pixel_nm)
-        column = getattr(table, self.ours)
-        return None if column is None else (column / pixel_nm if self.in_pixels else column) - self.offset
-
-
-def columns_of_table(
-    columns: Sequence[SpoolColumn], values: Mapping[str, np.ndarray], pixel_nm: float
-) -> dict[str, np.ndarray]:
-    """The columns of a table that a file's `values` hold, float64 [E] in nm; of several for one, the last."""
-    return {
-        column.ours: (values[column.name].astype(np.float64) + column.offset) * (pixel_nm if column.in_pixels else 1)
-        for column in columns
-        if isinstance(column.ours, str) and column.name in values
-    }
 
 
 class SpoolRows:
@@ -55,7 +19,7 @@ class SpoolRows:
     A column is left out where the first rows have none. What `finish` writes is each format's own.
     """
 
-    columns: tuple[SpoolColumn, ...]
+    columns: tuple[FileColumn, ...]
 
     def __init__(self, paths: Sequence[Path], field: Field) -> None:
         self.paths, self.field = paths, field

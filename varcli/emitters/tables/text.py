@@ -3,41 +3,27 @@
 import csv
 import re
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import Columns, Field, Format, checked_table
+from varcli.emitters.tables.base import Columns, Field, FileColumn, Format, checked_table, columns_of_table
 from varcli.errors import VarError
 
 _ROWS = 10_000  # formatted at a time, so that a large table takes no more memory than a small one
 
 
-@dataclass(frozen=True)
-class TextColumn:
-    """A column of a text file: its header, how a number is printed, and where it comes from.
-
-    `ours` is the name of a column of `EmitterTable`, or a function of a table (None: not there).
-    """
-
-    header: str
-    format: str
-    ours: str | Callable[[EmitterTable], np.ndarray | None]
-
-    def values(self, table: EmitterTable) -> np.ndarray | None:
-        """The column's numbers [E]."""
-        return getattr(table, self.ours) if isinstance(self.ours, str) else self.ours(table)
-
-
 class TextRows:
     """Rows of a text file; a column is left out where the first rows have none. Provenance has no place in it."""
 
-    def __init__(self, path: Path, columns: Sequence[TextColumn], id_header: str | None = None) -> None:
-        self._file: IO[str] = path.open("w", encoding="ascii", newline="\n")
+    def __init__(
+        self, paths: Sequence[Path], columns: Sequence[FileColumn], field: Field, id_header: str | None = None
+    ) -> None:
+        self.paths, self.field = paths, field
+        self._file: IO[str] = paths[0].open("w", encoding="ascii", newline="\n")
         self._columns = list(columns)
         self._id_header = id_header
         self._seen = Columns()
@@ -47,7 +33,8 @@ class TextRows:
         if not len(table):
             return
         if self._seen.names is None:
-            self._columns = [column for column in self._columns if column.values(table) is not None]
+            pixel_nm = self.field.pixel_size_nm
+            self._columns = [column for column in self._columns if column.of_table(table, pixel_nm) is not None]
             self._write_header()
         self._seen.check(table)
         for start in range(0, len(table), _ROWS):
@@ -63,13 +50,13 @@ class TextRows:
         self._file.close()
 
     def _write_header(self) -> None:
-        headers = [column.header for column in self._columns]
+        headers = [column.name for column in self._columns]
         headers = [self._id_header, *headers] if self._id_header else headers
         self._file.write(",".join(f'"{header}"' if self._id_header else header for header in headers) + "\n")
 
     def _write(self, table: EmitterTable) -> None:
-        values = [column.values(table) for column in self._columns]
-        formats = [column.format for column in self._columns]
+        values = [column.of_table(table, self.field.pixel_size_nm) for column in self._columns]
+        formats = [column.type for column in self._columns]
         if self._id_header:
             values = [np.arange(self._count + 1, self._count + len(table) + 1), *values]
             formats = ["%d", *formats]
@@ -86,7 +73,7 @@ class TextFormat(Format):
     has of the others is read, as is `also`, which `derived` makes something of.
     """
 
-    columns: tuple[TextColumn, ...]
+    columns: tuple[FileColumn, ...]
     place: tuple[str, str, str]
     first_frame: int
     also: tuple[str, ...] = ()
@@ -96,7 +83,7 @@ class TextFormat(Format):
         return set(self.place[1:]) <= set(header_of(head))
 
     def rows(self, paths: Sequence[Path], field: Field) -> TextRows:
-        return TextRows(paths[0], self.columns)
+        return TextRows(paths, self.columns, field)
 
     def read(self, path: Path, pixel_size_nm: float | None) -> EmitterTable:
         with path.open("rb") as file:
@@ -104,9 +91,9 @@ class TextFormat(Format):
         for name in self.place:
             if name not in header:
                 raise VarError(f"{path}: {self.lacks(name, header)}", self.hint)
-        names = {column.header: column.ours for column in self.columns if isinstance(column.ours, str)}
+        names = [column.name for column in self.columns if isinstance(column.ours, str)]
         columns = read_columns(path, [*self.place, *names, *self.also])
-        found = {ours: columns[theirs] for theirs, ours in names.items() if theirs in columns}
+        found = columns_of_table(self.columns, columns)
         found |= {ours: columns[theirs] for ours, theirs in zip(("frame", "x_nm", "y_nm"), self.place, strict=True)}
         meta: dict[str, Any] = {"format": self.token, "columns": header}
         meta["ignored_columns"] = [name for name in header if name not in columns]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from varcli.emitters.tables.base import Field, spread_xy_nm
-from varcli.emitters.tables.text import TextColumn, TextFormat, TextRows, header_of
+from varcli.emitters.tables.base import Field, FileColumn, spread_xy_nm
+from varcli.emitters.tables.text import TextFormat, TextRows, header_of
 from varcli.errors import VarError
 
 _BOTH_AXES = ("uncertainty_xy [nm]", "uncertainty [nm]")
@@ -22,14 +22,12 @@ class ThunderStormRows(TextRows):
     """A ThunderSTORM table on its way into `paths`: the CSV and its JSON."""
 
     def __init__(self, paths: Sequence[Path], field: Field) -> None:
-        super().__init__(paths[0], ThunderStorm.columns, id_header="id")
-        self._beside = paths[1]
-        self._field = field
+        super().__init__(paths, ThunderStorm.columns, field, id_header="id")
 
     def finish(self, meta: dict[str, Any]) -> None:
         super().finish(meta)
-        document = {"format": "ThunderSTORM CSV", **self._field.provenance(meta)}
-        self._beside.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        document = {"format": "ThunderSTORM CSV", **self.field.provenance(meta)}
+        self.paths[1].write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 class ThunderStorm(TextFormat):
@@ -40,19 +38,19 @@ class ThunderStorm(TextFormat):
     ending = "_emitters.csv"
     beside = ".json"
     columns = (
-        TextColumn("frame", "%d", lambda table: table.frame + 1),
-        TextColumn("x [nm]", "%.3f", "x_nm"),
-        TextColumn("y [nm]", "%.3f", "y_nm"),
-        TextColumn("sigma [nm]", "%.3f", "psf_sigma_nm"),
-        TextColumn("intensity [photon]", "%.3f", "photons"),
-        TextColumn("offset [photon]", "%.4f", "background"),
-        TextColumn("bkgstd [photon]", "%.4f", "background_std"),
-        TextColumn("uncertainty_xy [nm]", "%.4f", spread_xy_nm),
-        TextColumn("uncertainty_x [nm]", "%.4f", "sd_x_nm"),
-        TextColumn("uncertainty_y [nm]", "%.4f", "sd_y_nm"),
-        TextColumn("uncertainty_photon [photon]", "%.4f", "sd_photons"),
-        TextColumn("crlb_xy [nm]", "%.4f", "crlb_xy_nm"),
-        TextColumn("probability", "%.5f", "probability"),
+        FileColumn("frame", "%d", "frame", offset=-1),
+        FileColumn("x [nm]", "%.3f", "x_nm"),
+        FileColumn("y [nm]", "%.3f", "y_nm"),
+        FileColumn("sigma [nm]", "%.3f", "psf_sigma_nm"),
+        FileColumn("intensity [photon]", "%.3f", "photons"),
+        FileColumn("offset [photon]", "%.4f", "background"),
+        FileColumn("bkgstd [photon]", "%.4f", "background_std"),
+        FileColumn("uncertainty_xy [nm]", "%.4f", lambda table, pixel_nm: spread_xy_nm(table)),
+        FileColumn("uncertainty_x [nm]", "%.4f", "sd_x_nm"),
+        FileColumn("uncertainty_y [nm]", "%.4f", "sd_y_nm"),
+        FileColumn("uncertainty_photon [photon]", "%.4f", "sd_photons"),
+        FileColumn("crlb_xy [nm]", "%.4f", "crlb_xy_nm"),
+        FileColumn("probability", "%.5f", "probability"),
     )
     place = ("frame", "x [nm]", "y [nm]")
     first_frame = 1

@@ -1,59 +1,44 @@
 """Tables written a few rows at a time, so that none has to fit in memory, and whole or not at all."""
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from varcli.emitters.table import EmitterTable
 from varcli.emitters.tables.base import Field, Format
-from varcli.errors import VarError
 from varcli.files import atomic_write, explain_os_error
 
+Append = Callable[[EmitterTable], None]
+"""Adds all rows of a table to the one that is being written."""
 
-class RowWriter:
-    """Writes one table to `path` and its companions; nothing is there before `finish`.
+
+@contextmanager
+def row_writer(format: Format, path: Path, field: Field, meta: dict[str, Any]) -> Iterator[Append]:
+    """Write one table to `path` and its companions, which hold `meta`; all is there when the `with` block ends.
 
     Tables appended may have any number of rows, but must agree in their columns: the bytes depend on the rows alone,
-    not on how they were shared out. Leaving a `with` block without `finish` leaves nothing behind.
+    not on how they were shared out. An error in the block leaves nothing behind. Raises VarError when the disk is full.
     """
-
-    def __init__(self, format: Format, path: Path, field: Field) -> None:
-        self.paths = [path, *format.companions(path)]
-        self._stack = ExitStack()
-        try:
+    with ExitStack() as stack:
+        with _explained(path):
             # Left in the opposite order: the table itself appears last, when all that describes it is there.
-            parts = [self._stack.enter_context(atomic_write(path)) for path in self.paths]
-            self._rows = format.rows(parts, field)
-        except OSError as error:
-            raise explain_os_error(error, path) from error
+            parts = [stack.enter_context(atomic_write(one)) for one in (path, *format.companions(path))]
+            rows = stack.enter_context(closing(format.rows(parts, field)))
 
-    def append(self, table: EmitterTable) -> None:
-        """Add all rows of `table`; raises VarError when the disk is full."""
-        try:
-            self._rows.append(table)
-        except OSError as error:
-            self.discard()
-            raise explain_os_error(error, self.paths[0]) from error
+        def append(table: EmitterTable) -> None:
+            with _explained(path):
+                rows.append(table)
 
-    def finish(self, meta: dict[str, Any]) -> list[Path]:
-        """Complete the table with its provenance and put every file in its place; returns their paths."""
-        try:
-            self._rows.finish(meta)
-        except OSError as error:
-            self.discard()
-            raise explain_os_error(error, self.paths[0]) from error
-        self._rows.close()
-        self._stack.close()
-        return self.paths
+        yield append
+        with _explained(path):
+            rows.finish(meta)
 
-    def discard(self) -> None:
-        """Leave nothing behind; after `finish`, do nothing."""
-        self._rows.close()
-        stopped = VarError(f"{self.paths[0]}: not finished")
-        self._stack.__exit__(VarError, stopped, None)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.discard()
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Name the table, not a companion or a temporary file, where the disk is full or may not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise explain_os_error(error, path) from error
