@@ -40,6 +40,13 @@ from pack.outer import outer
 print(outer(1.0), sum(outer._cache_misses.values()), outer._cache.cache_path)
 """
 
+BESIDE = """
+from varcli.compiled import cache, compile_beside
+from pack import example
+compile_beside(example.example)
+helper, = cache.helpers.values()
+"""
+
 
 @pytest.fixture
 def pack(tmp_path: Path) -> Path:
@@ -47,22 +54,23 @@ def pack(tmp_path: Path) -> Path:
     folder = tmp_path / "site" / "pack"
     folder.mkdir(parents=True)
     files = {"__init__": "", "outer": OUTER, "inner": INNER, "constants": "SCALE = 10\n", "deeper": "OFFSET = 1\n"}
+    files["example"] = "from pack.outer import outer\ndef example():\n    return outer, (1.0,)\n"
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     return folder
 
 
-def start(pack: Path, **env: str) -> subprocess.Popen[str]:
+def start(pack: Path, code: str = RUN, **env: str) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(pack.parent), str(Path(compiled.__file__).parents[2])])
     env = {"HOME": str(pack.parent.parent / "home"), "PATH": os.environ["PATH"], "PYTHONPATH": path, **env}
     return subprocess.Popen(
-        [sys.executable, "-B", "-c", RUN], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-B", "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def run(pack: Path, **env: str) -> tuple[float, int, Path]:
+def run(pack: Path, code: str = RUN, **env: str) -> tuple[float, int, Path]:
     """The value of `outer(1.0)`, how often it was compiled, and where it is kept."""
-    process = start(pack, **env)
+    process = start(pack, code, **env)
     out, error = process.communicate()
     assert process.returncode == 0, error
     value, misses, folder = out.split(maxsplit=2)
@@ -109,6 +117,31 @@ def test_two_processes_may_compile_at_once(pack: Path) -> None:
     both = [start(pack) for _ in range(2)]
     assert [process.communicate()[0].split()[0] for process in both] == ["20.0", "20.0"]
     assert run(pack)[:2] == (20.0, 0)
+
+
+def test_what_a_process_beside_compiles_is_loaded(pack: Path) -> None:
+    assert run(pack, BESIDE + RUN)[:2] == (20.0, 0)
+    assert run(pack, BESIDE.replace("helper, =", "assert not") + RUN)[:2] == (20.0, 0), "nothing is left to do beside"
+
+
+@pytest.mark.parametrize("failure", ["helper._process.kill()", "helper._process.stdin.close()"])
+def test_without_the_process_beside_the_first_call_compiles(pack: Path, failure: str) -> None:
+    assert run(pack, f"{BESIDE}\n{failure}\n{RUN}")[:2] == (20.0, 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes run")
+def test_the_process_beside_ends_with_its_own(pack: Path) -> None:
+    (pack / "example.py").write_text("import time\n\ndef example():\n    time.sleep(60)\n")
+    lines = (
+        "from varcli.compiled.cache import Helper",
+        "code = 'from varcli.compiled import compile_here; compile_here(pack.example.example)'",
+        "print(Helper(f'import pack.example; {code}')._process.pid)",
+    )
+    began = time.monotonic()
+    status = Path("/proc", start(pack, "\n".join(lines)).communicate()[0].strip(), "stat")
+    while status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() - began < 30
+        time.sleep(0.1)
 
 
 def test_damage_is_compiled_again(pack: Path) -> None:

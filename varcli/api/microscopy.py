@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from varcli import loading
+from varcli.compiled import compile_beside
 from varcli.config import load_simulation
 from varcli.emitters.camera.camera import Camera
 from varcli.emitters.camera.file import complete_camera
@@ -15,6 +16,7 @@ from varcli.emitters.camera.values import QUANTITIES, Provenanced, Values, given
 from varcli.emitters.config import FIELD_PX
 from varcli.emitters.evaluation.metrics import Evaluation, evaluate
 from varcli.emitters.figures.render import Renderer, Rendering
+from varcli.emitters.fit.fit import example
 from varcli.emitters.pipeline.chunk import Settings, no_emitters
 from varcli.emitters.pipeline.estimator import Calibration
 from varcli.emitters.pipeline.localize import Given
@@ -92,7 +94,7 @@ def localize_events(
             after = steps, Files.of_steps(Path(output_dir), stem, outputs, steps, report=report)
     data = source.header.data
     known = Given(given, psf_sigma, TrainedDomain.of(data), Calibration.of(data, estimator))
-    device, load = str(device), lambda: _network(str(checkpoint), str(device))
+    device, load = str(device), lambda: _network(str(checkpoint), str(device), estimator)
     yield from run(
         Job(opened, source, known, settings, outputs, files, device, load, _animate, after, in_memory),
         overwrite=overwrite,
@@ -102,7 +104,9 @@ def localize_events(
 localize = result_of(localize_events)
 
 
-def _network(checkpoint: str, device: str) -> Any:
+def _network(checkpoint: str, device: str, estimator: str) -> Any:
+    if estimator == "mle":
+        compile_beside(example)  # while the network is loaded and the stack surveyed
     from varcli.emitters.network import predict
 
     return predict.Predictor(loading.load_model(checkpoint, loading.pick_device(device), task="emitters")[0])

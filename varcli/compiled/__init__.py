@@ -7,8 +7,11 @@ installed copies of the same code share what is compiled, and the package's own 
 """
 
 import gc
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import Any, TypeVar
 
 import numba
@@ -22,7 +25,7 @@ from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.sigutils import normalize_signature
 
 from varcli import events
-from varcli.compiled.cache import Cache, package_of, parts_of
+from varcli.compiled.cache import Cache, Helper, helpers, package_of, parts_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -81,6 +84,10 @@ class Kernel(CPUDispatcher):
             with _no_collection():
                 return super().compile(sig)
 
+    def signature_of(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The types of arguments, as a call finds them."""
+        return tuple(self.typeof_pyval(each) for each in arguments)
+
     def add_overload(self, cres: Any) -> None:
         """Take what was compiled or loaded; a part cannot be called from Python."""
         if isinstance(cres.library, _Part):
@@ -92,6 +99,44 @@ class Kernel(CPUDispatcher):
             if environment is not None:
                 cres.library.codegen.set_env(variable.name, environment)
         super().add_overload(cres)
+
+
+def compile_beside(example: Callable[[], tuple[Any, tuple[Any, ...]]]) -> None:
+    """Let another process compile what will be needed soon, unless it is in the cache or there is one processor alone.
+
+    `example`, a function of a module, gives the kernel and arguments as it will have them. The first call waits for the
+    process; whatever befalls that, this one can compile by itself.
+    """
+    function, arguments = example()
+    if not isinstance(function, Kernel) or _processors() < 2 or getattr(sys, "frozen", False):
+        return
+    path = function._cache.path(function.signature_of(arguments))
+    if path and path not in helpers and not path.exists():
+        with suppress(OSError):
+            call = f"compile_here({example.__module__}.{example.__qualname__})"
+            helpers[path] = Helper(f"import {example.__module__}; from varcli.compiled import compile_here; {call}")
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def compile_here(example: Callable[[], tuple[Any, tuple[Any, ...]]]) -> None:
+    """The other process: compile, write what is being compiled to the output, and end when the input is closed."""
+
+    def end() -> None:
+        with open(0, "rb", closefd=False) as calls:
+            calls.read()
+        os._exit(1)
+
+    def say(event: events.Event) -> None:
+        if isinstance(event, events.Compiling):
+            out.write(f"{event.number} {event.total} {event.name}\n")
+
+    Thread(target=end, daemon=True).start()
+    function, arguments = example()
+    with open(1, "w", buffering=1, closefd=False) as out, events.watching(say):
+        function.compile(function.signature_of(arguments))
 
 
 _FLAGS_HASH = hash(Flags())  # it counts the names of the options alone

@@ -1,7 +1,11 @@
-"""What is compiled, kept on disk under a digest of the function, of all that it calls and of what they read."""
+"""What is compiled, kept on disk under a digest of the function, of all that it calls and of what they read.
+
+What another process compiles is waited for.
+"""
 
 import hashlib
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -9,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -24,6 +30,7 @@ from varcli.errors import VarError
 from varcli.files import user_cache_dir, write_bytes
 
 _KEPT_SECONDS = 30 * 86400
+_SILENT_SECONDS = 120.0
 _TOOLS = (numba.__version__, llvmlite.__version__, np.__version__, sys.version, numba.config.USING_SVML)  # type: ignore[attr-defined]
 
 
@@ -47,7 +54,9 @@ class Cache:
         if self._is_part():
             return None
         try:
-            path = self._path(sig, target_context.codegen())
+            path = self.path(sig)
+            if path in helpers:
+                helpers.pop(path).wait()
             if path is None or not path.exists():
                 return None
             found = CompileResult._rebuild(target_context, *loads(path.read_bytes()))
@@ -58,16 +67,56 @@ class Cache:
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled for a signature."""
-        path = None if self._is_part() else self._path(sig, data.codegen)
+        path = None if self._is_part() else self.path(sig)
         if path:
             with suppress(VarError):
                 write_bytes(path, dumps(data._reduce()))
                 _remove_unused(path.parent)
 
-    def _path(self, sig: Any, codegen: Any) -> Path | None:
-        key = f"{_digest(self._compiled)} {[_spelled(kind) for kind in sig]} {codegen.magic_tuple()} {_TOOLS}"
+    def path(self, sig: Any) -> Path | None:
+        """Where what is compiled for a signature is kept; None if nowhere."""
+        machine = self._compiled.targetctx.codegen().magic_tuple()
+        key = f"{_digest(self._compiled)} {[_spelled(kind) for kind in sig]} {machine} {_TOOLS}"
         root, name = _root(), self._compiled.__qualname__
         return root and root / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.kernel"
+
+
+class Helper:
+    """A Python process that runs `code` beside this one and says on its output what it is compiling.
+
+    It ends with this one, at the latest: then its input is closed.
+    """
+
+    def __init__(self, code: str) -> None:
+        path = os.pathsep.join(part or os.getcwd() for part in sys.path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._lines: SimpleQueue[str] = SimpleQueue()
+        Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        with self._process as process:
+            for line in process.stdout or ():
+                self._lines.put(line)
+        self._lines.put("")
+
+    def wait(self) -> None:
+        """Wait until it has ended, and report meanwhile what it says; one that says nothing for long is ended."""
+        with suppress(Empty):
+            while line := self._lines.get(timeout=_SILENT_SECONDS):
+                number, total, name = line.split()
+                events.report(events.Compiling(name, int(number), int(total)))
+        self._process.kill()
+
+
+helpers: dict[Path | None, Helper] = {}
+"""By the files that they will write."""
 
 
 def _spelled(kind: Any) -> str:

@@ -9,6 +9,7 @@ Legend: n frames, Y X camera pixels, E emitters.
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from varcli.emitters.camera.camera import Noise
 from varcli.emitters.fit.block import Plan, workspace
 from varcli.emitters.fit.frame import FITTED, refine_frame
 from varcli.emitters.prior import PhotonPrior
+from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.psf.psf import KINDS, Psf
 from varcli.emitters.table import Emitters
 
@@ -81,6 +83,14 @@ def fit(
         rows = [row for part in pool.map(work_on, chunks(count, threads)) for row in part]
     table = np.concatenate(rows) if rows else np.empty(0, FITTED)
     return Emitters(**{name: table[name].copy() for name in FITTED.names or ()})
+
+
+def example() -> tuple[Any, tuple[Any, ...]]:
+    """The function that `fit` needs compiled, and arguments like those that it gives it, for `compile_beside`."""
+    frame = np.zeros((1, 1), np.float32)
+    psf, prior, plan = GaussianPsf.of(1.0), PhotonPrior(0.0, 1.0), Plan(log_density=0.0)
+    arguments = frame, frame, frame.astype(float), 1.0, np.zeros((0, 3)), psf, prior, 1.0, True, plan, workspace(1)
+    return refine_frame, arguments
 
 
 def chunks(count: int, threads: int) -> Iterator[range]:
