@@ -11,6 +11,8 @@ from cli_support import assert_refused, run, run_json, save_midi
 from music_support import V, melody
 from PIL import Image
 
+from varcli.pianoroll.evaluation import two_sample
+from varcli.pianoroll.evaluation.features import FAMILIES
 from varcli.pianoroll.roll import Roll
 from varcli.pianoroll.score.midi import write_midi
 
@@ -19,6 +21,7 @@ KEYS = {
     *("velocity_bins", "seed", "resamples", "windows", "pieces", "silent", "mean_overlap", "mean_overlap_interval"),
     *("mean_overlap_real", "lowest_overlap", "lowest_metric", "mean_overlap_all", "real_windows", "metrics"),
     *("mean_overlap_all_real", "copies", "report", "skipped"),
+    *("samples", "two_sample"),
 }
 QUICK = ("--window-steps", 64, "--resamples", 20)
 
@@ -83,6 +86,31 @@ def test_lines_for_people(songs: Path, made: Path) -> None:
     assert any("6 generated, 8 of 4 real pieces" in line for line in lines)
     assert any(line.startswith("shared, top line") and " = " in line for line in lines)
     assert "metrics 19/19" in result.stderr
+
+
+def test_a_classifier_of_ten_pieces_and_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_sample, "_TREES", 10)
+    monkeypatch.setattr(two_sample, "_REPEATS", 1)
+    songs, made = save(tmp_path / "songs", range(0, 120, 10)), save(tmp_path / "made", range(200, 212), 64)
+    found = run_json(*music(made, songs))["two_sample"]
+    assert found["pieces"] == {"generated": 12, "reference": 12}
+    assert found["windows"]["generated"] == 12 < found["windows"]["reference"]
+    assert list(found["families"]) == list(FAMILIES)
+    for one in (found["forest"], found["logistic"], *found["families"].values()):
+        assert one["interval"][0] < one["auc"] < one["interval"][1]
+    told = [one["auc"] for one in found["features"].values()]
+    assert told == sorted(told, reverse=True) and told[-1] >= 0.5
+    assert {one["direction"] for one in found["features"].values()} == {"higher", "lower"}
+    assert sum(one["features"] for one in found["families"].values()) == len(told) > 80
+    result = run(*music(made, songs, "--samples", 10))
+    assert "10 generated, 24 of 12 real pieces" in result.stdout
+    lines = result.stdout.splitlines()
+    assert sum(line.split(" ")[0].rstrip(":") in FAMILIES for line in lines) == 10
+    assert "metrics 29/29" not in result.stderr  # no training pieces, so no copies
+    few = run(*music(made, songs, "--samples", 9))
+    assert few.exit_code == 0 and "too few pieces for a classifier: it takes ten of either side" in few.stdout
+    assert run_json(*music(made, songs, "--samples", 9))["two_sample"] is None
+    assert_refused(run(*music(made, songs, "--samples", 0)), 2, "--samples")
 
 
 def test_splits_and_where_the_training_pieces_are(songs: Path, made: Path, tmp_path: Path) -> None:

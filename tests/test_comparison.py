@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from music_support import QUICK, WINDOW, V, binary, compare, melody, piece, pieces
 
+from varcli.pianoroll.evaluation import comparison
 from varcli.pianoroll.evaluation.comparison import Options, compare_music
 from varcli.pianoroll.evaluation.music_metrics import HISTOGRAMS, METRICS
 from varcli.pianoroll.evaluation.shared_runs import Shared, SharedRun, Voices
@@ -15,6 +16,12 @@ from varcli.pianoroll.events import MetricCompared
 from varcli.pianoroll.roll import Vocabulary
 
 REAL = pieces(12, 100)
+
+
+@pytest.fixture(autouse=True)
+def _no_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds, and has tests of its own."""
+    monkeypatch.setattr(comparison, "judges_of", lambda *sides: ())
 
 
 def overlaps(generated: list, reference: list) -> dict[str, float]:

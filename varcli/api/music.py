@@ -155,6 +155,7 @@ def evaluate_music_events(
     *,
     split: Split | Literal["all"] = "test",
     train_data: MusicLike | None = None,
+    samples: int | None = None,
     window_steps: int = 256,
     steps_per_beat: int = 4,
     beats_per_bar: int = 4,
@@ -165,16 +166,18 @@ def evaluate_music_events(
     background: str = "#12141c",
     overwrite: bool = False,
 ) -> Iterator[Event | MusicEvaluation]:
-    """Compare generated music with real music: metrics per window, how much their distributions overlap, and copies.
+    """Compare generated with real music: overlaps of metrics, a classifier that tells the two apart, and copies.
 
     Each side is a folder or zip of MIDI, a .mat or an .npz, or rolls on the grid of `steps_per_beat` and
-    `velocity_bins`; `generated` may be a single MIDI file. Of a `reference` in files the pieces of `split` count;
-    copies are looked for in the training pieces of `train_data`, by default in those of the reference. `report`, a
-    .png, is a page of it all. Raises UsageError where there is nothing to compare, VarError for what cannot be read.
+    `velocity_bins`; `generated` may be a single MIDI file, and of many pieces only the first `samples` count. Of a
+    `reference` in files the pieces of `split` count; copies are looked for in the training pieces of `train_data`, by
+    default in those of the reference. `report`, a .png, is a page of it all. Raises UsageError where there is nothing
+    to compare, VarError for what cannot be read.
     """
     one_of("--split", split, (*get_args(Split), "all"))
     for option, value, least in (("--window-steps", window_steps, 16), ("--resamples", resamples, 20)):
         at_least(option, value, least)
+    at_least("--samples", 1 if samples is None else samples, 1)
     paths = [Path(side) for side in (generated, reference, train_data) if isinstance(side, str | Path)]
     binary = any(path.is_file() and path.suffix.lower() in READERS for path in paths)
     vocabulary = Vocabulary(binary=True) if binary else Vocabulary(velocity_bins)
@@ -188,7 +191,7 @@ def evaluate_music_events(
         refuse_existing([page], overwrite)
         ensure_output_dir(page.parent)
     grid = window_steps, steps_per_beat, beats_per_bar, vocabulary
-    yield from comparison.evaluate(MusicJob(ours, real, split, training, *grid, seed, resamples, page, theme))
+    yield from comparison.evaluate(MusicJob(ours, real, split, training, samples, *grid, seed, resamples, page, theme))
 
 
 evaluate_music = result_of(evaluate_music_events)

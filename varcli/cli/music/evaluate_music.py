@@ -28,6 +28,9 @@ Reference = Annotated[
     Path, typer.Argument(metavar="REFERENCE", help="Real music: folder or zip of MIDI, a .mat or an .npz.")
 ]
 SplitOption = Annotated[ReferenceSplit, typer.Option("--split", help="Which pieces of REFERENCE to compare with.")]
+Samples = Annotated[
+    int | None, typer.Option("--samples", min=1, help="Compare so many pieces of GENERATED, the first by name; all.")
+]
 TrainData = Annotated[
     Path | None,
     typer.Option("--train-data", metavar="PATH", help="Where the training pieces are; REFERENCE by default."),
@@ -50,6 +53,7 @@ def music(
     reference: Reference,
     split: SplitOption = ReferenceSplit.test,
     train_data: TrainData = None,
+    samples: Samples = None,
     window_steps: WindowSteps = 256,
     steps_per_beat: StepsPerBeat = 4,
     beats_per_bar: BeatsPerBar = 4,
@@ -61,16 +65,18 @@ def music(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare generated music with real music: metrics per window, how much their distributions overlap, and copies.
+    """Compare generated with real music: overlaps of metrics, a classifier that tells the two apart, and copies.
 
-    JSON keys: generated, reference, split, train_data (null: no training pieces), window_steps, steps_per_beat,
-    beats_per_bar, velocity_bins (null where pieces are binary), seed, resamples, windows and pieces {generated,
-    reference}, silent (generated windows without a note), mean_overlap, mean_overlap_interval [low, high],
+    JSON keys: generated, reference, split, train_data (null: no training pieces), samples (null: all), window_steps,
+    steps_per_beat, beats_per_bar, velocity_bins (null where pieces are binary), seed, resamples, windows and pieces
+    {generated, reference}, silent (generated windows without a note), mean_overlap, mean_overlap_interval [low, high],
     mean_overlap_real, lowest_overlap, lowest_metric (these five over the core metrics), mean_overlap_all,
     mean_overlap_all_real, real_windows, metrics {name: {label, unit, core, overlap, interval, real, generated,
     reference}}: both sides have {mean, spread, median, windows}, in histograms the shares of each of their classes;
-    copies {all_voices, top_line}, each {generated, held_out, held_out_of_as_many (steps)}: both sides have {windows,
-    steps, notes, piece, step, found_in, found_step, transposition, most_notes, median_steps}; report, skipped
+    two_sample (null: fewer than ten pieces of either side) {windows, pieces, forest, logistic, families {name}, each
+    {auc, interval}, features {name: {label, auc, direction (of generated), generated, reference}}}, the most telling
+    first; copies {all_voices, top_line}, each {generated, held_out, held_out_of_as_many (steps)}: both sides have
+    {windows, steps, notes, piece, step, found_in, found_step, transposition, most_notes, median_steps}; report, skipped
     {generated, reference, train_data}, each [[name, reason]]. Null stands for what is undefined.
     """
     from varcli.api.music import evaluate_music_events
@@ -81,6 +87,7 @@ def music(
         reference,
         split=split.value,
         train_data=train_data,
+        samples=samples,
         window_steps=window_steps,
         steps_per_beat=steps_per_beat,
         beats_per_bar=beats_per_bar,

@@ -6,6 +6,8 @@ from typing import Any
 
 from varcli.cli.output import table
 
+_TELLS = 10  # features shown, of all
+
 
 def comparison_lines(document: Mapping[str, Any]) -> list[str]:
     """A row per metric, the means, and what is shared, from a document with the keys of `figures_of`."""
@@ -42,7 +44,22 @@ def comparison_lines(document: Mapping[str, Any]) -> list[str]:
         facts.append((f"shared, {voices.replace('_', ' ')}", _shared(copies["generated"])))
         facts.append(("  held-out pieces", _shared(copies["held_out"])))
         facts.append(("  of as many windows", _steps(copies["held_out_of_as_many"])))
-    return [*_columns(rows), "", *table(facts)]
+    return [*_columns(rows), "", *_told_apart(document["two_sample"]), "", *table(facts)]
+
+
+def _told_apart(found: Mapping[str, Any] | None) -> list[str]:
+    """How well classifiers tell the two apart, and by what most."""
+    if found is None:
+        return ["too few pieces for a classifier: it takes ten of either side"]
+    judges = {"all features, forest": found["forest"], "all features, logistic": found["logistic"]}
+    judges |= {f"  {name}, forest": one for name, one in found["families"].items()}
+    rows = [("told apart by", "AUC", "95%")]
+    rows += [(name, f"{one['auc']:.3f}", _span(*one["interval"])) for name, one in judges.items()]
+    tells: list[tuple[str, ...]] = [("given away by", "AUC", "", "generated", "reference")]
+    for one in list(found["features"].values())[:_TELLS]:
+        means = (f"{one[side]:.3g}" for side in ("generated", "reference"))
+        tells.append((one["label"], f"{one['auc']:.3f}", one["direction"], *means))
+    return [*_columns(rows), "", *_columns(tells)]
 
 
 def _sides(metric: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Generated music against real music: every metric's overlap, what real songs reach among themselves, and copies."""
+"""Generated music against real music: overlaps of metrics, a classifier that tells them apart, and copies."""
 
 import hashlib
 from collections import defaultdict
@@ -28,7 +28,8 @@ from varcli.pianoroll.evaluation.overlap import (
     resampled_overlaps,
 )
 from varcli.pianoroll.evaluation.shared_runs import Shared, Voices, shared_runs
-from varcli.pianoroll.evaluation.windows import Window
+from varcli.pianoroll.evaluation.two_sample import TwoSample, judges_of, two_sample
+from varcli.pianoroll.evaluation.windows import Window, pieces_of
 from varcli.pianoroll.events import MetricCompared
 from varcli.pianoroll.roll import Vocabulary
 
@@ -82,7 +83,8 @@ class MusicComparison:
     `real` and `real_all` are what real songs reach among themselves: one window of each of some reference pieces, as
     many as there are generated windows but no more than half of the pieces, against all windows of the other pieces,
     averaged over random draws; `real_windows` is their number, 0 where there are fewer than four pieces.
-    `held_out` lists the reference windows of pieces that are no training pieces.
+    `two_sample` is None where a side has too few pieces. `held_out` lists the reference windows of pieces that are no
+    training pieces.
     """
 
     generated: tuple[Window, ...]
@@ -95,6 +97,7 @@ class MusicComparison:
     real: float
     real_all: float
     real_windows: int
+    two_sample: TwoSample | None
     held_out: tuple[Window, ...]
     copies: tuple[Copies, ...]
 
@@ -112,13 +115,14 @@ def compare_music(
     vocabulary: Vocabulary,
     options: Options,
 ) -> Iterator[MetricCompared | MusicComparison]:
-    """Compare windows, at least one on either side, with an event per metric; the last item is the MusicComparison.
+    """Compare windows, at least one on either side, with an event per figure; the last item is the MusicComparison.
 
     Metrics that need velocities are left out where the vocabulary has none; copies where there is no training piece.
     """
     rng = np.random.default_rng(options.seed)
     asked = [metric for metric in (*METRICS, *HISTOGRAMS) if not (metric.needs_velocity and vocabulary.binary)]
-    total = len(asked) + (len(Voices) if training else 0)
+    judges = judges_of(generated, reference, vocabulary)
+    total = len(asked) + len(judges) + (len(Voices) if training else 0)
     ours, theirs = (
         [measure_window(window.cells, vocabulary, options.metre) for window in side] for side in (generated, reference)
     )
@@ -135,13 +139,15 @@ def compare_music(
         real = mean_overlap([_profile(metric, other[some], other[rest], classes).overlap for some, rest in draws])
         metrics.append(Compared(metric, one, other, profile, overlap, real))
         yield MetricCompared(len(metrics), total, metric.label.lower())
-    known = {_content(piece) for piece in training}
-    trained = {id(piece) for piece in {id(w.piece): w.piece for w in reference}.values() if _content(piece) in known}
-    held_out = [window for window in reference if id(window.piece) not in trained]
+    told = None
+    for told in two_sample(generated, reference, vocabulary, options.metre, options.seed) if judges else ():
+        if isinstance(told, str):
+            yield MetricCompared(len(metrics) + judges.index(told) + 1, total, f"classifier, {told}")
+    held_out = _held_out(reference, training)
     copies: list[Copies] = []
     for voices in Voices if training else ():
         copies.append(_copies(voices, generated, held_out, training, vocabulary, options, rng))
-        yield MetricCompared(len(metrics) + len(copies), total, f"copies, {voices.replace('_', ' ')}")
+        yield MetricCompared(total - len(Voices) + len(copies), total, f"copies, {voices.replace('_', ' ')}")
     core = [one.metric.core for one in metrics]
     yield MusicComparison(
         generated=tuple(generated),
@@ -155,8 +161,16 @@ def compare_music(
         real=mean_overlap([one.real for one in metrics if one.metric.core]),
         real_all=mean_overlap([one.real for one in metrics]),
         real_windows=len(draws[0][0]) if draws else 0,
+        two_sample=told if isinstance(told, TwoSample) else None,
         copies=tuple(copies),
     )
+
+
+def _held_out(windows: Sequence[Window], training: Sequence[Piece]) -> list[Window]:
+    """Those of pieces that are no training pieces."""
+    known = {_content(piece) for piece in training}
+    trained = {id(piece) for piece in pieces_of(windows) if _content(piece) in known}
+    return [window for window in windows if id(window.piece) not in trained]
 
 
 def _content(piece: Piece) -> bytes:

@@ -7,8 +7,10 @@ import numpy as np
 
 from varcli.pianoroll.evaluation.comparison import Compared, MusicComparison
 from varcli.pianoroll.evaluation.music_metrics import HISTOGRAMS
+from varcli.pianoroll.evaluation.overlap import Interval
 from varcli.pianoroll.evaluation.shared_runs import Shared
-from varcli.pianoroll.evaluation.windows import Window
+from varcli.pianoroll.evaluation.two_sample import TwoSample
+from varcli.pianoroll.evaluation.windows import Window, pieces_of
 
 
 def figures_of(comparison: MusicComparison) -> dict[str, Any]:
@@ -17,7 +19,7 @@ def figures_of(comparison: MusicComparison) -> dict[str, Any]:
     lowest = comparison.lowest
     return {
         "windows": {name: len(side) for name, side in sides.items()},
-        "pieces": {name: len({id(window.piece) for window in side}) for name, side in sides.items()},
+        "pieces": {name: len(pieces_of(side)) for name, side in sides.items()},
         "silent": comparison.silent,
         "mean_overlap": comparison.mean.value,
         "mean_overlap_interval": [comparison.mean.low, comparison.mean.high],
@@ -28,6 +30,7 @@ def figures_of(comparison: MusicComparison) -> dict[str, Any]:
         "mean_overlap_all_real": comparison.real_all,
         "real_windows": comparison.real_windows,
         "metrics": {one.metric.name: _figures_of_metric(one) for one in comparison.metrics},
+        "two_sample": comparison.two_sample and _figures_of_two_sample(comparison.two_sample),
         "copies": {
             copies.voices.value: {
                 "generated": _most_shared(copies.generated, comparison.generated, comparison),
@@ -57,6 +60,32 @@ def _figures_of_metric(one: Compared) -> dict[str, Any]:
             "reference": reference,
         }
     return figures | {"generated": _spread(one.generated), "reference": _spread(one.reference)}
+
+
+def _figures_of_two_sample(found: TwoSample) -> dict[str, Any]:
+    """The classifier's figures; features from the most telling to the least."""
+    table = [one.feature.family for one in found.tells]
+    return {
+        "windows": dict(zip(("generated", "reference"), found.windows, strict=True)),
+        "pieces": dict(zip(("generated", "reference"), found.pieces, strict=True)),
+        "forest": _auc(found.forest),
+        "logistic": _auc(found.logistic),
+        "families": {name: _auc(one) | {"features": table.count(name)} for name, one in found.families.items()},
+        "features": {
+            f"{one.feature.family}.{one.feature.name}": {
+                "label": one.feature.label,
+                "auc": one.strength,
+                "direction": "higher" if one.higher else "lower",
+                "generated": one.generated,
+                "reference": one.reference,
+            }
+            for one in found.tells
+        },
+    }
+
+
+def _auc(interval: Interval) -> dict[str, Any]:
+    return {"auc": interval.value, "interval": [interval.low, interval.high]}
 
 
 def _spread(values: np.ndarray) -> dict[str, Any]:

@@ -18,6 +18,11 @@ class Window:
     start: int
 
 
+def pieces_of(windows: Iterable[Window]) -> list[Piece]:
+    """The pieces that windows were cut from, each once."""
+    return list({id(window.piece): window.piece for window in windows}.values())
+
+
 def windows(pieces: Iterable[Piece], vocabulary: Vocabulary, steps: int = 256) -> list[np.ndarray]:
     """The canvases u8 [P, steps] of `bar_windows`."""
     return [window.cells for window in bar_windows(pieces, vocabulary, steps)]

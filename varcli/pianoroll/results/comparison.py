@@ -29,12 +29,16 @@ Music = Path | Sequence[Piece]
 
 @dataclass(frozen=True)
 class MusicJob:
-    """What is compared with what and how, checked; `train_data` None stands for the reference."""
+    """What is compared with what and how, checked.
+
+    `train_data` None stands for the reference, `samples` None for all that was generated.
+    """
 
     generated: Music
     reference: Music
     split: str
     train_data: Music | None
+    samples: int | None
     window_steps: int
     steps_per_beat: int
     beats_per_bar: int
@@ -67,6 +71,7 @@ class MusicEvaluation:
             "reference": _path(job.reference),
             "split": job.split,
             "train_data": _path(train_data) if self.comparison.training else None,
+            "samples": job.samples,
             "window_steps": job.window_steps,
             "steps_per_beat": job.steps_per_beat,
             "beats_per_bar": job.beats_per_bar,
@@ -87,7 +92,7 @@ def evaluate(job: MusicJob) -> Iterator[Event | MusicEvaluation]:
     real = yield from _read(job.reference, job)
     theirs = _reference_windows(real, job)
     made = yield from _read_generated(job)
-    ours = first_step_windows(made.pieces, job.vocabulary, job.window_steps)
+    ours = first_step_windows(made.pieces[: job.samples], job.vocabulary, job.window_steps)
     yield from _short(ours, job)
     known = real if job.train_data is None else (yield from _read(job.train_data, job))
     training = known.split("train")
