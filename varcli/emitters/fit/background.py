@@ -63,6 +63,26 @@ def draw_mesh(points, out):
 
 
 @kernel(fastmath=True)
+def ranked(values, count, rank):
+    """The value of a rank (0: the least) among the first `count`, which change places: quickselect."""
+    low, high = 0, count - 1
+    while low < high:
+        pivot, i, j = values[(low + high) // 2], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i, j = i + 1, j - 1
+        if j < rank < i:
+            break
+        low, high = (low, j) if rank <= j else (i, high)
+    return values[rank]
+
+
+@kernel(fastmath=True)
 def first_background(data, weight, points):
     """A first background from below: around each control point a low quantile of means over 2 x 2 pixels."""
     height, width = data.shape
@@ -82,8 +102,7 @@ def first_background(data, weight, points):
                         total = data[row, column] + data[row, column + 1] + data[row + 1, column]
                         values[count] = 0.25 * (total + data[row + 1, column + 1])
                         count += 1
-            rank = int(0.3 * count)
-            points[a, b] = max(np.partition(values[:count], rank)[rank], 0.02) if count else 0.02
+            points[a, b] = max(ranked(values, count, int(0.3 * count)), 0.02) if count else 0.02
 
 
 @kernel(fastmath=True)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from varcli.compiled import kernel
-from varcli.emitters.fit.block import MAX_BLOCK, Image, evaluate, log_prior, normal_equations
+from varcli.emitters.fit.block import MAX_BLOCK, Image, copy_row, copy_rows, evaluate, log_prior, normal_equations
 from varcli.emitters.fit.moves import LOG_TAU, births, merges, splits
 from varcli.emitters.fit.scene import (
     background_information,
@@ -61,7 +61,7 @@ def refine_frame(data, known, shift, excess, candidates, psf, prior, use_prior, 
     update_background(image, scene, psf, work)
     if search:
         find_number(image, known, scene, psf, prior, use_prior, plan, work)
-    image.weight[:] = known
+    copy_rows(known, image.weight)
     set_prior_weights(scene, psf, plan)
     for _ in range(plan.final_sweeps):
         sweep(image, scene, psf, prior, use_prior, 2.5, plan, plan.final_steps, work)
@@ -104,7 +104,7 @@ def report(image, scene, psf, prior, use_prior, search, plan, work):
             continue
         count = neighbours(scene, psf, x, y, 3.5, plan.bound_block, members, distance)
         for m in range(count):
-            trial[m] = scene.emitters[members[m]]
+            copy_row(scene.emitters, members[m], trial, m)
         window = open_block(image, scene, psf, members, count, trial, count, work)
         pixels = (window[1] - window[0]) * (window[3] - window[2])
         information = background_information(image, x, y)
@@ -123,7 +123,8 @@ def report(image, scene, psf, prior, use_prior, search, plan, work):
             factorise(work.fisher, size, 0.0, work.factor)
             for i in range(4):
                 at = i if i < 3 else size - 1
-                unit[:size] = 0
+                for j in range(size):
+                    unit[j] = 0.0
                 unit[at] = 1
                 solve(work.factor, size, unit, column)
                 for j in range(3):

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from varcli.compiled import kernel
-from varcli.emitters.fit.block import MAX_BLOCK, fit_block, log_prior
+from varcli.emitters.fit.block import MAX_BLOCK, copy_row, copy_rows, fit_block, log_prior
 from varcli.emitters.fit.scene import (
     CHANGE_REACH,
     background_information,
@@ -22,6 +22,7 @@ from varcli.emitters.fit.scene import (
     neighbours,
     open_block,
 )
+from varcli.emitters.psf.cholesky import factorise, solve
 from varcli.emitters.psf.gaussian import ROOT_TAU, profile
 from varcli.emitters.psf.psf import half_width
 
@@ -61,7 +62,9 @@ def significance(image, psf, z_map, electrons_map):
             for i in range(max(0, reach - column), min(taps, width + reach - column)):
                 over[row, column + i - reach] += gx[i] * value
                 under[row, column + i - reach] += gx[i] * gx[i] * inverse
-    z_map[:], electrons_map[:] = 0, 0
+    for row in range(height):
+        for column in range(width):
+            z_map[row, column] = electrons_map[row, column] = 0.0
     for row in range(height):
         for i in range(max(0, reach - row), min(taps, height + reach - row)):
             a, b = gy[i], gy[i] * gy[i]
@@ -127,7 +130,7 @@ def births(image, scene, psf, prior, plan, work):
                 continue
             count = gather(scene, psf, x, y, 3.0, plan.block - 1, none, members, distance)
             for m in range(count):
-                before[m] = scene.emitters[members[m]]
+                copy_row(scene.emitters, members[m], before, m)
             before[count, 0], before[count, 1], before[count, 2] = x, y, max(guess, 0.5 * likely)
             window = open_block(image, scene, psf, members, count, before, count + 1, work)
             old = evidence(image, psf, prior, plan, window, before, count, x, y, plan.base_steps, work)
@@ -135,7 +138,7 @@ def births(image, scene, psf, prior, plan, work):
             value = -1e300
             for start in range(2 if count and distance[0] < 2.5 else 1):
                 for m in range(count + 1):
-                    trial[m] = before[m]
+                    copy_row(before, m, trial, m)
                 if start == 1:
                     ux, uy = x - trial[0, 0], y - trial[0, 1]
                     long = max(math.hypot(ux / psf.sigma_x_px, uy / psf.sigma_y_px), 0.3)
@@ -148,7 +151,7 @@ def births(image, scene, psf, prior, plan, work):
                 new = evidence(image, psf, prior, plan, window, trial, count + 1, x, y, plan.try_steps, work)
                 if new > value:
                     value = new
-                    best[:] = trial
+                    copy_rows(trial, best)
             if value - old > (plan.margin if count and distance[0] < 2.5 else plan.lone_margin):
                 commit(image, scene, psf, members, count, best, count + 1, work)
                 for m in range(count):
@@ -181,7 +184,8 @@ def split_axis(image, scene, psf, k, out):
             here = z * math.exp(-0.5 * z * z)
             curve[i] = (last - here) / (ROOT_TAU * sigma * sigma)
             last = here
-    matrix, right, basis, step = np.zeros((7, 7)), np.zeros(7), np.empty(7), np.empty(7)
+    matrix, right = np.zeros((7, 7)), np.zeros(7)
+    basis, step, base = np.empty(7), np.empty(7), np.empty(4)
     for i in range(rows):
         for j in range(columns):
             level = max(image.mean[y0 + i, x0 + j] + image.shift[y0 + i, x0 + j], 1e-2)
@@ -198,11 +202,10 @@ def split_axis(image, scene, psf, k, out):
                     matrix[f, h] += basis[f] * inverse * basis[h]
     matrix[0, 0] += background_information(image, x, y)
     for f in range(7):
-        matrix[f, f] = matrix[f, f] * (1 + 1e-6) + 1e-9
-        for h in range(f):
-            matrix[h, f] = matrix[f, h]
-    step = np.linalg.solve(matrix, right)
-    base = np.linalg.solve(np.ascontiguousarray(matrix[:4, :4]), np.ascontiguousarray(right[:4]))
+        matrix[f, f] = matrix[f, f] * (1 + 1e-6)
+    factorise(matrix, 7, 0.0, matrix)
+    solve(matrix, 7, right, step)
+    solve(matrix, 4, right, base)  # as if the spot were no wider
     gain = 0.0
     for f in range(7):
         gain += 0.5 * right[f] * step[f]
@@ -237,18 +240,18 @@ def splits(image, scene, psf, prior, plan, work):
         first[0] = k
         count = gather(scene, psf, x, y, 3.0, plan.block - 1, first, members, distance)
         for m in range(count):
-            before[m] = scene.emitters[members[m]]
-        before[count] = before[0]
+            copy_row(scene.emitters, members[m], before, m)
+        copy_row(before, 0, before, count)
         window = open_block(image, scene, psf, members, count, before, count + 1, work)
         old = evidence(image, psf, prior, plan, window, before, count, x, y, plan.base_steps, work)
         value = -1e300
         apart = min(max(axis[1], 0.7 * sigma), 2.0 * sigma)
         for start in range(2):
             for m in range(count + 1):
-                trial[m] = before[m]
+                copy_row(before, m, trial, m)
             angle = axis[0] + (0.5 * math.pi if start else 0.0)
             ux, uy = 0.5 * apart * math.cos(angle), 0.5 * apart * math.sin(angle)
-            trial[count] = trial[0]
+            copy_row(trial, 0, trial, count)
             trial[0, 0] += ux
             trial[0, 1] += uy
             trial[count, 0] -= ux
@@ -257,7 +260,7 @@ def splits(image, scene, psf, prior, plan, work):
             new = evidence(image, psf, prior, plan, window, trial, count + 1, x, y, plan.try_steps, work)
             if new > value:
                 value = new
-                best[:] = trial
+                copy_rows(trial, best)
         if value - old > plan.margin:
             commit(image, scene, psf, members, count, best, count + 1, work)
             for m in range(count):
@@ -288,18 +291,18 @@ def merges(image, scene, psf, prior, plan, work):
             pair[0], pair[1] = k, (other if kind == 0 else -1)
             count = gather(scene, psf, x, y, 3.0, plan.block, pair, members, distance)
             for m in range(count):
-                before[m] = scene.emitters[members[m]]
+                copy_row(scene.emitters, members[m], before, m)
             window = open_block(image, scene, psf, members, count, before, count, work)
             old = evidence(image, psf, prior, plan, window, before, count, x, y, plan.base_steps, work)
             if kind == 0:
                 total = before[0, 2] + before[1, 2]
-                trial[0] = before[0]
+                copy_row(before, 0, trial, 0)
                 for i in range(2):
                     trial[0, i] = (before[0, 2] * before[0, i] + before[1, 2] * before[1, i]) / total
                 trial[0, 2] = total
                 trial[0, 3] = half_width(psf, total, local_noise(image, x, y))
             for m in range(1 if kind else 2, count):
-                trial[m - 1] = before[m]
+                copy_row(before, m, trial, m - 1)
             new = evidence(image, psf, prior, plan, window, trial, count - 1, x, y, plan.try_steps, work)
             lone = kind == 1 and (neighbours(scene, psf, x, y, 2.5, plan.pair, near, distance) < 2)
             if old - new < (plan.lone_margin if lone else plan.margin):

@@ -10,7 +10,7 @@ import numpy as np
 
 from varcli.compiled import kernel
 from varcli.emitters.fit.background import background_step, draw_mesh, first_background, mesh, mesh_value
-from varcli.emitters.fit.block import MAX_BLOCK, draw_spot, fit_block
+from varcli.emitters.fit.block import MAX_BLOCK, copy_row, copy_rows, draw_spot, fit_block
 from varcli.emitters.psf.psf import half_width
 
 CELL_PX = 4
@@ -236,7 +236,7 @@ def sweep(image, scene, psf, prior, use_prior, reach, plan, steps, work, since=0
         count = neighbours(scene, psf, x, y, reach, plan.sweep_block, found, distance)
         prior_weight = 0.0
         for m in range(count):
-            trial[m] = scene.emitters[found[m]]
+            copy_row(scene.emitters, found[m], trial, m)
             prior_weight = max(prior_weight, scene.prior_weight[found[m]])
             done[found[m]] = True
         window = open_block(image, scene, psf, found, count, trial, count, work)
@@ -251,7 +251,7 @@ def update_background(image, scene, psf, work):
     background_step(image, scene.knots, scene.scale)
     height, width = image.data.shape
     draw_mesh(scene.knots, image.background)
-    image.mean[:] = image.background
+    copy_rows(image.background, image.mean)
     for k in range(scene.count[0]):
         if scene.alive[k]:
             e = scene.emitters[k]
@@ -267,7 +267,7 @@ def open_scene(image, psf, candidates, places, work):
     scene = new_scene(height, width, places)
     first_background(image.data, image.weight, scene.knots)
     draw_mesh(scene.knots, image.background)
-    image.mean[:] = image.background
+    copy_rows(image.background, image.mean)
     for k in range(len(candidates)):
         scene.origin[k] = k
         add(image, scene, psf, candidates[k, 0], candidates[k, 1], max(candidates[k, 2], 1.0), work)
