@@ -85,7 +85,8 @@ def find_number(image, known, scene, psf, prior, use_prior, plan, work):
         if taken == 0:
             break
         update_background(image, scene, psf, work)
-        sweep(image, scene, psf, prior, use_prior, 2.0, plan, plan.sweep_steps, work, step + 1)
+        sweep(image, scene, psf, prior, use_prior, 2.0, plan, plan.sweep_steps, work)
+    scene.round[0] = 0
 
 
 @kernel(fastmath=True)

@@ -203,9 +203,9 @@ def split_axis(image, scene, psf, k, out):
     matrix[0, 0] += background_information(image, x, y)
     for f in range(7):
         matrix[f, f] = matrix[f, f] * (1 + 1e-6)
-    factorise(matrix, 7, 0.0, matrix)
-    solve(matrix, 7, right, step)
-    solve(matrix, 4, right, base)  # as if the spot were no wider
+    factorise(matrix, len(step), 0.0, matrix)
+    solve(matrix, len(step), right, step)
+    solve(matrix, len(base), right, base)  # as if the spot were no wider
     gain = 0.0
     for f in range(7):
         gain += 0.5 * right[f] * step[f]

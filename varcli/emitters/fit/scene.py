@@ -21,7 +21,7 @@ CHANGE_REACH = 6.0  # sigmas: as far as the change of an emitter is felt
 class Scene(NamedTuple):
     """Emitters [M, 4], which are alive, where each came from (a candidate, or -1), and lists of them by cell.
 
-    `changed` says in which round of moves an emitter was last changed, `round` [1] which one it is.
+    `changed` says in which round of moves an emitter was last changed, `round` [1] which one it is, 0 outside them.
     """
 
     emitters: np.ndarray
@@ -222,8 +222,10 @@ def commit(image, scene, psf, members, count, trial, trial_count, work):
 
 
 @kernel(fastmath=True)
-def sweep(image, scene, psf, prior, use_prior, reach, plan, steps, work, since=0):
-    """Fit every emitter near one changed `since` a round, jointly with its neighbours within `reach` sigmas."""
+def sweep(image, scene, psf, prior, use_prior, reach, plan, steps, work):
+    """Fit every emitter, or in a round of moves those near one that it changed, jointly with neighbours within `reach`
+    sigmas."""
+    since = scene.round[0]
     found, distance = np.empty(MAX_BLOCK, np.int64), np.empty(MAX_BLOCK)
     trial = np.zeros((MAX_BLOCK, 4))
     done = np.zeros(len(scene.alive), np.bool_)
