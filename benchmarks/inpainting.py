@@ -21,7 +21,9 @@ from varcli import loading
 from varcli.pianoroll.corpus.corpus import Corpus, read_corpus_of
 from varcli.pianoroll.evaluation.windows import windows
 from varcli.pianoroll.generation.scheduler import Scheduler
-from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.model.canvas import Limits
+from varcli.pianoroll.model.decisions import Draw
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Vocabulary, crop
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Scorer

@@ -18,7 +18,8 @@ from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, MusicT
 from varcli.pianoroll.corpus.arrays import Split
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
-from varcli.pianoroll.model.fractal import Draw, FractalModel, build
+from varcli.pianoroll.model.decisions import Draw
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.training.task import PianorollTask
 from varcli.train.loop import learning_rate
@@ -153,7 +154,7 @@ def measure(case: Case, steps: int, frames: int, passes: int) -> Measured:
     rng = np.random.default_rng(0)
     config = config_of(case, steps)
     pieces = noise(rng, TRAINING_PIECES, "train") + noise(rng, 1, "valid")
-    model = build(config)
+    model = FractalModel(config)
     train(model, PianorollTask(config, Corpus(tuple(pieces), (), Vocabulary(binary=True), 4, "noise")))
     held_out = noise(rng, frames // PIECE_STEPS, "test")
     *_, report = score(model, held_out, passes=passes)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from varcli.checkpoint import save_checkpoint
 from varcli.cli.app import app
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.model.fractal import FractalModel, build
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.score.midi import write_midi
 
@@ -75,7 +75,7 @@ def save_tiny(
     import torch
 
     torch.manual_seed(0)
-    model = model or build(tiny_config())
+    model = model or FractalModel(tiny_config())
     config = config or model.config.model_dump(mode="json")
     data = {"name": "made up"}
     save_checkpoint(path, model.state_dict(), task=task, config=config, data=data, steps=1, metrics={}, seed=0)

@@ -16,8 +16,10 @@ from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, MusicT
 from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.generation.generate import SampleSettings, generate
 from varcli.pianoroll.generation.scheduler import Scheduler
+from varcli.pianoroll.model.canvas import Canvas
+from varcli.pianoroll.model.decisions import Draw, Parents
 from varcli.pianoroll.model.ensemble import Ensemble
-from varcli.pianoroll.model.fractal import Canvas, Draw, FractalModel, Parents, build
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import STATE_MASKED, LevelModel
 from varcli.pianoroll.sampling.policy import Scorer
 
@@ -92,7 +94,7 @@ def config_of(
 
 def tiny(kinds: Sequence[str] | str, shapes: str, pitches: int, *, seed: int = 0, **options: Any) -> FractalModel:
     """A model whose weights are so large that every decision depends strongly on all it sees."""
-    model = build(tiny_config(kinds, shapes, pitches, **options)).eval()
+    model = FractalModel(tiny_config(kinds, shapes, pitches, **options)).eval()
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0, 0.4, generator=generator)

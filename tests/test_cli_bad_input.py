@@ -131,9 +131,9 @@ def test_benchmark_arrays(tmp_path: Path, kind: str) -> None:
     path = FRAMES[kind][0](tmp_path)
     from cli_support import tiny_config
 
-    from varcli.pianoroll.model.fractal import build
+    from varcli.pianoroll.model.fractal import FractalModel
 
-    model = save_tiny(tmp_path / "m.safetensors", build(tiny_config(binary=True)))
+    model = save_tiny(tmp_path / "m.safetensors", FractalModel(tiny_config(binary=True)))
     assert_refused(run("evaluate", "likelihood", model, path), 1, path)
 
 

@@ -10,7 +10,7 @@ from cli_support import assert_refused, run, run_json, save_midi, save_tiny, tin
 from PIL import Image
 
 from varcli.animation import load_frames
-from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.sampling.prompt import fit
 from varcli.pianoroll.score.midi import read_midi, write_midi
@@ -25,7 +25,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for kind in ("ar", "mar"):
         config = tiny_config(kind)
         config = config.model_copy(update={"model": config.model.model_copy(update={"conditioning": True})})
-        found[kind] = save_tiny(folder / f"{kind}.safetensors", build(config))
+        found[kind] = save_tiny(folder / f"{kind}.safetensors", FractalModel(config))
     return found
 
 

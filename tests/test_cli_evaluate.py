@@ -11,7 +11,7 @@ from PIL import Image
 
 from varcli.config import config_from_json
 from varcli.pianoroll.figures.surprise import draw_surprise
-from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.model.fractal import FractalModel
 
 KEYS = {
     "checkpoint",
@@ -40,7 +40,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     kinds = {"ar": tiny_config(), "mar": tiny_config("mar"), "binary": tiny_config(binary=True)}
-    return {kind: save_tiny(folder / f"{kind}.safetensors", build(config)) for kind, config in kinds.items()}
+    return {kind: save_tiny(folder / f"{kind}.safetensors", FractalModel(config)) for kind, config in kinds.items()}
 
 
 def likelihood(*args: object) -> tuple[object, ...]:
@@ -70,7 +70,7 @@ def test_without_attention_a_masked_model_is_exact_in_the_order_of_time(
     tmp_path: Path, models: dict[str, Path]
 ) -> None:
     config = config_from_json(tomli.loads(tiny_toml("mar").replace('kind = "mar"', 'kind = "mar"\nnetwork = "mlp"')))
-    plain = save_tiny(tmp_path / "plain.safetensors", build(config))
+    plain = save_tiny(tmp_path / "plain.safetensors", FractalModel(config))
     corpus = save_corpus(tmp_path / "midi")
     document = run_json(*likelihood(plain, corpus, "--split", "valid", "--order", "time"))
     assert (document["exact"], document["order"]) == (True, "time")

@@ -10,7 +10,7 @@ from cli_support import assert_refused, run, run_json, save_midi, save_tiny, tin
 
 from varcli import registry
 from varcli.checkpoint import save_state
-from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.model.fractal import FractalModel
 
 
 def test_without_a_path_it_lists_what_is_registered() -> None:
@@ -23,7 +23,7 @@ def test_without_a_path_it_lists_what_is_registered() -> None:
 
 
 def test_a_checkpoint_and_a_run_folder(tmp_path: Path) -> None:
-    model = build(tiny_config())
+    model = FractalModel(tiny_config())
     path = save_tiny(tmp_path / "best.safetensors", model)
     document = run_json("inspect", path)
     assert document["kind"] == "checkpoint"
@@ -39,7 +39,7 @@ def test_a_checkpoint_and_a_run_folder(tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_not_finite_are_found(tmp_path: Path) -> None:
-    model = build(tiny_config())
+    model = FractalModel(tiny_config())
     name, first = next(iter(model.named_parameters()))
     with torch.no_grad():
         first.view(-1)[0] = float("nan")
@@ -48,7 +48,7 @@ def test_numbers_that_are_not_finite_are_found(tmp_path: Path) -> None:
 
 
 def test_weights_stored_as_float16_are_healthy(tmp_path: Path) -> None:
-    path = save_tiny(tmp_path / "a.safetensors", build(tiny_config()).half())
+    path = save_tiny(tmp_path / "a.safetensors", FractalModel(tiny_config()).half())
     document = run_json("inspect", path)
     assert document["health"] == {"ok": True, "problems": []}
     assert document["parameters"] == run_json("inspect", save_tiny(tmp_path / "b.safetensors"))["parameters"]

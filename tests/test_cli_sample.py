@@ -17,7 +17,7 @@ from PIL import Image
 from varcli import registry
 from varcli.pianoroll.events import SampleDone, SampleStarted
 from varcli.pianoroll.generation import generate
-from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.score.midi import read_midi
 
@@ -25,7 +25,7 @@ from varcli.pianoroll.score.midi import read_midi
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    return {kind: save_tiny(folder / f"{kind}.safetensors", build(tiny_config(kind))) for kind in ("ar", "mar")}
+    return {kind: save_tiny(folder / f"{kind}.safetensors", FractalModel(tiny_config(kind))) for kind in ("ar", "mar")}
 
 
 def sample(model: Path, folder: Path, *args: object) -> tuple[object, ...]:

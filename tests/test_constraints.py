@@ -11,7 +11,8 @@ import torch
 from fractal_support import all_canvases, codes_of, follow, follow_with, price, some_canvas, tiny
 
 from varcli.errors import UsageError
-from varcli.pianoroll.model.fractal import FractalModel, Limits
+from varcli.pianoroll.model.canvas import Limits
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Scorer
 

@@ -7,7 +7,8 @@ from fractal_support import config_of, price, some_canvas, tiny
 
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
-from varcli.pianoroll.model.fractal import Draw, build
+from varcli.pianoroll.model.decisions import Draw
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
 from varcli.pianoroll.training.task import CropBatch, PianorollTask, shift
 
@@ -27,7 +28,7 @@ def task_of(config: PianorollConfig, *cells: np.ndarray, downbeats: tuple[int, .
 def test_one_batch_is_learnt_by_heart(kind) -> None:
     torch.manual_seed(0)
     config = config_of(kind, notes=True)
-    model = build(config).train()
+    model = FractalModel(config).train()
     cells = some_canvas(tiny("ar", "4x1>1x1", 128, notes=True), 16, density=0.03)
     batch = CropBatch(torch.from_numpy(cells)[None].repeat(2, 1, 1), torch.tensor([16, 16]))
     task = task_of(config, cells)

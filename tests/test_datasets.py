@@ -10,7 +10,7 @@ from cli_support import run_json, save_tiny, tiny_config
 
 import varcli
 from varcli.pianoroll.corpus.arrays import READERS, Split
-from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.model.fractal import FractalModel
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
@@ -34,7 +34,7 @@ def test_a_registered_data_set_is_scored_and_compared(tmp_path: Path, monkeypatc
     steps[:, ::8, 3] = -1
     path = tmp_path / "chorales.json"
     path.write_text(json.dumps({split: [steps[index].tolist()] for index, split in enumerate(SPLITS)}))
-    model = save_tiny(tmp_path / "binary.safetensors", build(tiny_config(binary=True)))
+    model = save_tiny(tmp_path / "binary.safetensors", FractalModel(tiny_config(binary=True)))
     scored = varcli.evaluate_likelihood(model, path, device="cpu")
     assert [(piece.name, piece.frames) for piece in scored.pieces] == [("test_000", 32)]
     assert run_json("evaluate", "likelihood", model, path, "--device", "cpu")["nats_per_frame"] == scored.nats_per_frame

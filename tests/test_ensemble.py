@@ -9,8 +9,8 @@ from varcli.errors import UsageError
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
 from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.settings import SampleSettings
+from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.ensemble import Ensemble, build
-from varcli.pianoroll.model.fractal import Draw
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.training.task import PianorollTask
 

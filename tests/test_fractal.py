@@ -11,7 +11,8 @@ import torch
 from fractal_support import RemoteScheduler, all_canvases, codes_of, follow, follow_with, price, some_canvas, tiny
 
 from varcli.config import load_config
-from varcli.pianoroll.model.fractal import Draw, FractalModel, build
+from varcli.pianoroll.model.decisions import Draw
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import level_parameters
 from varcli.pianoroll.sampling.policy import Scorer, at_least_one
 from varcli.registry import entries
@@ -33,7 +34,7 @@ def binary_crop(vocabulary: str, steps: int = 32) -> torch.Tensor:
 def test_every_registered_model_prices_a_crop_and_all_its_parts_learn_from_it(entry) -> None:
     torch.manual_seed(0)
     config = load_config(entry.name)
-    model = build(config).train()
+    model = FractalModel(config).train()
     assert level_parameters(model) == sum(level_parameters(part) for part in (*model.level_models, model.echoes))
     draw = Draw(torch.Generator().manual_seed(0), 48)
     seen = []

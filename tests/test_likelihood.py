@@ -13,7 +13,8 @@ from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.evaluation import likelihood
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 from varcli.pianoroll.events import PieceScored
-from varcli.pianoroll.model.fractal import Draw, FractalModel, build
+from varcli.pianoroll.model.decisions import Draw
+from varcli.pianoroll.model.fractal import FractalModel
 
 
 def piece(cells: np.ndarray, name: str = "a") -> Piece:
@@ -138,7 +139,7 @@ def test_masked_models_are_estimated_from_passes_that_a_seed_repeats() -> None:
 
 def test_an_untrained_model_knows_nothing_but_that_most_is_empty() -> None:
     torch.manual_seed(0)
-    model = build(tiny_config("ar", "8x1>1x1", 8)).eval()
+    model = FractalModel(tiny_config("ar", "8x1>1x1", 8)).eval()
     with torch.no_grad():
         for level in model.level_models:
             for table in (level.head, level.row_bias, level.row_head):

@@ -10,7 +10,8 @@ from fractal_support import tiny_config
 from varcli.pianoroll.config import MusicTrainConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
-from varcli.pianoroll.model.fractal import Draw, FractalModel, build
+from varcli.pianoroll.model.decisions import Draw
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.training.task import PianorollTask
 from varcli.train.loop import learning_rate
@@ -76,7 +77,7 @@ def test_nothing_is_learnt_from_noise_that_is_not_in_it(shapes, order, extras) -
     )
     pieces = noise(rng, 40, "train") + noise(rng, 1, "valid")
     task = PianorollTask(config, Corpus(tuple(pieces), (), Vocabulary(binary=True), 4, "noise"))
-    model = trained(build(config), task)
+    model = trained(FractalModel(config), task)
     held_out = noise(rng, HELD_OUT // PIECE_STEPS, "test")
     *_, report = score(model, held_out)
     assert isinstance(report, LikelihoodReport) and report.frames == HELD_OUT

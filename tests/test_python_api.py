@@ -16,7 +16,7 @@ from cli_support import run_json, save_corpus, save_midi, save_tiny, tiny_config
 import varcli
 from varcli.emitters.camera.values import given_values
 from varcli.emitters.pipeline.chunk import ChunkDone
-from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.results.start import Mode
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.sampling.prompt import Region
@@ -131,7 +131,7 @@ def test_a_run_that_is_closed_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = tiny_config()
     conditioned = config.model_copy(update={"model": config.model.model_copy(update={"conditioning": True})})
-    return save_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors", build(conditioned))
+    return save_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors", FractalModel(conditioned))
 
 
 @pytest.mark.parametrize(

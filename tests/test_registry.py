@@ -13,7 +13,7 @@ from varcli.errors import UsageError, VarError
 from varcli.loading import config_of
 from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.generation.generate import SampleSettings, generate
-from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.model.fractal import FractalModel
 
 
 def test_entries_are_whole() -> None:
@@ -58,7 +58,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_a_model_is_rebuilt_from_its_file_alone(tmp_path: Path) -> None:
     torch.manual_seed(3)
-    model = build(tiny_config())
+    model = FractalModel(tiny_config())
     rebuilt, header = loading.load_model(save_tiny(tmp_path / "a.safetensors", model))
     assert not rebuilt.training
     assert header.config == tiny_config().model_dump(mode="json")
@@ -68,7 +68,7 @@ def test_a_model_is_rebuilt_from_its_file_alone(tmp_path: Path) -> None:
 
 
 def test_weights_stored_as_float16_make_a_float32_model(tmp_path: Path) -> None:
-    path = save_tiny(tmp_path / "a.safetensors", build(tiny_config()).half())
+    path = save_tiny(tmp_path / "a.safetensors", FractalModel(tiny_config()).half())
     model, _ = loading.load_model(path)
     stored = load_checkpoint(path)[1]
     assert {value.dtype for value in stored.values()} == {torch.float16}
@@ -87,7 +87,7 @@ def test_a_model_of_another_task_is_refused(tmp_path: Path, task: str) -> None:
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    model = build(tiny_config())
+    model = FractalModel(tiny_config())
     narrow = tiny_config().model_dump(mode="json")
     narrow["model"]["levels"][0]["width"] = 24
     with pytest.raises(VarError, match="do not fit") as raised:

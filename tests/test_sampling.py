@@ -9,7 +9,8 @@ import torch
 from fractal_support import all_canvases, codes_of, follow, follow_with, price, samples, tiny
 
 from varcli.pianoroll.generation.scheduler import Scheduler
-from varcli.pianoroll.model.fractal import Draw, FractalModel
+from varcli.pianoroll.model.decisions import Draw
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.sampling.policy import Sampler, Scorer
 
 

@@ -11,7 +11,7 @@ from fractal_support import samples, tiny, tiny_config
 from varcli.errors import UsageError
 from varcli.pianoroll.events import LevelStarted, PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.generation.generate import SampleSettings, generate
-from varcli.pianoroll.model.fractal import build
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.sampling.masked import unmask_counts
 
@@ -107,7 +107,7 @@ def test_unmasking_starts_slowly_and_leaves_nothing_out() -> None:
 @pytest.mark.parametrize(("steps", "patches"), [(1, 8), (37, 24), (512, 256)])
 def test_any_width_has_its_own_grid_of_patches(kind, steps, patches) -> None:
     torch.manual_seed(0)
-    model = build(tiny_config(kind, "16x16>4x4>1x1", 128, notes=True)).eval()
+    model = FractalModel(tiny_config(kind, "16x16>4x4>1x1", 128, notes=True)).eval()
     with torch.no_grad():
         model.level_models[0].head.bias.fill_(-4.0)
     boxes = set()
@@ -155,7 +155,7 @@ def test_rolls_carry_grid_tempo_and_vocabulary() -> None:
     ],
 )
 def test_settings_a_model_cannot_honour_are_refused_before_any_work(kinds, settings, said) -> None:
-    model = build(tiny_config(kinds, "2x2>1x1", 4))
+    model = FractalModel(tiny_config(kinds, "2x2>1x1", 4))
     with pytest.raises(UsageError) as caught:
         generate(model, SampleSettings(**settings))
     assert said in caught.value.message

@@ -14,7 +14,9 @@ from varcli.pianoroll.events import PatchDone
 from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
-from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.model.canvas import Limits
+from varcli.pianoroll.model.decisions import Draw
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Sampler, Scorer
 

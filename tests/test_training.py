@@ -23,7 +23,8 @@ from varcli.errors import UsageError, VarError
 from varcli.events import CheckpointSaved, FilesRead, TrainStep, Validated
 from varcli.loading import load_model
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.model.fractal import Draw, FractalModel, build
+from varcli.pianoroll.model.decisions import Draw
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
 from varcli.pianoroll.score.midi import write_midi
 from varcli.pianoroll.training.task import PianorollTask
@@ -126,7 +127,7 @@ def test_what_is_saved_is_the_average_of_the_weights(finished) -> None:
     _, weights = load_checkpoint(folder / "last.safetensors")
     state, numbers = load_state(folder / "last.state.safetensors")
     assert numbers["step"] == 6
-    assert weights.keys() == {name for name, _ in build(config).named_parameters()}
+    assert weights.keys() == {name for name, _ in FractalModel(config).named_parameters()}
     assert all(torch.equal(weights[name], state[f"average.{name}"]) for name in weights)
     assert not any(
         torch.equal(weights[name], state[f"model.{name}"]) for name in weights if name.endswith("see.weight")
@@ -194,7 +195,7 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
 def test_a_plan_counts_what_would_be_trained() -> None:
     config = config_of("mar", notes=True)
     planned = plan(config)
-    assert planned["parameters"] == sum(p.numel() for p in build(config).parameters())
+    assert planned["parameters"] == sum(p.numel() for p in FractalModel(config).parameters())
     assert planned["parameters"] == sum(planned["parameters_per_level"].values())
     assert list(planned["parameters_per_level"]) == ["L0", "L1", "L2", "L3"]
     assert (planned["steps"], planned["crops"], planned["frames"]) == (6, 12, 12 * 16)

@@ -15,8 +15,10 @@ from varcli.errors import UsageError, VarError
 from varcli.pianoroll.corpus.corpus import Piece, check_rows
 from varcli.pianoroll.events import PieceScored
 from varcli.pianoroll.generation.scheduler import Scheduler
+from varcli.pianoroll.model.canvas import Limits
+from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.ensemble import Ensemble
-from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.tree import Tree
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Scorer

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.model.canvas import NEVER, Canvas, CanvasLayout, Limits
+from varcli.pianoroll.model.canvas import Canvas, CanvasLayout, Limits
 from varcli.pianoroll.model.context import Context
 from varcli.pianoroll.model.copy_attention import Candidates, CopyAttention
 from varcli.pianoroll.model.decisions import (
@@ -30,8 +30,6 @@ from varcli.pianoroll.model.decisions import (
 )
 from varcli.pianoroll.model.level import GIVEN, STATE_START, LevelModel, View, plain
 from varcli.pianoroll.model.tree import Tree
-
-__all__ = ["NEVER", "Canvas", "Decisions", "Draw", "FractalModel", "Limits", "Parents", "build", "forbid_held"]
 
 
 class FractalModel(nn.Module):
@@ -223,8 +221,3 @@ def forbid_held(level: LevelModel, logits_NnV: Tensor, codes_NnW: Tensor, t_Nn: 
     held = torch.zeros(logits_NnV.shape[-1], dtype=torch.bool, device=logits_NnV.device)
     held[0] = True
     return logits_NnV.masked_fill(impossible[..., None] & held, float("-inf"))
-
-
-def build(config: PianorollConfig) -> FractalModel:
-    """A model with fresh weights from its config."""
-    return FractalModel(config)

@@ -16,9 +16,11 @@ from varcli.errors import UsageError
 from varcli.events import FilesRead
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece, check_rows, read_corpus_of
+from varcli.pianoroll.model.canvas import Limits
 from varcli.pianoroll.model.copy_attention import Candidates, candidates_of, pad_candidates
+from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.ensemble import Ensemble, build
-from varcli.pianoroll.model.fractal import Draw, FractalModel, Limits
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import level_parameters
 from varcli.pianoroll.roll import crop
 from varcli.pianoroll.training.given_masks import draw_given
