@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 import numpy as np
+from roll_support import notes_to_cells
 
 from varcli.animation import FrameRecorder, Recording
 from varcli.events import Event
 from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Roll, Vocabulary
 
 VOCABULARY = Vocabulary()
 

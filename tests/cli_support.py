@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from roll_support import notes_to_cells
 from typer.testing import CliRunner, Result
 
 from varcli.checkpoint import save_checkpoint
 from varcli.cli.app import app
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Roll, Vocabulary
 from varcli.pianoroll.score.midi import write_midi
 
 TINY_TOML = """

@@ -1,12 +1,13 @@
 """Small made-up pieces and comparisons of them."""
 
 import numpy as np
+from roll_support import notes_to_cells
 
 from varcli.pianoroll.corpus.arrays import Split
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.evaluation.comparison import MusicComparison, Options, compare_music
 from varcli.pianoroll.evaluation.windows import bar_windows, first_step_windows
-from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Vocabulary
 
 V = Vocabulary()
 WINDOW = 64

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from roll_support import notes_to_cells
 
 from varcli.errors import VarError
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Roll, Vocabulary
 from varcli.pianoroll.score.beats import BeatGrid, TempoMap, parse_beats, signature_bars
 from varcli.pianoroll.score.midi import read_midi, write_midi
 

@@ -9,11 +9,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 from cli_support import save_corpus, save_tiny
+from roll_support import notes_to_cells
 
 from varcli.checkpoint import read_header
 from varcli.errors import UsageError, VarError
 from varcli.pianoroll.config import ModelConfig
-from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Vocabulary
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 QUICK = ["--steps", "16"]

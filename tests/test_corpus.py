@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from roll_support import notes_to_cells
 
 from varcli.errors import UsageError, VarError
 from varcli.events import FilesRead
 from varcli.pianoroll.corpus import corpus as corpus_module
 from varcli.pianoroll.corpus.corpus import Corpus, read_corpus, split_of
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, cells_to_notes, notes_to_cells
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, cells_to_notes
 from varcli.pianoroll.score.midi import write_midi
 
 BINARY = Vocabulary(binary=True)

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 from fractal_support import config_of, price, some_canvas, tiny
+from roll_support import notes_to_cells
 
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Vocabulary
 from varcli.pianoroll.training.task import CropBatch, PianorollTask, shift
 
 

@@ -10,9 +10,10 @@ import pretty_midi
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from roll_support import notes_to_cells
 
 from varcli.errors import UsageError, VarError
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Roll, Vocabulary
 from varcli.pianoroll.score.midi import LossReport, read_midi, write_midi
 
 FINE = Vocabulary(127)  # one bin per velocity

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from roll_support import notes_to_cells
 
 from varcli.pianoroll.evaluation.music_metrics import (
     DURATIONS,
@@ -16,7 +17,7 @@ from varcli.pianoroll.evaluation.music_metrics import (
     classes_of,
     measure_window,
 )
-from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Vocabulary
 
 FINE = Vocabulary(127)
 MUSPY_NAMES = (

@@ -8,12 +8,13 @@ from animation_support import VOCABULARY, tune
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from roll_support import notes_to_cells
 
 from varcli.colours import COLORMAPS, load_font, make_theme, parse_colour
 from varcli.errors import UsageError
 from varcli.pianoroll.figures.painter import RollPainter, lay_out, marked_intensity, onsets_of, visible_pitches
 from varcli.pianoroll.figures.picture import draw_roll, png_bytes, save_picture
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, intensity, notes_to_cells
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, intensity
 
 THEME = make_theme()
 FONT = load_font(12)
@@ -89,8 +90,8 @@ def test_repeated_note_differs_from_a_held_one() -> None:
 def test_pitch_goes_up_time_goes_right_and_colour_is_velocity() -> None:
     painter, pixels = painted(cells_of(Note(50, 3, 1, 30), Note(62, 9, 1, 120)))
     for pitch, step, velocity in ((50, 3, 30), (62, 9, 120)):
-        code = VOCABULARY.encode_velocity(velocity)
-        colour = THEME.notes[2 * VOCABULARY.decode_velocity(code) + 1]
+        code = VOCABULARY.codes[velocity]
+        colour = THEME.notes[2 * VOCABULARY.velocities[code] + 1]
         assert (cell_pixels(painter, pixels, pitch, step)[-1, -1] == colour).all()
 
 

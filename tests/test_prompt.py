@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from roll_support import notes_to_cells
 
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Roll, Vocabulary
 from varcli.pianoroll.sampling.prompt import (
     Region,
     bars_of,

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from roll_support import notes_to_cells
 
 from varcli.pianoroll.evaluation.shared_runs import NOTHING, SharedRun, Voices, shared_runs
-from varcli.pianoroll.roll import Note, Vocabulary, cells_to_notes, notes_to_cells
+from varcli.pianoroll.roll import Note, Vocabulary, cells_to_notes
 
 V = Vocabulary()
 BINARY = Vocabulary(binary=True)

@@ -16,6 +16,7 @@ import tomli
 import tomli_w
 import torch
 from fractal_support import config_of, price
+from roll_support import notes_to_cells
 
 from varcli.checkpoint import load_checkpoint, load_state, read_header
 from varcli.config import dump_toml, load_config
@@ -25,7 +26,7 @@ from varcli.loading import load_model
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Roll, Vocabulary
 from varcli.pianoroll.score.midi import write_midi
 from varcli.pianoroll.training.task import PianorollTask
 from varcli.schema import TrainConfig

@@ -4,7 +4,6 @@ Legend: P pitches (128, row = MIDI pitch), T steps. A cell of the notes vocabula
 note in one of V velocity bins, so a repeated note differs from a sustained one. A binary cell is off or on.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -63,14 +62,6 @@ class Vocabulary:
     def velocities(self) -> np.ndarray:
         """Velocity of every code, u8 [size]: 0 for silent, the middle of its bin for an onset."""
         return np.array([0, BINARY_VELOCITY], np.uint8) if self.binary else _decode_table(self.velocity_bins)
-
-    def encode_velocity(self, velocity: int) -> int:
-        """Onset code of a velocity 1..127."""
-        return int(self.codes[velocity])
-
-    def decode_velocity(self, code: int) -> int:
-        """Velocity 1..127 in the middle of an onset code's bin."""
-        return int(self.velocities[code])
 
 
 @dataclass(frozen=True)
@@ -159,20 +150,6 @@ def place(notes: NoteArrays, steps: int, vocabulary: Vocabulary) -> Placed:
     return Placed(cells, len(order) - written, cut)
 
 
-def notes_to_cells(notes: Iterable[Note], steps: int, vocabulary: Vocabulary) -> tuple[np.ndarray, int]:
-    """Write notes on a canvas u8 [128, steps]; also says how many notes merged with others (see `place`).
-
-    Raises ValueError for a note outside the canvas or shorter than a step.
-    """
-    table = np.array([(n.pitch, n.start_step, n.duration_steps, n.velocity) for n in notes], np.int64).reshape(-1, 4)
-    pitch, start, duration, velocity = table.T
-    inside = (pitch >= 0) & (pitch < PITCHES) & (start >= 0) & (start < steps) & (velocity > 0) & (velocity < 128)
-    if not np.all(inside & (duration > 0)):
-        raise ValueError(f"a note lies outside pitches 0..127, steps 0..{steps - 1} or velocities 1..127")
-    placed = place(NoteArrays(pitch, start, start + duration, velocity), steps, vocabulary)
-    return placed.cells, placed.merged
-
-
 def note_arrays(cells: np.ndarray, vocabulary: Vocabulary) -> NoteArrays:
     """Notes of a canvas u8 [P, T], by pitch, then start.
 
@@ -222,5 +199,5 @@ def crop(cells: np.ndarray, start: int, stop: int, vocabulary: Vocabulary) -> np
     rows = np.flatnonzero(part[:, 0] == HELD)
     before = cells[rows, start - 1 :: -1]
     onsets = before[np.arange(len(rows)), np.argmax(before != HELD, axis=1)]
-    part[rows, 0] = np.where(onsets >= ONSET, onsets, vocabulary.encode_velocity(vocabulary.decode_velocity(HELD)))
+    part[rows, 0] = np.where(onsets >= ONSET, onsets, vocabulary.codes[vocabulary.velocities[HELD]])
     return part
