@@ -61,9 +61,9 @@ def test_half_of_everything_may_be_background() -> None:
     assert error_nm(estimate_drift(table, 10)) < 3.0
 
 
-def test_segments_can_be_said_as_frames() -> None:
+def test_segments_are_equal_stretches() -> None:
     table = drifting(filaments(20_000, FRAMES), FRAMES)
-    drift = estimate_drift(table, frames_per_segment=2400)
+    drift = estimate_drift(table, 4)
     np.testing.assert_allclose(drift.segment_frame, [1250, 3750, 6250, 8750], atol=40)
     assert error_nm(drift) < 6
     straight = estimate_drift(table, 2)
@@ -116,10 +116,8 @@ def test_what_says_nothing_is_refused() -> None:
     for segments in (1, 101):
         with pytest.raises(UsageError, match=f"drift: {segments} segments of 100 frames"):
             estimate_drift(table, segments)
-    with pytest.raises(UsageError, match="both segments and frames per segment"):
-        estimate_drift(table, 2, frames_per_segment=10)
-    with pytest.raises(UsageError, match="pixels of 0 nm"):
-        estimate_drift(table, 2, pixel_nm=0)
+    with pytest.raises(UsageError, match="drift: pixels of"):
+        estimate_drift(replace(table, x_nm=table.x_nm * 250), 2)
     with pytest.raises(VarError, match="frames out of order"):
         estimate_drift(table.rows(np.arange(3000)[::-1]), 2)
     with pytest.raises(VarError, match="the table is empty"):

@@ -1,12 +1,14 @@
 """NeNA: the precision that was put in, what Picasso says of the same tables, and tables that say nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from post_support import blinks
 
 from varcli.emitters.post.nena import nena
 from varcli.emitters.table import EmitterTable
-from varcli.errors import UsageError, VarError
+from varcli.errors import VarError
 
 # Picasso 0.11.3, picasso.postprocess.nena on these tables with pixels of 100 nm and their true lpx and lpy, in nm.
 PICASSO_NM = {(5.0, 0): 4.966, (10.0, 3): 10.065, (20.0, 6): 20.144}
@@ -32,22 +34,13 @@ def test_molecules_that_move_between_frames_do_not_widen_it() -> None:
     assert nena(table).precision_nm == pytest.approx(8, rel=0.03)
 
 
-def test_the_range_can_be_said() -> None:
-    table = blinks(20_000, 10_000, sd_nm=10, seed=3)
-    found = nena(table, farthest_nm=120)
-    assert found.precision_nm == pytest.approx(10, rel=0.01)
-    assert found.distance_nm[-1] < 120 and found.counts.sum() == found.distances
-    with pytest.raises(UsageError, match="distances up to -1 nm"):
-        nena(table, farthest_nm=-1)
-
-
 def test_tables_that_say_nothing_are_refused() -> None:
     rng = np.random.default_rng(1)
     strangers = EmitterTable(np.sort(rng.integers(0, 1000, 20_000)), *rng.uniform(0, 1e4, (2, 20_000)))
     with pytest.raises(VarError, match="no molecule lasts two frames"):
         nena(strangers)
     with pytest.raises(VarError, match="no nearer to each other"):
-        nena(strangers, farthest_nm=1000)
+        nena(replace(strangers, x_nm=strangers.x_nm / 10, y_nm=strangers.y_nm / 10))
     few = blinks(100, 1000)
     with pytest.raises(VarError, match="fewer than 500"):
         nena(few)

@@ -47,7 +47,7 @@ def test_blinks_of_one_molecule_do_not_pretend_to_be_two() -> None:
 
 def test_the_seed_decides() -> None:
     table = filaments(20_000, FRAMES, size_nm=4000)
-    one, two, other = frc(table, splits=3), frc(table, splits=3), frc(table, splits=3, seed=1)
+    one, two, other = frc(table), frc(table), frc(table, seed=1)
     assert one.resolution_nm == two.resolution_nm != other.resolution_nm
     assert one.resolution_nm == pytest.approx(other.resolution_nm, rel=0.05)
 
@@ -69,5 +69,3 @@ def test_what_says_nothing_is_refused() -> None:
     for pixel_nm in (0.0, -1.0, 5000.0, np.nan):
         with pytest.raises(UsageError, match="pixels of"):
             frc(table, pixel_nm)
-    with pytest.raises(UsageError, match="0 splits"):
-        frc(table, splits=0)

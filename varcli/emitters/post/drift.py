@@ -19,6 +19,7 @@ from varcli.events import result_of
 
 _DOING = "drift"
 _FINEST_NM, _MOST_PIXELS = 20.0, 2048  # a rendering's pixel, and its longest side, for which pixels grow
+_REACH_NM = 1000.0  # that the sample may move between any two segments
 _PER_SEGMENT, _MOST_SEGMENTS = 5000, 20  # localisations, where no number of segments is given
 _FEWEST = 200  # localisations in a segment: with fewer, peaks of the correlation are noise
 _OUTLIER = 5.0  # robust standard deviations of a pair's residual
@@ -56,33 +57,26 @@ class Drift:
         return replace(table, x_nm=table.x_nm - self.x_nm[place], y_nm=table.y_nm - self.y_nm[place])
 
 
-def drift_events(
-    table: EmitterTable,
-    segments: int | None = None,
-    *,
-    frames_per_segment: int | None = None,
-    pixel_nm: float | None = None,
-    reach_nm: float = 1000.0,
-) -> Iterator[PairsCorrelated | Drift]:
+def drift_events(table: EmitterTable, segments: int | None = None) -> Iterator[PairsCorrelated | Drift]:
     """Estimate the drift from the structure itself, over `segments` equal stretches of the frames.
 
     By default there is a segment for every 5,000 localisations, 20 at most; pixels of 20 nm, larger ones for fields
-    above 41 µm. Movements beyond `reach_nm` between any two segments are not searched. Between the middles of
+    above 41 µm. Movements beyond 1 µm between any two segments are not searched. Between the middles of
     segments a cubic spline is drawn, beyond them it goes on straight. Yields an event for every pair of segments, the
     drift last. Raises VarError for a table that is empty, has frames out of order or positions that are not finite, and
     where segments are fewer than two or hold too few localisations; UsageError for settings that make no sense.
     """
     check_positions(table, _DOING)
     check_frames(table, _DOING)
-    edges_S = _edges(table, segments, frames_per_segment)
+    edges_S = _edges(table, segments)
     segment_E = np.searchsorted(edges_S, table.frame, side="right") - 1
     count_S = np.bincount(segment_E, minlength=len(edges_S) - 1)
     _check_counts(count_S, edges_S)
-    spectra, pixel_nm = _renderings(table, segment_E, len(count_S), pixel_nm, reach_nm)
+    spectra, pixel_nm = _renderings(table, segment_E, len(count_S))
     first_P, second_P = np.triu_indices(len(count_S), 1)
     peaks: list[Peak] = []
     for first, second in zip(first_P, second_P, strict=True):
-        peaks.append(correlation_peak(np.conj(spectra[first]) * spectra[second], reach_nm / pixel_nm))
+        peaks.append(correlation_peak(np.conj(spectra[first]) * spectra[second], _REACH_NM / pixel_nm))
         yield PairsCorrelated(len(peaks), len(first_P))
     shift_P2 = np.array([[peak.x, peak.y] for peak in peaks]) * pixel_nm
     found_P = np.array([peak.found for peak in peaks])
@@ -119,16 +113,10 @@ def _sharpness(table: EmitterTable, pixel_nm: float) -> float:
     return float((count * (count - 1.0)).sum())
 
 
-def _edges(table: EmitterTable, segments: int | None, frames_per_segment: int | None) -> np.ndarray:
+def _edges(table: EmitterTable, segments: int | None) -> np.ndarray:
     """First frames of the segments, then the frame after the last [S + 1]."""
-    if segments is not None and frames_per_segment is not None:
-        raise UsageError("drift: both segments and frames per segment are given", "give one of them")
     frames = int(table.frame[-1] - table.frame[0]) + 1
-    if frames_per_segment is not None:
-        if frames_per_segment < 1:
-            raise UsageError(f"drift: {frames_per_segment} frames per segment", "give 1 or more")
-        segments = max(1, round(frames / frames_per_segment))
-    elif segments is None:
+    if segments is None:
         segments = min(len(table) // _PER_SEGMENT, _MOST_SEGMENTS, frames)
         if segments < 3:
             # Two would have nothing to check them.
@@ -149,19 +137,16 @@ def _check_counts(count_S: np.ndarray, edges_S: np.ndarray) -> None:
         raise VarError(message, "take fewer segments, or a milder filter")
 
 
-def _renderings(
-    table: EmitterTable, segment_E: np.ndarray, segments: int, pixel_nm: float | None, reach_nm: float
-) -> tuple[list[np.ndarray], float]:
+def _renderings(table: EmitterTable, segment_E: np.ndarray, segments: int) -> tuple[list[np.ndarray], float]:
     """Spectra of the histograms of all segments, and their pixel in nm.
 
     The images are as much wider as the sample may move, so that nothing is correlated with what lies across the edge.
     """
     left, top = table.x_nm.min(), table.y_nm.min()
-    width, height = table.x_nm.max() - left + reach_nm, table.y_nm.max() - top + reach_nm
-    if pixel_nm is None:
-        pixel_nm = max(_FINEST_NM, max(width, height) / _MOST_PIXELS)
-    if not (0 < pixel_nm < np.inf and pixel_nm < reach_nm < np.inf):
-        raise UsageError(f"drift: pixels of {pixel_nm:g} nm, a reach of {reach_nm:g} nm", "give a pixel of 20, say")
+    width, height = table.x_nm.max() - left + _REACH_NM, table.y_nm.max() - top + _REACH_NM
+    pixel_nm = max(_FINEST_NM, max(width, height) / _MOST_PIXELS)
+    if pixel_nm >= _REACH_NM:
+        raise UsageError(f"drift: pixels of {pixel_nm:g} nm, a reach of {_REACH_NM:g} nm", "cut the table into parts")
     shape = [_fast(int(side / pixel_nm) + 1) for side in (height, width)]
     column_E, row_E = ((table.x_nm - left) / pixel_nm).astype(np.int64), ((table.y_nm - top) / pixel_nm).astype(int)
     spectra = []

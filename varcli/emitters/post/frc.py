@@ -17,6 +17,7 @@ THRESHOLD = 1 / 7
 _FINEST_NM, _MOST_PIXELS = 5.0, 3072  # an image's pixel, and its longest side, for which pixels grow
 _BLOCKS = 50  # of frames, at most: long ones, so that a blink seldom lies in two
 _FEWEST = 1000  # localisations
+_SPLITS = 5
 _EDGE = 0.125  # of each side that the window fades
 _REACH, _LEAST_REACH = 0.1, 3.0  # of smoothing to either side, as a share of the ring's number, and in rings
 
@@ -38,7 +39,7 @@ class Frc:
     reason: str | None = None
 
 
-def frc(table: EmitterTable, pixel_nm: float | None = None, splits: int = 5, seed: int = 0) -> Frc:
+def frc(table: EmitterTable, pixel_nm: float | None = None, seed: int = 0) -> Frc:
     """Fourier ring correlation at 1/7, averaged over random splits into halves.
 
     Frames are cut into blocks of equal length; of every two that follow each other, one goes to either half, and chance
@@ -50,8 +51,6 @@ def frc(table: EmitterTable, pixel_nm: float | None = None, splits: int = 5, see
     check_frames(table, _DOING)
     if len(table) < _FEWEST:
         raise VarError(f"FRC: {len(table)} localisations, fewer than {_FEWEST}", "measure on more frames")
-    if splits < 1:
-        raise UsageError(f"FRC: {splits} splits", "give 1 or more")
     block_E = _blocks(table.frame)
     place_E, shape, pixel_nm = _pixels(table, pixel_nm)
     from scipy.signal.windows import tukey  # a third of a second to import, which every run would wait for
@@ -61,7 +60,7 @@ def frc(table: EmitterTable, pixel_nm: float | None = None, splits: int = 5, see
     whole_HW = _spectrum(place_E, shape, weight_HW)
     rng = np.random.default_rng(seed)
     curves = []
-    for _ in range(splits):
+    for _ in range(_SPLITS):
         swapped = rng.integers(0, 2, block_E[-1] // 2 + 1)
         half_E = (block_E + swapped[block_E // 2]) % 2 == 0
         one_HW = _spectrum(place_E[half_E], shape, weight_HW)
@@ -76,7 +75,7 @@ def frc(table: EmitterTable, pixel_nm: float | None = None, splits: int = 5, see
     each = [_crossing(frequency_R, smoother_RR @ one_R) for one_R in curves]
     spread = float(np.std([1 / one for one in each if one])) if all(each) else None
     reason = None if crossing else f"the curve stays above 1/7 down to {2 * pixel_nm:g} nm: take smaller pixels"
-    return Frc(1 / crossing if crossing else None, spread, splits, pixel_nm, frequency_R, curve_R, smooth_R, reason)
+    return Frc(1 / crossing if crossing else None, spread, _SPLITS, pixel_nm, frequency_R, curve_R, smooth_R, reason)
 
 
 def _blocks(frame_E: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 
 from varcli.emitters.post.checks import check_frames, check_positions
 from varcli.emitters.table import EmitterTable
-from varcli.errors import UsageError, VarError
+from varcli.errors import VarError
 
 _DOING = "NeNA"
 _FEWEST = 500  # distances below which the histogram is too rough for the fit
@@ -41,8 +41,8 @@ class Nena:
     fitted: np.ndarray
 
 
-def nena(table: EmitterTable, farthest_nm: float | None = None) -> Nena:
-    """Fit the distances up to `farthest_nm` (by default six times where they peak).
+def nena(table: EmitterTable) -> Nena:
+    """Fit the distances up to six times where they peak.
 
     The model is that of the source: p(d) = A d / (2 s^2) exp(-d^2 / 4 s^2) for one molecule seen twice, a Gaussian for
     what lies a little further, and a straight line for other molecules. Raises VarError for a table that is empty, has
@@ -50,20 +50,18 @@ def nena(table: EmitterTable, farthest_nm: float | None = None) -> Nena:
     """
     check_positions(table, _DOING)
     check_frames(table, _DOING)
-    if farthest_nm is not None and not 0 < farthest_nm < np.inf:
-        raise UsageError(f"NeNA: distances up to {farthest_nm:g} nm", "give a distance above 0, for example 200")
-    distance_E, own_E = _distances(table, farthest_nm or _SEARCHED_NM)
+    distance_E, own_E = _distances(table)
     if len(distance_E) < _FEWEST:
         message = f"NeNA: {len(distance_E)} neighbours in consecutive frames, fewer than {_FEWEST}"
         raise VarError(message, "measure before linking, or on more frames")
     peak_nm = _peak(distance_E)
-    if farthest_nm is None and peak_nm > _WIDEST_PEAK_NM:
+    if peak_nm > _WIDEST_PEAK_NM:
         message = f"NeNA: no molecule lasts two frames: neighbours in consecutive frames lie {peak_nm:.0f} nm apart"
         raise VarError(message, "measure before linking")
     if np.sum(own_E < 2 * peak_nm) > _UNRELATED * np.sum(distance_E < 2 * peak_nm):
         message = "NeNA: localisations of consecutive frames lie no nearer to each other than those of one frame"
         raise VarError(message, "measure before linking, on molecules that last two frames or more")
-    farthest_nm = farthest_nm or _RANGE * peak_nm
+    farthest_nm = _RANGE * peak_nm
     counts_B, edges_B = np.histogram(distance_E, bins=_BINS, range=(0, farthest_nm))
     middle_B = (edges_B[1:] + edges_B[:-1]) / 2
     numbers, errors = _fit(middle_B, counts_B.astype(float), peak_nm, farthest_nm)
@@ -74,18 +72,18 @@ def nena(table: EmitterTable, farthest_nm: float | None = None) -> Nena:
     )
 
 
-def _distances(table: EmitterTable, farthest_nm: float) -> tuple[np.ndarray, np.ndarray]:
+def _distances(table: EmitterTable) -> tuple[np.ndarray, np.ndarray]:
     """Distance of every localisation to the nearest one of the next frame, and to the nearest other one of its own.
 
-    Those farther than `farthest_nm` are left out.
+    Those farther than any that are searched are left out.
     """
     # Frames become a third axis: moved on by one frame, each localisation lies in the layer of its neighbours.
-    apart = 4 * farthest_nm
+    apart = 4 * _SEARCHED_NM
     place_E3 = np.column_stack([table.x_nm, table.y_nm, table.frame * apart])
     asked_E3 = place_E3[:: -(-len(table) // _MOST)]
     tree = KDTree(place_E3)
-    next_E, _ = tree.query(asked_E3 + np.array([0, 0, apart]), distance_upper_bound=farthest_nm)
-    itself_and_other_E2, _ = tree.query(asked_E3, k=2, distance_upper_bound=farthest_nm)
+    next_E, _ = tree.query(asked_E3 + np.array([0, 0, apart]), distance_upper_bound=_SEARCHED_NM)
+    itself_and_other_E2, _ = tree.query(asked_E3, k=2, distance_upper_bound=_SEARCHED_NM)
     own_E = itself_and_other_E2[:, 1]
     return next_E[np.isfinite(next_E)], own_E[np.isfinite(own_E)]
 

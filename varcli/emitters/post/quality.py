@@ -57,13 +57,11 @@ class Quality:
         return plain(asdict(self))
 
 
-def measure(
-    table: EmitterTable, *, unlinked: EmitterTable | None = None, pixel_nm: float | None = None, seed: int = 0
-) -> Quality:
+def measure(table: EmitterTable, *, unlinked: EmitterTable | None = None) -> Quality:
     """Measure a table; NeNA is read from `unlinked`, the same table before its blinks were joined, where it is given.
 
-    `pixel_nm` and `seed` serve the FRC. A measure that the localisations do not allow is named in `missing`. Raises
-    VarError for a table that is empty, has frames out of order or positions that are not finite.
+    A measure that the localisations do not allow is named in `missing`. Raises VarError for a table that is empty, has
+    frames out of order or positions that are not finite.
     """
     check_positions(table, "quality")
     check_frames(table, "quality")
@@ -74,7 +72,7 @@ def measure(
     except VarError as error:
         missing["nena"] = error.message
     try:
-        resolution = frc(table, pixel_nm, seed=seed)
+        resolution = frc(table)
     except VarError as error:
         missing["frc"] = error.message
     columns = {"photons": table.photons, "background": table.background, "uncertainty_xy_nm": spread_xy_nm(table)}
