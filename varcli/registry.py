@@ -3,12 +3,8 @@
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from varcli.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 _PACKAGE = Path(__file__).parent
 BUILDERS = {"pianoroll": "varcli.pianoroll.model.ensemble:build", "emitters": "varcli.emitters.training:build_model"}
@@ -16,13 +12,12 @@ BUILDERS = {"pianoroll": "varcli.pianoroll.model.ensemble:build", "emitters": "v
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered model: `builder` is "module:function" from a config; `weights` is None where none ship."""
+    """A registered model; `weights` is None where none ship."""
 
     name: str
     task: str
     summary: str
     preset: Path
-    builder: str
     weights: Path | None
 
 
@@ -78,11 +73,5 @@ def suggestion(name: str) -> str | None:
 
 def _entry(name: str, task: str, summary: str) -> Entry:
     weights = _PACKAGE / "weights" / f"{name}.safetensors"
-    return Entry(
-        name,
-        task,
-        summary,
-        _PACKAGE / "presets" / f"{name}.toml",
-        BUILDERS[task],
-        weights if weights.is_file() else None,
-    )
+    preset = _PACKAGE / "presets" / f"{name}.toml"
+    return Entry(name, task, summary, preset, weights if weights.is_file() else None)

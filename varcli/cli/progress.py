@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 E = TypeVar("E")
+C = TypeVar("C", FilesRead, PieceScored, MetricCompared, FramesSimulated, FrameDrawn)
 
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_DRAWS = 0.1
@@ -82,17 +83,17 @@ class Status:
     def rows(self) -> list[Row]:
         """The bars to show now, coarse to fine."""
         return [
-            *(_read(event) for event in self._all(FilesRead) if event.done < event.total or len(self.latest) == 1),
+            *self._counted("files", FilesRead, lambda of: f"· {of.name}", shown=len(self.latest) == 1),
             *(_compiling(event) for event in self._all(Compiling) if event.number <= event.total),
             *self._sampling(),
             *self._stack(),
             *self._steps(),
-            *(_scored(event) for event in self._all(PieceScored)),
+            *self._counted("pieces", PieceScored, lambda of: f"· {of.nats_per_frame:.3f} nats/frame"),
             *(_training(event) for event in self._all(TrainStep)),
             *(_validated(event) for event in self._all(Validated)),
-            *(_compared(event) for event in self._all(MetricCompared)),
-            *(_simulated(event) for event in self._all(FramesSimulated)),
-            *(_drawn(event) for event in self._all(FrameDrawn) if event.done < event.total or not self.samples_done),
+            *self._counted("metrics", MetricCompared, lambda of: f"· {of.name}"),
+            *self._counted("frames", FramesSimulated, lambda of: f"· {of.emitters} emitters"),
+            *self._counted("frames", FrameDrawn, lambda _: "drawn", shown=not self.samples_done),
         ]
 
     def finished(self) -> str:
@@ -109,6 +110,12 @@ class Status:
         event = self.latest.get(kind)
         if isinstance(event, kind):
             yield event
+
+    def _counted(self, label: str, kind: type[C], said: Callable[[C], str], *, shown: bool = True) -> Iterator[Row]:
+        """How many of a kind there are, and what is said of the latest; once all are there, where they are `shown`."""
+        for event in self._all(kind):
+            if shown or event.done < event.total:
+                yield Row(label, event.done, event.total, f"{event.done}/{event.total} {said(event)}")
 
     def _sampling(self) -> Iterator[Row]:
         started = self.latest.get(SampleStarted)
@@ -166,22 +173,6 @@ def _compiling(event: Compiling) -> Row:
     return Row("compiling", event.number - 1, event.total, note)
 
 
-def _read(event: FilesRead) -> Row:
-    return Row("files", event.done, event.total, f"{event.done}/{event.total} · {event.name}")
-
-
-def _drawn(event: FrameDrawn) -> Row:
-    return Row("frames", event.done, event.total, f"{event.done}/{event.total} drawn")
-
-
-def _simulated(event: FramesSimulated) -> Row:
-    return Row("frames", event.done, event.total, f"{event.done}/{event.total} · {event.emitters} emitters")
-
-
-def _compared(event: MetricCompared) -> Row:
-    return Row("metrics", event.done, event.total, f"{event.done}/{event.total} · {event.name}")
-
-
 def _training(event: TrainStep) -> Row:
     note = f"{event.step}/{event.total} · loss {event.loss:.4g} · {event.nats_per_frame:.3f} nats/frame"
     return Row("step", event.step, event.total, f"{note} · lr {event.lr:.2e} · {event.seconds:.3g} s/step")
@@ -190,10 +181,6 @@ def _training(event: TrainStep) -> Row:
 def _validated(event: Validated) -> Row:
     best = ", the best so far" if event.best else ""
     return Row("validated", 1, 1, f"at step {event.step}: {event.nats_per_frame:.3f} nats/frame{best}")
-
-
-def _scored(event: PieceScored) -> Row:
-    return Row("pieces", event.done, event.total, f"{event.done}/{event.total} · {event.nats_per_frame:.3f} nats/frame")
 
 
 class Display:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import inf
 
-from varcli.errors import UsageError
+from varcli.errors import UsageError, at_least
 from varcli.pianoroll.config import PerLevel, PianorollConfig, at_levels
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 
@@ -45,8 +45,7 @@ def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[i
         ("--target-width", settings.target_width, 1),
         ("--seed", settings.seed, 0),
     ):
-        if value < least:
-            raise UsageError(f"{name} is {value}", f"give at least {least}")
+        at_least(name, value, least)
     _check_per_level(config, settings.temperature, "--temperature", inf)
     _check_per_level(config, settings.top_p, "--top-p", 1.0)
     _check_scan_order(config, settings.scan_order)

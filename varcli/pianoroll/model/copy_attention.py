@@ -19,7 +19,7 @@ from varcli.pianoroll.config import ModelConfig, parse_shape
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.decisions import Parents
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View, hide, lookup, plain
-from varcli.pianoroll.model.tree import Tree
+from varcli.pianoroll.model.tree import Tree, rectangle
 
 REACH = 16
 """Columns on a side over which the agreement of two places is added up."""
@@ -256,10 +256,7 @@ class CopyAttention(View):
         options = config.echo
         h, w = tree.shapes[min(level, tree.depth - 1)]
         around = options.pitches_around
-        p, t = np.meshgrid(
-            np.arange(-around, h + around), np.arange(-options.steps_before, w + options.steps_after), indexing="ij"
-        )
-        offsets = np.stack([p.ravel(), t.ravel()], 1)
+        offsets = rectangle(range(-around, h + around), range(-options.steps_before, w + options.steps_after))
         super().__init__(level, tree.window_weights(level, offsets), config)
         self.centre = np.flatnonzero((offsets >= 0).all(1) & (offsets < (h, w)).all(1))
         self.column = tree.shapes[0][1]

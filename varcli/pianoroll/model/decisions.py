@@ -7,6 +7,7 @@ Shapes: N parents (or whole canvases), n children of one parent, M decisions, D 
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -47,6 +48,9 @@ class Decisions:
     pitch: Tensor
     step: Tensor
     total: int
+
+
+R = TypeVar("R", Decisions, Parents)
 
 
 @dataclass(frozen=True)
@@ -146,20 +150,10 @@ def chunks(count: int, size: int | None, device: torch.device) -> list[Tensor]:
     return [index] if size is None or count <= size else list(index.split(size))
 
 
-def join(parts: list[Decisions]) -> Decisions:
-    """Decisions of one level, in one."""
+def join(parts: list[R]) -> R:
+    """Decisions or parents of one level, in one."""
     if len(parts) == 1:
         return parts[0]
-    columns = ("nats", "weight", "canvas", "pitch", "step")
-    return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in columns})
-
-
-def join_parents(parts: list[Parents]) -> Parents:
-    """Parents of one level, in one."""
-    if len(parts) == 1:
-        return parts[0]
-    hidden = torch.cat([part.hidden for part in parts if part.hidden is not None])
-    joined = {
-        name: torch.cat([getattr(part, name) for part in parts]) for name in ("canvas", "pitch", "step", "weight")
-    }
-    return Parents(**joined, hidden=hidden)
+    columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+    tensors = {name: torch.cat(column) for name, column in columns.items() if isinstance(column[0], Tensor)}
+    return replace(parts[0], **tensors)

@@ -25,7 +25,6 @@ from varcli.pianoroll.model.decisions import (
     draw_parents,
     in_order,
     join,
-    join_parents,
     masked,
 )
 from varcli.pianoroll.model.level import GIVEN, STATE_START, LevelModel, View, plain
@@ -131,7 +130,7 @@ class FractalModel(nn.Module):
                 for rows in chunks(len(parents.canvas), chunk if level.level else 1 if chunk else None, zero.device)
             ]
             yield join([part for part, _ in parts])
-            parents = join_parents([children for _, children in parts])
+            parents = join([children for _, children in parts])
         if self.tree.depth < len(self.levels):
             given = canvas.given_at(parents)
             parents = parents if given is None else parents.take(~given)

@@ -29,6 +29,11 @@ class CellWindow:
     differs: np.ndarray
 
 
+def rectangle(pitches: range, steps: range) -> np.ndarray:
+    """Places (pitch, step) [n, 2], pitch by pitch."""
+    return np.stack(np.meshgrid(pitches, steps, indexing="ij"), -1).reshape(-1, 2)
+
+
 @dataclass(frozen=True)
 class Tree:
     """Levels of shapes [(pitches, steps)], coarse to fine, over `pitches` rows, scanned in one order throughout."""
@@ -83,17 +88,9 @@ class Tree:
         """The window of nodes of `level` (the last level, a cell's value, has its node at the cell itself)."""
         h, w = self.shapes[min(level, self.depth - 1)]
         around = config.pitches_around
-        p, t = np.meshgrid(
-            np.arange(-around, h + around), np.arange(-config.steps_before, w + config.steps_after), indexing="ij"
-        )
-        parts = [np.stack([p.ravel(), t.ravel()], 1)]
-        signs = (-1,) if config.is_causal else (-1, 1)
-        for lag in config.lags:
-            for sign in signs:
-                p, t = np.meshgrid(
-                    np.arange(-LAG_REACH, h + LAG_REACH), np.arange(-1, w + 1) + sign * lag, indexing="ij"
-                )
-                parts.append(np.stack([p.ravel(), t.ravel()], 1))
+        parts = [rectangle(range(-around, h + around), range(-config.steps_before, w + config.steps_after))]
+        lags = [sign * lag for lag in config.lags for sign in ((-1,) if config.is_causal else (-1, 1))]
+        parts += [rectangle(range(-LAG_REACH, h + LAG_REACH), range(lag - 1, lag + w + 1)) for lag in lags]
         return self.window_weights(level, np.unique(np.concatenate(parts), axis=0))
 
     def window_weights(self, level: int, offsets: np.ndarray) -> CellWindow:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from varcli.errors import UsageError
+from varcli.errors import UsageError, at_least
 from varcli.pianoroll.roll import HELD
 
 
@@ -95,8 +95,7 @@ class CanvasConstraints:
         most = self.max_polyphony
         if most is None:
             return
-        if most < 1:
-            raise UsageError(f"--max-polyphony is {most}", "give at least 1")
+        at_least("--max-polyphony", most, 1)
         if self.settled.max(initial=0) > most:
             step = int(self.settled.argmax())
             raise UsageError(

@@ -6,6 +6,7 @@ Shapes: P pitches, T steps.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,14 +53,13 @@ def read_prompt(path: Path, config: PianorollConfig) -> MidiPiece:
 
     Raises UsageError or VarError as read_midi.
     """
+    return read_midi(path, **_grid(path, config))
+
+
+def _grid(path: Path, config: PianorollConfig) -> dict[str, Any]:
     model = config.model
-    return read_midi(
-        path,
-        steps_per_beat=model.steps_per_beat,
-        vocabulary=Vocabulary.of(model),
-        drums=config.data.drums,
-        beats=beats_beside(path),
-    )
+    options = {"steps_per_beat": model.steps_per_beat, "vocabulary": Vocabulary.of(model), "drums": config.data.drums}
+    return {**options, "beats": beats_beside(path)}
 
 
 def read_voice(path: Path, track: str | None, config: PianorollConfig) -> tuple[MidiPiece, np.ndarray]:
@@ -67,15 +67,7 @@ def read_voice(path: Path, track: str | None, config: PianorollConfig) -> tuple[
     if track is None:
         piece = read_prompt(path, config)
         return piece, top_voice(piece.roll)
-    model = config.model
-    return read_track(
-        path,
-        track,
-        steps_per_beat=model.steps_per_beat,
-        vocabulary=Vocabulary.of(model),
-        drums=config.data.drums,
-        beats=beats_beside(path),
-    )
+    return read_track(path, track, **_grid(path, config))
 
 
 def top_voice(roll: Roll) -> np.ndarray:
