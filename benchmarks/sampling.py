@@ -23,7 +23,7 @@ from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.sampling.strategy import Request, Response
 
 BATCH = 16
-LOOK_HEAD = ["checkpoint", "rolls", "level", "looks", "families per look", "ms per look", "in all [s]"]
+LEVEL_HEAD = ["checkpoint", "rolls", "level", "batches", "requests per batch", "ms per batch", "in all [s]"]
 
 
 def measure(checkpoint: str, repeats: int, steps: int) -> list[str]:
@@ -41,16 +41,16 @@ def measure(checkpoint: str, repeats: int, steps: int) -> list[str]:
     return [checkpoint, f"{parameters / 1e6:.2f} M", *(f"{seconds:.3g}" for seconds in figures)]
 
 
-def measure_looks(checkpoint: str, steps: int) -> list[list[str]]:
+def measure_levels(checkpoint: str, steps: int) -> list[list[str]]:
     """Rows of how often each level ran and what it took, for one roll and for sixteen."""
     model, rows = _warm(checkpoint), []
     for count in (1, BATCH):
-        with _timed() as looks:
+        with _timed() as batches:
             seconds_of(generate(model, SampleSettings(num_samples=count, batch_size=count, target_width=steps)))
-        for level in sorted({level for level, _, _ in looks}):
-            families, seconds = zip(*((n, s) for at, n, s in looks if at == level), strict=True)
+        for level in sorted({level for level, _, _ in batches}):
+            requests, seconds = zip(*((n, s) for at, n, s in batches if at == level), strict=True)
             number, total = len(seconds), sum(seconds)
-            figures = [f"{sum(families) / number:.3g}", f"{total / number * 1e3:.3g}", f"{total:.3g}"]
+            figures = [f"{sum(requests) / number:.3g}", f"{total / number * 1e3:.3g}", f"{total:.3g}"]
             rows.append([checkpoint, str(count), str(level), str(number), *figures])
     return rows
 
@@ -63,19 +63,19 @@ def _warm(checkpoint: str) -> FractalModel:
 
 @contextmanager
 def _timed() -> Iterator[list[tuple[int, int, float]]]:
-    """Note level, families and seconds of every look."""
-    looks = []
+    """Note level, requests and seconds of every batch that the engine answers."""
+    batches = []
 
     class Timed(Engine):
-        def __call__(self, level: int, asks: list[Request]) -> list[Response]:
+        def __call__(self, level: int, requests: list[Request]) -> list[Response]:
             began = time.perf_counter()
-            answers = super().__call__(level, asks)
-            looks.append((level, len(asks), time.perf_counter() - began))
-            return answers
+            responses = super().__call__(level, requests)
+            batches.append((level, len(requests), time.perf_counter() - began))
+            return responses
 
     scheduler.Engine = Timed
     try:
-        yield looks
+        yield batches
     finally:
         scheduler.Engine = Engine
 
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_table([*head, "per roll of them [s]"], rows)
     if options.levels:
         print()
-        print_table(LOOK_HEAD, [row for one in options.checkpoint for row in measure_looks(one, options.steps)])
+        print_table(LEVEL_HEAD, [row for one in options.checkpoint for row in measure_levels(one, options.steps)])
     print(f"\nmedians over {options.repeats} seeds of rolls of {options.steps} steps, {conditions}")
 
 

@@ -50,12 +50,12 @@ def test_speed_is_a_table(
 
 
 @pytest.mark.parametrize("benchmark", ["sampling"], indirect=True)
-def test_looks_are_counted_per_level(
+def test_batches_are_counted_per_level(
     benchmark: ModuleType, checkpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     benchmark.main(["--checkpoint", checkpoint, "--repeats", "1", "--threads", "1", "--levels", *QUICK])
     lines = capsys.readouterr().out.splitlines()
-    start = next(index for index, line in enumerate(lines) if "families per look" in line)
+    start = next(index for index, line in enumerate(lines) if "requests per batch" in line)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 2 : -2]]
     assert [row[1:3] for row in rows[:2]] == [["1", "0"], ["1", "1"]]
     assert {row[1] for row in rows} == {"1", "16"}
