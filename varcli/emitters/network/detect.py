@@ -3,6 +3,7 @@
 Legend: L cells, E emitters.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,9 +78,9 @@ def _detect_all(frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold
         while stop < len(frame) and frame[stop] == frame[start]:
             stop += 1
         part = slice(start, stop)
-        total = _detect_frame(
+        total += _detect_frame(
             frame[start], count[part].copy(), x[part], y[part], log_electrons[part], sd_x[part], sd_y[part],
-            sd_log[part], threshold, found, total,
+            sd_log[part], threshold, found[total:],
         )  # fmt: skip
         start = stop
     return found[:total].copy()
@@ -88,10 +89,11 @@ def _detect_all(frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold
 @kernel()
 def _buckets(x, y, side):  # pragma: no cover - compiled
     """Cells of one frame by squares of `side` px: first cell of each square, next cell in the same square."""
-    columns = int(max(0.0, x.max()) / side) + 1
-    rows = int(max(0.0, y.max()) / side) + 1
-    head = np.full((rows, columns), -1)
-    following = np.full(len(x), -1)
+    right = bottom = 0.0
+    for i in range(len(x)):
+        right, bottom = max(right, x[i]), max(bottom, y[i])
+    head = np.full((int(bottom / side) + 1, int(right / side) + 1), -1)
+    following = np.empty(len(x), np.int64)
     for i in range(len(x) - 1, -1, -1):
         row, column = int(max(0.0, y[i]) / side), int(max(0.0, x[i]) / side)
         following[i] = head[row, column]
@@ -119,45 +121,51 @@ def _near(i, x, y, head, following, near, distance):  # pragma: no cover - compi
 
 @kernel()
 def _detect_frame(
-    frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold, found, total
+    frame, count, x, y, log_electrons, sd_x, sd_y, sd_log, threshold, found
 ):  # pragma: no cover - compiled
+    """Write the emitters of one frame to the first rows of `found`; returns how many."""
+    total = 0
     head, following = _buckets(x, y, _REACH_PX)
     size = len(x)
     near, distance = np.empty(size, np.int64), np.empty(size)
-    variance = sd_x * sd_y
-    blur = variance + _BLUR_PX**2
-    weight = np.zeros(size)
+    blur, weight = np.empty(size), np.zeros(size)
+    for i in range(size):
+        blur[i] = sd_x[i] * sd_y[i] + _BLUR_PX**2
     for i in range(size):
         for a in range(_near(i, x, y, head, following, near, distance)):
-            weight[i] += np.exp(-0.5 * distance[a] / blur[i]) * count[near[a]]
+            weight[i] += math.exp(-0.5 * distance[a] / blur[i]) * count[near[a]]
     for _ in range(4 * size):
-        i = np.argmax(weight)
+        i = _heaviest(weight)
         if weight[i] < 0.5 * threshold:
             break
         n = _near(i, x, y, head, following, near, distance)
         cx = cy = norm = 0.0
         for a in range(n):
             j = near[a]
-            w = np.exp(-0.5 * distance[a] / blur[i]) * count[j] / blur[j]
+            w = math.exp(-0.5 * distance[a] / blur[i]) * count[j] / blur[j]
             cx, cy, norm = cx + w * x[j], cy + w * y[j], norm + w
         cx, cy = cx / norm, cy / norm
-        gate = min(_GATE * np.sqrt(blur[i]), _REACH_PX)
+        gate = min(_GATE * math.sqrt(blur[i]), _REACH_PX)
         for a in range(n):
             j = near[a]
             distance[a] = (x[j] - cx) ** 2 + (y[j] - cy) ** 2
-        order = np.argsort(distance[:n])
         taken = np.zeros(n)
         mass = 0.0
-        for a in order:
+        for _ in range(n):
+            a = 0  # the nearest that is left
+            for b in range(1, n):
+                if distance[b] < distance[a]:
+                    a = b
             if distance[a] > gate**2 or mass >= 1:
                 break
             taken[a] = min(1 - mass, count[near[a]])
             mass += taken[a]
+            distance[a] = np.inf
         if mass < 1e-3:
             weight[i] = 0.0
             continue
         if mass >= threshold:
-            _emit(frame, mass, near[:n], taken, x, y, log_electrons, sd_x, sd_y, sd_log, found, total)
+            _emit(frame, mass, near, taken, x, y, log_electrons, sd_x, sd_y, sd_log, found[total])
             total += 1
         for a in range(n):
             if taken[a] > 0:
@@ -166,6 +174,15 @@ def _detect_frame(
                 # Whoever counted this cell in its weight loses what was taken.
                 _spend(j, taken[a], x, y, blur, head, following, weight)
     return total
+
+
+@kernel()
+def _heaviest(weight):  # pragma: no cover - compiled
+    best = 0
+    for i in range(1, len(weight)):
+        if weight[i] > weight[best]:
+            best = i
+    return best
 
 
 @kernel()
@@ -178,31 +195,28 @@ def _spend(j, taken, x, y, blur, head, following, weight):  # pragma: no cover -
             while k >= 0:
                 d = (x[j] - x[k]) ** 2 + (y[j] - y[k]) ** 2
                 if d < _REACH_PX**2:
-                    weight[k] -= np.exp(-0.5 * d / blur[k]) * taken
+                    weight[k] -= math.exp(-0.5 * d / blur[k]) * taken
                 k = following[k]
 
 
 @kernel()
-def _emit(
-    frame, mass, near, taken, x, y, log_electrons, sd_x, sd_y, sd_log, found, total
-):  # pragma: no cover - compiled
+def _emit(frame, mass, near, taken, x, y, log_electrons, sd_x, sd_y, sd_log, row):  # pragma: no cover - compiled
     """Write the mean of a cluster, weighted by count and precision, with its spread."""
     norm = mx = my = 0.0
-    for a in range(len(near)):
+    for a in range(len(taken)):
         j = near[a]
         w = taken[a] / (sd_x[j] * sd_y[j] + 1e-4)
         norm, mx, my = norm + w, mx + w * x[j], my + w * y[j]
     mx, my = mx / norm, my / norm
     ml = vx = vy = vl = 0.0
-    for a in range(len(near)):
+    for a in range(len(taken)):
         j, w = near[a], taken[a] / mass
         ml += w * log_electrons[j]
         vx += w * (sd_x[j] ** 2 + (x[j] - mx) ** 2)
         vy += w * (sd_y[j] ** 2 + (y[j] - my) ** 2)
-    for a in range(len(near)):
+    for a in range(len(taken)):
         j, w = near[a], taken[a] / mass
         vl += w * (sd_log[j] ** 2 + (log_electrons[j] - ml) ** 2)
-    row = found[total]
     row.frame, row.x_px, row.y_px, row.log_electrons = frame, mx, my, ml
-    row.sd_x_px, row.sd_y_px, row.sd_log_electrons = np.sqrt(vx), np.sqrt(vy), np.sqrt(vl)
+    row.sd_x_px, row.sd_y_px, row.sd_log_electrons = math.sqrt(vx), math.sqrt(vy), math.sqrt(vl)
     row.probability = min(mass, 1.0)

@@ -94,8 +94,8 @@ def _move(local, step, size):
 def _solve(matrix, right):
     """Solve for every row of `right` [k, n], in place; the symmetric matrix is overwritten by its factor."""
     factorise_in_order(matrix, len(matrix), 1e-4, matrix)
-    for row in right:
-        solve_in_order(matrix, len(matrix), row, row)
+    for k in range(len(right)):
+        solve_in_order(matrix, len(matrix), right[k], right[k])
 
 
 @kernel()
@@ -159,7 +159,10 @@ def fit_shared(windows, variances, locals_, shared, tail_scale, free, excess, ro
                     both[j, i] = hessian[i, LOCAL + j]
                 both[SHARED, i] = gradient[i]
             _solve(own, both)
-            steps[window], links[window] = both[SHARED], both[:SHARED]
+            for i in range(LOCAL):
+                steps[window, i] = both[SHARED, i]
+                for j in range(SHARED):
+                    links[window, j, i] = both[j, i]
             for i in range(SHARED):
                 for j in range(SHARED):
                     information[i, j] += hessian[LOCAL + i, LOCAL + j]
@@ -170,9 +173,14 @@ def fit_shared(windows, variances, locals_, shared, tail_scale, free, excess, ro
                     pull[i] -= hessian[LOCAL + i, k] * steps[window, k]
             total += chi2
             pixels += counted
-        step = np.zeros(SHARED)
-        step[:free] = pull[:free]
-        _solve(information[:free, :free].copy(), step[:free].reshape(1, free))
+        step, used, moves = np.zeros(SHARED), np.empty((free, free)), np.empty((1, free))
+        for i in range(free):
+            moves[0, i] = pull[i]
+            for j in range(free):
+                used[i, j] = information[i, j]
+        _solve(used, moves)
+        for i in range(free):
+            step[i] = moves[0, i]
         for i in range(2):
             step[i] = min(max(step[i], -0.2), 0.2)
         step[2] = min(max(shared[2] + min(max(step[2], -0.1), 0.1), 0.0), 0.5) - shared[2]
@@ -181,5 +189,6 @@ def fit_shared(windows, variances, locals_, shared, tail_scale, free, excess, ro
                 for j in range(SHARED):
                     steps[window, i] -= links[window, j, i] * step[j]
             _move(locals_[window], steps[window], size)
-        shared += step
+        for i in range(SHARED):
+            shared[i] += step[i]
     return information, total, pixels
