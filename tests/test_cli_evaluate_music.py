@@ -21,7 +21,7 @@ KEYS = {
     *("velocity_bins", "seed", "resamples", "windows", "pieces", "silent", "mean_overlap", "mean_overlap_interval"),
     *("mean_overlap_real", "lowest_overlap", "lowest_metric", "mean_overlap_all", "real_windows", "metrics"),
     *("mean_overlap_all_real", "copies", "report", "skipped"),
-    *("samples", "two_sample"),
+    *("samples", "two_sample", "form"),
 }
 QUICK = ("--window-steps", 64, "--resamples", 20)
 
@@ -59,6 +59,12 @@ def music(*args: object) -> tuple[object, ...]:
 def test_figures(songs: Path, made: Path) -> None:
     document = run_json(*music(made, songs))
     assert set(document) == KEYS
+    assert document["form"]["lags"] == list(range(1, 64))
+    for side in ("generated", "reference"):
+        form = document["form"][side]
+        assert set(form) == {"pieces", "bars", "best", "at_lag", "recall", "recall_interval", "returns"}
+        assert [value is not None for value in form["at_lag"]] == [True] * 3 + [False] * 60
+        assert form["recall"] is None and form["bars"] == 4 * form["pieces"]
     assert (document["split"], document["window_steps"], document["seed"]) == ("test", 64, 0)
     assert document["windows"] == {"generated": 6, "reference": 8}
     assert document["pieces"] == {"generated": 6, "reference": 4}
@@ -107,6 +113,8 @@ def test_a_classifier_of_ten_pieces_and_more(tmp_path: Path, monkeypatch: pytest
     lines = result.stdout.splitlines()
     assert sum(line.split(" ")[0].rstrip(":") in FAMILIES for line in lines) == 10
     assert "metrics 29/29" not in result.stderr  # no training pieces, so no copies
+    page = tmp_path / "page.png"
+    assert run(*music(made, songs, "--report", page)).exit_code == 0 and page.stat().st_size > 10_000
     few = run(*music(made, songs, "--samples", 9))
     assert few.exit_code == 0 and "too few pieces for a classifier: it takes ten of either side" in few.stdout
     assert run_json(*music(made, songs, "--samples", 9))["two_sample"] is None

@@ -45,8 +45,8 @@ def test_a_note_under_one_that_still_sounds_is_not_in_the_melody() -> None:
 def test_velocity() -> None:
     notes = [Note(60, 0, 4, 80), Note(72, 0, 4, 90), Note(60, 4, 4, 80), Note(72, 8, 4, 70), Note(60, 12, 4, 60)]
     found = features(notes, 16)
-    check(found, "velocity", mean=76, same_as_the_pitch_before=1 / 3, same_as_the_note_before=0)
-    check(found, "velocity", same_within_a_chord=0, change_between_onsets=(5 + 10 + 10) / 3, same_in_the_melody=0)
+    check(found, "velocity", mean=76, same_as_pitch_before=1 / 3, same_as_note_before=0)
+    check(found, "velocity", same_within_chord=0, change_between_onsets=(5 + 10 + 10) / 3, same_in_melody=0)
     check(
         found,
         "velocity",

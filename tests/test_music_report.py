@@ -1,5 +1,7 @@
 """The page of a comparison: what stands on it follows from the figures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from music_support import WINDOW, binary, compare, melody, piece, pieces
@@ -7,6 +9,9 @@ from PIL import Image
 
 from varcli.colours import RGB, make_theme
 from varcli.pianoroll.evaluation.comparison import MusicComparison
+from varcli.pianoroll.evaluation.features import Feature
+from varcli.pianoroll.evaluation.overlap import Interval
+from varcli.pianoroll.evaluation.two_sample import Sides, Tell, TwoSample
 from varcli.pianoroll.figures.report import GENERATED, REFERENCE, draw_report
 from varcli.pianoroll.roll import Vocabulary
 
@@ -35,7 +40,7 @@ def test_the_page_is_drawn_alike_every_time_and_changes_with_its_figures(found: 
 def test_both_sides_have_their_colour_in_every_panel(found: MusicComparison) -> None:
     page = draw_report(found)
     assert page.width == 1732
-    rows = np.array_split(np.arange(92, page.height), 4)
+    rows = np.array_split(np.arange(92, page.height), 5)
     columns = np.array_split(np.arange(28, page.width - 28), 5)
     curves = [
         near(page, colour)[rows[row]][:, columns[0]].sum() for colour in (GENERATED, REFERENCE) for row in range(4)
@@ -67,6 +72,17 @@ def test_dark_and_light_pages_are_legible(found: MusicComparison, ground: str) -
     assert tuple(page[2, 2]) == theme.background
     contrast = np.abs(page - np.array(theme.background)).max(2)
     assert (contrast > 180).mean() > 0.003  # letters
+
+
+def test_the_classifier_has_two_panels(found: MusicComparison) -> None:
+    sure = Interval(0.9, 0.8, 0.95)
+    tells = tuple(Tell(Feature("key", name), 0.1, 2.5, 3.5) for name in ("outside", "margin"))
+    told = TwoSample(Sides(np.arange(40), 20), sure, sure, {"melody": sure, "key": sure}, tells)
+    page, without = draw_report(replace(found, two_sample=told)), draw_report(found)
+    assert page.size == without.size  # 22 and 24 panels in rows of five
+    panels = [(slice(92 + 3 * 232 + 62, 92 + 4 * 232 - 14), slice(28 + 338 * at, 28 + 338 * at + 324)) for at in (3, 4)]
+    assert all(near(page, GENERATED, 60)[panel].sum() > 20 for panel in panels)
+    assert near(page, REFERENCE, 60)[panels[1]].sum() > 20 > near(page, REFERENCE, 60)[panels[0]].sum()
 
 
 def test_pages_of_little_music() -> None:

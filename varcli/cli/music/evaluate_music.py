@@ -75,9 +75,12 @@ def music(
     reference}}: both sides have {mean, spread, median, windows}, in histograms the shares of each of their classes;
     two_sample (null: fewer than ten pieces of either side) {windows, pieces, forest, logistic, families {name}, each
     {auc, interval}, features {name: {label, auc, direction (of generated), generated, reference}}}, the most telling
-    first; copies {all_voices, top_line}, each {generated, held_out, held_out_of_as_many (steps)}: both sides have
-    {windows, steps, notes, piece, step, found_in, found_step, transposition, most_notes, median_steps}; report, skipped
-    {generated, reference, train_data}, each [[name, reason]]. Null stands for what is undefined.
+    first; form {lags (bars back), generated, reference}, either {pieces, bars, best (match with a bar at least so many
+    back, by lag), at_lag (match with the bar exactly so many back), recall (best at 16 bars), recall_interval, returns
+    (share of its bars that match by 0.6 and more)}; copies {all_voices, top_line}, each {generated, held_out,
+    held_out_of_as_many (steps)}: both sides have {windows, steps, notes, piece, step, found_in, found_step,
+    transposition, most_notes, median_steps}; report, skipped {generated, reference, train_data}, each [[name, reason]].
+    Null stands for what is undefined.
     """
     from varcli.api.music import evaluate_music_events
     from varcli.pianoroll.results.comparison import MusicEvaluation

@@ -40,6 +40,8 @@ def comparison_lines(document: Mapping[str, Any]) -> list[str]:
         ("real", f"{drawn} real windows against those of other pieces, mean of draws" if drawn else None),
         ("silent", f"{document['silent']} generated windows without a note" if document["silent"] else None),
     ]
+    facts.append(("form, 16 bars back and more", _form(document["form"]["generated"])))
+    facts.append(("  real pieces", _form(document["form"]["reference"])))
     for voices, copies in (document["copies"] or {}).items():
         facts.append((f"shared, {voices.replace('_', ' ')}", _shared(copies["generated"])))
         facts.append(("  held-out pieces", _shared(copies["held_out"])))
@@ -60,6 +62,14 @@ def _told_apart(found: Mapping[str, Any] | None) -> list[str]:
         means = (f"{one[side]:.3g}" for side in ("generated", "reference"))
         tells.append((one["label"], f"{one['auc']:.3f}", one["direction"], *means))
     return [*_columns(rows), "", *_columns(tells)]
+
+
+def _form(side: Mapping[str, Any]) -> str | None:
+    """The recall of a side in words."""
+    if side["recall"] is None:
+        return None
+    match = f"best match {_two(side['recall'])} ({_span(*side['recall_interval'])})"
+    return f"{match}, {side['returns']:.0%} of bars return, {side['pieces']} pieces"
 
 
 def _sides(metric: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from varcli.pianoroll.corpus.corpus import Piece
+from varcli.pianoroll.evaluation.form import Form, compare_forms
 from varcli.pianoroll.evaluation.music_metrics import (
     HISTOGRAMS,
     METRICS,
@@ -83,8 +84,8 @@ class MusicComparison:
     `real` and `real_all` are what real songs reach among themselves: one window of each of some reference pieces, as
     many as there are generated windows but no more than half of the pieces, against all windows of the other pieces,
     averaged over random draws; `real_windows` is their number, 0 where there are fewer than four pieces.
-    `two_sample` is None where a side has too few pieces. `held_out` lists the reference windows of pieces that are no
-    training pieces.
+    `two_sample` is None where a side has too few pieces; `form` is that of generated and of real pieces. `held_out`
+    lists the reference windows of pieces that are no training pieces.
     """
 
     generated: tuple[Window, ...]
@@ -98,6 +99,7 @@ class MusicComparison:
     real_all: float
     real_windows: int
     two_sample: TwoSample | None
+    form: tuple[Form, Form]
     held_out: tuple[Window, ...]
     copies: tuple[Copies, ...]
 
@@ -161,6 +163,7 @@ def compare_music(
         real=mean_overlap([one.real for one in metrics if one.metric.core]),
         real_all=mean_overlap([one.real for one in metrics]),
         real_windows=len(draws[0][0]) if draws else 0,
+        form=compare_forms(generated, reference, vocabulary, options.metre.steps_per_bar, rng),
         two_sample=told if isinstance(told, TwoSample) else None,
         copies=tuple(copies),
     )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from varcli.pianoroll.evaluation.comparison import Compared, MusicComparison
+from varcli.pianoroll.evaluation.form import LAGS, Form
 from varcli.pianoroll.evaluation.music_metrics import HISTOGRAMS
 from varcli.pianoroll.evaluation.overlap import Interval
 from varcli.pianoroll.evaluation.shared_runs import Shared
@@ -31,6 +32,7 @@ def figures_of(comparison: MusicComparison) -> dict[str, Any]:
         "real_windows": comparison.real_windows,
         "metrics": {one.metric.name: _figures_of_metric(one) for one in comparison.metrics},
         "two_sample": comparison.two_sample and _figures_of_two_sample(comparison.two_sample),
+        "form": {"lags": LAGS.tolist()} | dict(zip(sides, map(_figures_of_form, comparison.form), strict=True)),
         "copies": {
             copies.voices.value: {
                 "generated": _most_shared(copies.generated, comparison.generated, comparison),
@@ -82,6 +84,22 @@ def _figures_of_two_sample(found: TwoSample) -> dict[str, Any]:
             for one in found.tells
         },
     }
+
+
+def _figures_of_form(form: Form) -> dict[str, Any]:
+    return {
+        "pieces": form.pieces,
+        "bars": form.bars,
+        "best": list(map(_defined, form.best.tolist())),
+        "at_lag": list(map(_defined, form.at_lag.tolist())),
+        "recall": _defined(form.recall.value),
+        "recall_interval": [_defined(form.recall.low), _defined(form.recall.high)],
+        "returns": _defined(form.returns),
+    }
+
+
+def _defined(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _auc(interval: Interval) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A comparison of generated with real music as one page: a panel per metric, the copies, and the figures that count."""
+"""A comparison of generated with real music as one page: a panel per metric, the classifier, the form, the copies."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
@@ -9,9 +9,12 @@ from PIL import Image, ImageDraw
 from varcli.charts import Axes, Box, Canvas, grid, tick_text, ticks
 from varcli.colours import RGB, Theme, blend, load_font, make_theme
 from varcli.pianoroll.evaluation.comparison import Compared, Copies, MusicComparison
+from varcli.pianoroll.evaluation.form import LAGS, RECALL_LAG
 from varcli.pianoroll.evaluation.music_metrics import DURATIONS, HISTOGRAMS
 from varcli.pianoroll.evaluation.overlap import Interval
 from varcli.pianoroll.evaluation.shared_runs import NOTHING, Voices
+from varcli.pianoroll.evaluation.two_sample import TwoSample
+from varcli.pianoroll.evaluation.windows import pieces_of
 
 GENERATED: RGB = (248, 146, 74)
 REFERENCE: RGB = (63, 155, 224)
@@ -21,6 +24,7 @@ _PAD, _PLOT_TOP, _PLOT_BOTTOM = 14, 60, 30
 _OPACITY, _FAINTEST = 0.34, 0.003  # of areas; the share of its peak at which a curve ends
 _HEADROOM = 1.02  # of the axes above the highest value
 _NEAR = 0.05  # of the distance of ticks: how far beyond the edge one is drawn at the edge
+_TELLS = 8  # features that stand on the page
 _COPY_BARS = 32  # most bars of a histogram of shared runs
 _VOICES = {Voices.all: "Copies, all voices", Voices.top: "Copies, top line"}
 
@@ -28,11 +32,12 @@ _VOICES = {Voices.all: "Copies, all voices", Voices.top: "Copies, top line"}
 def draw_report(
     comparison: MusicComparison, *, title: str = "", subtitle: str = "", theme: Theme | None = None
 ) -> Image.Image:
-    """The page: core metrics, the summary, further metrics, and what is shared with the training pieces."""
+    """The page: core metrics, the summary, further metrics, the classifier, the form, and what is shared."""
     theme = theme or make_theme()
     core = [one for one in comparison.metrics if one.metric.core]
     further = [one for one in comparison.metrics if not one.metric.core]
-    panels = len(core) + 1 + len(further) + len(comparison.copies)
+    told, formed = comparison.two_sample, any(np.isfinite(one.best).any() for one in comparison.form)
+    panels = len(core) + 1 + len(further) + 2 * (told is not None) + 2 * formed + len(comparison.copies)
     rows = -(-panels // _COLUMNS)
     width = 2 * _MARGIN + _COLUMNS * _PANEL[0] + (_COLUMNS - 1) * _GAP
     height = _HEAD + rows * (_PANEL[1] + _GAP) - _GAP + _MARGIN
@@ -46,13 +51,19 @@ def draw_report(
     _draw_summary(page, next(boxes), comparison)
     for one in further:
         _draw_metric(page, next(boxes), one)
+    if told:
+        _draw_judges(page, next(boxes), told)
+        _draw_tells(page, next(boxes), told)
+    if formed:
+        _draw_form(page, next(boxes), comparison, exact=False)
+        _draw_form(page, next(boxes), comparison, exact=True)
     for copies in comparison.copies:
         _draw_copies(page, next(boxes), copies, comparison)
     return image
 
 
 def _summary_of(comparison: MusicComparison) -> str:
-    pieces = len({id(window.piece) for window in comparison.reference})
+    pieces = len(pieces_of(comparison.reference))
     steps = comparison.reference[0].cells.shape[1]
     return (
         f"{len(comparison.generated)} generated windows and {len(comparison.reference)} windows of {pieces} real pieces"
@@ -140,6 +151,66 @@ def _explained(comparison: MusicComparison) -> Iterator[str]:
     yield "overlap: the area under both curves, 95% interval"
     if comparison.real_windows:
         yield f"real: {comparison.real_windows} real windows against other pieces"
+
+
+def _draw_judges(page: Canvas, box: Box, told: TwoSample) -> None:
+    """Draw the AUC of the forest by all features and by each family, as dots with their intervals."""
+    _draw_panel(page, box, "Told apart", "by a forest: AUC", f"{told.forest.value:.3f}", _range(told.forest))
+    left, top, right, bottom = _plot_of(box)
+    judges = {"logistic": told.logistic} | told.families
+    low = min(0.4, *(one.low for one in judges.values()))
+    plot = (left + max(map(page.small.width, judges)) + 10, top, right - 40, bottom)
+    axes = Axes(page, plot, (low, 1.0), (len(judges), 0))
+    axes.curve(np.array([0.5, 0.5]), np.array([0, len(judges)]), page.theme.mix(0.4), 1.0)
+    for row, (name, one) in enumerate(judges.items()):
+        y = row + 0.5
+        down = float(axes.at(0.5, y)[1])
+        page.write((left, down), name, 0.8, page.small, "lm")
+        page.write((right, down), f"{one.value:.2f}", 0.8, page.small, "rm")
+        axes.curve(np.array([one.low, one.high]), np.array([y, y]), _soft(page.theme, GENERATED))
+        axes.dots(np.array([one.value]), np.array([y]), GENERATED)
+    numbers = ticks((low, 1.0), 4)
+    axes.x_axis(numbers, [tick_text(number) for number in numbers])
+
+
+def _draw_tells(page: Canvas, box: Box, told: TwoSample) -> None:
+    """Write the features that tell the two apart best on their own."""
+    _draw_panel(page, box, "Given away by", "a feature alone: AUC, means", "", "generated, real")
+    right, columns = box[2] - _PAD, (0, 46, 92)
+    for row, one in enumerate(told.tells[:_TELLS]):
+        down = box[1] + 66 + 15 * row
+        texts = f"{one.reference:.3g}", f"{one.generated:.3g}", f"{one.strength:.2f}"
+        for across, text, colour in zip(columns, texts, (REFERENCE, GENERATED, page.theme.mix(0.9)), strict=True):
+            page.draw.text((right - across, down), text, colour, page.small.face, "rs")
+        room = right - columns[-1] - 34 - box[0] - _PAD
+        page.write((box[0] + _PAD, down), page.small.fit(one.feature.label, room), 0.8, page.small)
+
+
+def _draw_form(page: Canvas, box: Box, comparison: MusicComparison, *, exact: bool) -> None:
+    """Draw the match of a bar with an earlier one by lag: the one so many bars back, or the best from there on."""
+    ours, theirs = (one.at_lag if exact else one.best for one in comparison.form)
+    recall = [one.recall.value for one in comparison.form]
+    if exact:
+        _draw_panel(page, box, "Form, bar by bar", "match with the bar so many back", "", "")
+    else:
+        returns = " / ".join(f"{one.returns:.0%}" for one in comparison.form if np.isfinite(one.returns))
+        beside = f"{returns} return" if returns else ""
+        figure = f"{_figure(recall[0])} / {_figure(recall[1])}" if np.isfinite(recall).any() else ""
+        _draw_panel(page, box, "Form", "best match, so many bars back or more", figure, beside)
+    known = np.flatnonzero(np.isfinite(ours) | np.isfinite(theirs))
+    last = float(LAGS[known[-1]]) if len(known) else 1.0
+    highest = max(np.nanmax(side, initial=0.0) for side in (ours, theirs))
+    left, top, right, bottom = _plot_of(box)
+    axes = Axes(page, (left + 30, top, right, bottom), (1.0, max(last, 2.0)), (0, max(highest * _HEADROOM, 0.1)))
+    axes.y_axis(ticks(axes.y, 4))
+    for side, colour in ((theirs, REFERENCE), (ours, GENERATED)):
+        shown = np.isfinite(side)
+        if shown.sum() > 1:
+            axes.curve(LAGS[shown], side[shown], colour)
+    if last >= RECALL_LAG and not exact:
+        axes.upright(RECALL_LAG, "", page.theme.mix(0.4))
+    numbers = [lag for lag in (1, 4, 8, 16, 24, 32, 48, 63) if lag <= last]
+    axes.x_axis(numbers, [str(number) for number in numbers])
 
 
 def _draw_copies(page: Canvas, box: Box, copies: Copies, comparison: MusicComparison) -> None:
