@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from music_support import melody
+from roll_support import notes_to_cells
 
 from varcli.pianoroll.evaluation.features import FAMILIES, Feature, measure_features
 from varcli.pianoroll.evaluation.music_metrics import Metre
-from varcli.pianoroll.roll import Note, Vocabulary, notes_to_cells
+from varcli.pianoroll.roll import Note, Vocabulary
 
 FINE = Vocabulary(velocity_bins=127)  # every velocity is its own
 C, F, G = (48, 64, 67), (53, 65, 69), (55, 67, 71)

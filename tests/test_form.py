@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from music_support import V, piece, pieces
+from roll_support import notes_to_cells
 
 from varcli.pianoroll.evaluation.form import LAGS, compare_forms, form_of, onsets_of
 from varcli.pianoroll.evaluation.windows import bar_windows, first_step_windows
-from varcli.pianoroll.roll import Note, notes_to_cells
+from varcli.pianoroll.roll import Note
 
 RNG = np.random.default_rng(0)
 
