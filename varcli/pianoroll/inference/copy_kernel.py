@@ -123,12 +123,13 @@ def _copy(
                 continue
             _read_window_there(first, step % visibility.column, shift[column, k], arrays, view, visibility, there[k])
             counts = _compare(own, there[k])
-            hidden[:] = view.bias
+            for h in range(len(hidden)):
+                hidden[h] = view.bias[h]
             for trait in range(traits.shape[2]):
-                hidden += traits[column, k, trait] * view.traits[trait]
+                _add_row(traits[column, k, trait], view.traits, trait, hidden)
             for i in range(3):
-                hidden += view.logs[counts[i]] * view.counts[i]
-                hidden += view.logs[below[column, k, row, i]] * view.counts[3 + i]
+                _add_row(view.logs[counts[i]], view.counts, i, hidden)
+                _add_row(view.logs[below[column, k, row, i]], view.counts, 3 + i, hidden)
             score[k] = np.float32(view.last_bias)
             for i in range(len(hidden)):
                 score[k] += view.last[i] * hidden[i] / (np.float32(1) + np.exp(-hidden[i]))
@@ -146,6 +147,13 @@ def _copy(
             for m in range(M):
                 if view.centre[m] and _kind_of(there[k, m]) == SOUNDING:
                     weights[K + k], weights[2 * K + k] = 1, 4 * weight
+
+
+@kernel()
+def _add_row(factor: float | np.ndarray, rows: np.ndarray, row: int, out: np.ndarray) -> None:
+    """Add a row of an array, times a factor, to out: a loop, which compiles in a fraction of the time of slices."""
+    for i in range(len(out)):
+        out[i] += factor * rows[row, i]
 
 
 @kernel()
