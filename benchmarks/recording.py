@@ -11,7 +11,7 @@ from statistics import median
 
 from support import STEPS, print_table, run, seconds_of, use_threads, warm_up
 
-from varcli.animation import FrameRecorder
+from varcli.animation.recorder import FrameRecorder
 from varcli.events import Event
 from varcli.loading import load_model
 from varcli.pianoroll.generation.generate import generate

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from roll_support import notes_to_cells
 
-from varcli.animation import FrameRecorder, Recording
+from varcli.animation.frames import Recording
+from varcli.animation.recorder import FrameRecorder
 from varcli.events import Event
 from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.roll import Note, Roll, Vocabulary

@@ -4,7 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from varcli.emitters.post.drift import drift_events
 from varcli.emitters.table import EmitterTable
+from varcli.events import result_of
+
+estimate_drift = result_of(drift_events)
 
 
 def filaments(

@@ -11,21 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
-from varcli.animation import (
-    Animation,
-    AnimationOptions,
-    FramesMeta,
-    Recording,
-    animate,
-    draw_png_frames,
-    write_animation,
-)
-from varcli.animation.draw import Film, in_step, statistics
-from varcli.animation.encode import SHORTEST_MS, TICK_MS, durations_of
+from varcli.animation.draw import AnimationOptions, Film, in_step, statistics
+from varcli.animation.encode import SHORTEST_MS, TICK_MS, Animation, animate, draw_png_frames, durations_of
+from varcli.animation.frames import FramesMeta, Recording
 from varcli.colours import make_theme
 from varcli.errors import UsageError, VarError
-from varcli.events import FrameDrawn
+from varcli.events import FrameDrawn, result_of
 
+write_animation = result_of(animate)
 CELLS = tune(32)
 SMALL = AnimationOptions(pixel_scale=2, stats=False)
 

@@ -9,7 +9,7 @@ import pytest
 from cli_support import assert_refused, run, run_json, save_midi, save_tiny, tiny_config
 from PIL import Image
 
-from varcli.animation import load_frames
+from varcli.animation.frames import load_frames
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.sampling.prompt import fit

@@ -9,7 +9,7 @@ from animation_support import ar_events, mar_events, record, tune
 from PIL import Image, ImageSequence
 from typer.testing import CliRunner, Result
 
-from varcli.animation import save_frames
+from varcli.animation.frames import save_frames
 from varcli.cli.app import app
 
 QUICK = ("--pixel-scale", "2")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from animation_support import ar_events, mar_events, record, tune
 
-from varcli.animation import load_frames, save_frames, select_frames
+from varcli.animation.frames import load_frames, save_frames, select_frames
 from varcli.errors import UsageError, VarError
 
 FRAMES = np.zeros((3, 8, 5), np.uint8)

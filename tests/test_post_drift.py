@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from post_support import drift_curve, drifting, filaments
+from post_support import drift_curve, drifting, estimate_drift, filaments
 
 from varcli.emitters.post.correlation import Peak, correlation_peak
-from varcli.emitters.post.drift import Drift, _consistent, estimate_drift
+from varcli.emitters.post.drift import Drift, _consistent
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError, VarError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from post_support import drifting, filaments
+from post_support import drifting, estimate_drift, filaments
 
 from varcli import charts
 from varcli.charts import Canvas, tick_text, ticks, wrapped
@@ -13,7 +13,6 @@ from varcli.colours import load_font
 from varcli.emitters.figures.page import BLUE, ORANGE, TableSummary, draw_page, page_image
 from varcli.emitters.figures.render import Renderer
 from varcli.emitters.figures.views import draw_views
-from varcli.emitters.post.drift import estimate_drift
 from varcli.emitters.post.quality import Quality, measure
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError

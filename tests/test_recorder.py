@@ -6,7 +6,7 @@ from animation_support import VOCABULARY, ar_events, mar_events, patches, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from varcli.animation import FrameRecorder
+from varcli.animation.recorder import FrameRecorder
 from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.figures.painter import marked_intensity
 from varcli.pianoroll.roll import Roll

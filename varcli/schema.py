@@ -1,14 +1,18 @@
-"""Options of the training loop, which the families extend by their own; importable without torch."""
+"""What all config files share: their tables, and the options of the training loop; importable without torch."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class TrainConfig(BaseModel):
-    """How a model of any family is trained."""
+class Section(BaseModel):
+    """A table of the config file: unknown keys are refused, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainConfig(Section):
+    """How a model of any family is trained."""
 
     steps: int = Field(default=10_000, ge=1, description="Optimiser steps.")
     batch_size: int = Field(default=8, ge=1, description="Crops per step and process.")

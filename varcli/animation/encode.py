@@ -15,7 +15,7 @@ from PIL import Image
 from varcli.animation.draw import AnimationOptions, Film
 from varcli.animation.frames import Recording
 from varcli.errors import UsageError, VarError
-from varcli.events import FrameDrawn, result_of
+from varcli.events import FrameDrawn
 from varcli.files import explain_os_error, write_bytes
 
 LONGEST_MS = {".gif": 655_350, ".webp": 16_777_215}
@@ -68,9 +68,6 @@ def animate(
         raise VarError(f"{path}: a picture would stand for {max(durations) / 1000:g} s, more than fits", "raise --fps")
     write_bytes(path, _encoded(pictures, palette, durations, suffix))
     yield Animation(path, len(film), len(pictures), sum(durations) / 1000, *film.size)
-
-
-write_animation = result_of(animate)
 
 
 def check_output(path: Path, fps: float) -> None:

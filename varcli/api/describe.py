@@ -96,7 +96,7 @@ def describe_config(source: str | Path) -> dict[str, Any]:
 
 def describe_frames(path: Path) -> dict[str, Any]:
     """A recording as `var gif` reads it."""
-    from varcli.animation import load_frames
+    from varcli.animation.frames import load_frames
 
     recording = load_frames(path)
     count, height, width = recording.frames.shape

@@ -145,7 +145,9 @@ def _opened(stack: StackLike, channel: int | None) -> Stack:
 
 
 def _animate(path: Path, frames: np.ndarray, labels: tuple[str, ...], title: str, fps: float) -> Iterator[Event]:
-    from varcli.animation import AnimationOptions, FramesMeta, Recording, animate
+    from varcli.animation.draw import AnimationOptions
+    from varcli.animation.encode import animate
+    from varcli.animation.frames import FramesMeta, Recording
 
     seconds = np.zeros(len(frames))
     zeros, level = seconds.astype(np.int32), np.arange(-1, len(frames) - 1, dtype=np.int32)

@@ -5,7 +5,9 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from varcli.animation import FrameRecorder, animate, save_frames
+from varcli.animation.encode import animate
+from varcli.animation.frames import save_frames
+from varcli.animation.recorder import FrameRecorder
 from varcli.events import Event, Warned
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.events import SampleDone, SampleStarted

@@ -3,21 +3,15 @@
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from varcli.schema import TrainConfig
+from varcli.schema import Section, TrainConfig
 
 FIELD_PX = 40
 """Side of the field that scales are counted in, camera pixels: scale 80 has two cells per pixel."""
 
 
 Mixing = Literal["attention", "convolution", "none"]
-
-
-class Section(BaseModel):
-    """A table of the config file: unknown keys are refused, values are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class EmitterModelConfig(Section):

@@ -6,9 +6,9 @@ from itertools import pairwise
 from sys import float_info
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from varcli.schema import TrainConfig
+from varcli.schema import Section, TrainConfig
 
 ScanOrder = Literal["row_major", "column_major"]
 PerLevel = float | tuple[float, ...]
@@ -30,12 +30,6 @@ class LevelKind:
 AR, MAR = LevelKind("ar", is_causal=True), LevelKind("mar", is_causal=False)
 LEVEL_KINDS = {kind.name: kind for kind in (AR, MAR)}
 """Kinds that a config may name; `generation.plans.register` adds to them."""
-
-
-class Section(BaseModel):
-    """A table of the config file: unknown keys are refused, values are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def parse_shape(text: str) -> tuple[int, int]:

@@ -11,7 +11,8 @@ from varcli.cli.progress import Display
 from varcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from varcli.animation import AnimationOptions, Recording
+    from varcli.animation.draw import AnimationOptions
+    from varcli.animation.frames import Recording
 
 
 def complete_colormap(incomplete: str) -> list[str]:
@@ -90,7 +91,8 @@ def gif(
         raise UsageError(f"{missing[0]} does not exist", "`var sample --save-frames` writes such a file")
     wanted = None if levels is None else parse_levels(levels, "--levels")
 
-    from varcli.animation import AnimationOptions, check_output, refuse_existing_frames
+    from varcli.animation.draw import AnimationOptions
+    from varcli.animation.encode import check_output, refuse_existing_frames
     from varcli.files import ensure_output_dir, refuse_existing
 
     check_output(output, fps)
@@ -113,7 +115,7 @@ def _read(
     """The recordings, thinned as asked and titled so that they can be told apart, and what was read of each."""
     from dataclasses import replace
 
-    from varcli.animation import load_frames, select_frames
+    from varcli.animation.frames import load_frames, select_frames
 
     recordings, inputs = [], []
     for path in paths:
@@ -137,7 +139,7 @@ def _read(
 def _write(
     recordings: "list[Recording]", output: Path, fps: float, options: "AnimationOptions", png_dir: Path | None
 ) -> dict[str, Any]:
-    from varcli.animation import Animation, animate, draw_png_frames
+    from varcli.animation.encode import Animation, animate, draw_png_frames
 
     animation, files = None, None
     with Display() as display:

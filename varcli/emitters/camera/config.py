@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from varcli.emitters.camera.camera import problem
-from varcli.emitters.config import Section
+from varcli.schema import Section
 
 PixelMap = str
 """A path to one value per pixel: .npy or .tif, of the size of a frame."""

@@ -170,11 +170,11 @@ class Evaluation:
 def evaluate(
     found: EmitterTable,
     truth: EmitterTable,
-    radius_nm: float = 250.0,
-    border_nm: float = 450.0,
-    size_nm: tuple[float, float] | None = None,
-    pixel_size_nm: float | None = None,
-    least_photons: float = 0.0,
+    radius_nm: float,
+    border_nm: float,
+    size_nm: tuple[float, float] | None,
+    pixel_size_nm: float | None,
+    least_photons: float,
 ) -> Evaluation:
     """Score a table on the field that is given, that the tables give or, failing that, that the emitters span.
 

@@ -15,7 +15,6 @@ from varcli.emitters.post.checks import check_frames, check_positions
 from varcli.emitters.post.correlation import Peak, correlation_peak
 from varcli.emitters.table import EmitterTable
 from varcli.errors import UsageError, VarError
-from varcli.events import result_of
 
 _DOING = "drift"
 _FINEST_NM, _MOST_PIXELS = 20.0, 2048  # a rendering's pixel, and its longest side, for which pixels grow
@@ -101,9 +100,6 @@ def drift_events(table: EmitterTable, segments: int | None = None) -> Iterator[P
         message = "drift: the drift between the segments would blur the image: they do not resemble each other"
         raise VarError(message, "take fewer segments, or correct no drift")
     yield drift
-
-
-estimate_drift = result_of(drift_events)
 
 
 def _sharpness(table: EmitterTable, pixel_nm: float) -> float:

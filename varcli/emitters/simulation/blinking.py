@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +25,7 @@ class FrameMolecules:
     photons: np.ndarray
 
 
-@dataclass(frozen=True)
-class _On:
+class _On(NamedTuple):
     """Molecules that are on from `start` to `end` (in frames) with a brightness in photons per frame."""
 
     place_px: np.ndarray
@@ -34,15 +34,10 @@ class _On:
     photons: np.ndarray
 
     def chosen(self, mask: np.ndarray) -> "_On":
-        return _On(self.place_px[mask], self.start[mask], self.end[mask], self.photons[mask])
+        return _On(*(column[mask] for column in self))
 
     def joined(self, other: "_On") -> "_On":
-        return _On(
-            np.concatenate([self.place_px, other.place_px]),
-            np.concatenate([self.start, other.start]),
-            np.concatenate([self.end, other.end]),
-            np.concatenate([self.photons, other.photons]),
-        )
+        return _On(*map(np.concatenate, zip(self, other, strict=True)))
 
 
 def blinks(config: StackConfig, margin_px: float, seed: int, at_once: int) -> Iterator[tuple[FrameMolecules, int, int]]:

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from varcli.emitters.camera.config import CameraConfig
-from varcli.emitters.config import Section
+from varcli.schema import Section
 
 PhotonDistribution = Literal["normal", "lognormal", "exponential"]
 
