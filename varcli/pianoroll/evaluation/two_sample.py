@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
 
 from varcli.pianoroll.evaluation.features import Feature, FeatureTable, families_of, measure_features
 from varcli.pianoroll.evaluation.music_metrics import Metre
@@ -230,6 +229,8 @@ def _interval(wins_RGH: np.ndarray, pairs_RGH: np.ndarray, rng: np.random.Genera
     the training pieces add to the variance is taken as tested by trained pieces (Nadeau and Bengio, Machine Learning,
     2003). Half a generated piece more, which ranks at chance, keeps the interval from being a point where all is told.
     """
+    from scipy.special import ndtr, stdtrit
+
     value = float((wins_RGH.sum((1, 2)) / pairs_RGH.sum((1, 2))).mean())
     typical = pairs_RGH.mean(1, keepdims=True) / 2
     wins, pairs = np.concatenate([wins_RGH, typical / 2], 1), np.concatenate([pairs_RGH, typical], 1)
