@@ -9,7 +9,7 @@ Legend: F frames, Y X camera pixels, E emitters.
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -114,70 +114,75 @@ class Truth:
         return np.all((place >= 0) & (place < SIZE_PX), axis=0)
 
 
-def _laws() -> dict[str, Law]:
-    """All sets under their names."""
-    laws: list[Law] = []
-
-    def add(family: str, name: str, **options: object) -> None:
-        laws.append(replace(Law(), name=f"{family}/{name}", family=family, **options))  # pyright: ignore
-
+def _classical() -> Iterator[Law]:
+    """Textbook sets: cameras and PSF as told, over densities and brightnesses."""
     for density, frames in ((0.1, 800), (0.5, 400), (1.0, 300), (2.0, 200), (4.0, 120)):
-        add("classical", f"scmos_d{density:g}", density=density, frames=frames)
+        yield Law(f"scmos_d{density:g}", density=density, frames=frames)
     for density, frames in ((0.5, 400), (2.0, 200)):
-        add("classical", f"emccd_d{density:g}", density=density, frames=frames, camera="emccd")
+        yield Law(f"emccd_d{density:g}", density=density, frames=frames, camera="emccd")
     for density, frames in ((0.5, 400), (2.0, 200), (4.0, 120)):
-        add("classical", f"blink_d{density:g}", density=density, frames=frames, kind="blink")
+        yield Law(f"blink_d{density:g}", density=density, frames=frames, kind="blink")
     for electrons in (300.0, 1000.0, 5000.0, 20000.0):
-        add("classical", f"grid_{electrons:g}", electrons=electrons, spread=0.0, kind="grid", frames=250)
+        yield Law(f"grid_{electrons:g}", electrons=electrons, spread=0.0, kind="grid", frames=250)
 
+
+def _mismatch() -> Iterator[Law]:
+    """One thing at a time differs from the middle: light, width, camera, background, shape."""
     for sigma in (0.9, 1.3, 1.8, 2.1):
-        add("mismatch", f"sigma{sigma:g}_d0.5", sigma_px=sigma)
-        add("mismatch", f"sigma{sigma:g}_d2", sigma_px=sigma, density=2.0, frames=80)
+        yield Law(f"sigma{sigma:g}_d0.5", sigma_px=sigma)
+        yield Law(f"sigma{sigma:g}_d2", sigma_px=sigma, density=2.0, frames=80)
     for electrons in (300.0, 1000.0, 5000.0, 20000.0):
-        add("mismatch", f"grid_{electrons:g}ph", electrons=electrons, spread=0.0, kind="grid")
+        yield Law(f"grid_{electrons:g}ph", electrons=electrons, spread=0.0, kind="grid")
         if electrons != 1000.0:
-            add("mismatch", f"ph{electrons:g}_d0.5", electrons=electrons, spread=0.2 * electrons)
+            yield Law(f"ph{electrons:g}_d0.5", electrons=electrons, spread=0.2 * electrons)
     for sigma in (0.9, 2.1):
-        add("mismatch", f"grid_5000ph_sigma{sigma:g}", electrons=5000.0, spread=0.0, kind="grid", sigma_px=sigma)
+        yield Law(f"grid_5000ph_sigma{sigma:g}", electrons=5000.0, spread=0.0, kind="grid", sigma_px=sigma)
     for background in (1.0, 100.0):
-        add("mismatch", f"bg{background:g}_d0.5", background=background)
+        yield Law(f"bg{background:g}_d0.5", background=background)
     bright = {"electrons": 3000.0, "spread": 600.0, "density": 2.0, "frames": 80}
-    add("mismatch", "bg100_ph3000_d2", background=100.0, **bright)
-    add("mismatch", "gradbg_d0.5", background=20.0, gradient=True)
-    add("mismatch", "emccd_d0.5", camera="emccd")
-    add("mismatch", "emccd_sigma1.6_d2", camera="emccd", sigma_px=1.6, density=2.0, frames=80)
-    add("mismatch", "lowread_bg1_ph300_d0.5", camera="lowread", background=1.0, electrons=300.0, spread=60.0)
-    add("mismatch", "ccd_ph2000_d0.5", camera="ccd", electrons=2000.0, spread=400.0)
-    add("mismatch", "tail20_d0.5", tail=0.2)
-    add("mismatch", "tail20_ph5000_d0.5", tail=0.2, electrons=5000.0, spread=1000.0)
-    add("mismatch", "lognormal_d1", log_normal=True, electrons=1500.0, spread=0.8, density=1.0, frames=100)
-    add("mismatch", "ph5000_d2", electrons=5000.0, spread=1000.0, density=2.0, frames=80)
-    add("mismatch", "sigma1.3_d4", density=4.0, frames=50)
-    add("mismatch", "ellip1.15_d0.5", ellipticity=1.15)
-    add("mismatch", "gain+20_d0.5", gain_told=1.2)
-    add("mismatch", "hotpix_d0.5", hot=0.002)
+    yield Law("bg100_ph3000_d2", background=100.0, **bright)
+    yield Law("gradbg_d0.5", background=20.0, gradient=True)
+    yield Law("emccd_d0.5", camera="emccd")
+    yield Law("emccd_sigma1.6_d2", camera="emccd", sigma_px=1.6, density=2.0, frames=80)
+    yield Law("lowread_bg1_ph300_d0.5", camera="lowread", background=1.0, electrons=300.0, spread=60.0)
+    yield Law("ccd_ph2000_d0.5", camera="ccd", electrons=2000.0, spread=400.0)
+    yield Law("tail20_d0.5", tail=0.2)
+    yield Law("tail20_ph5000_d0.5", tail=0.2, electrons=5000.0, spread=1000.0)
+    yield Law("lognormal_d1", log_normal=True, electrons=1500.0, spread=0.8, density=1.0, frames=100)
+    yield Law("ph5000_d2", electrons=5000.0, spread=1000.0, density=2.0, frames=80)
+    yield Law("sigma1.3_d4", density=4.0, frames=50)
+    yield Law("ellip1.15_d0.5", ellipticity=1.15)
+    yield Law("gain+20_d0.5", gain_told=1.2)
+    yield Law("hotpix_d0.5", hot=0.002)
     for background in (1.0, 10.0, 100.0):
-        add("mismatch", f"empty_bg{background:g}", density=0.0, background=background, frames=400)
-    add("mismatch", "empty_gradbg", density=0.0, background=20.0, gradient=True, frames=400)
-    add("mismatch", "empty_emccd", density=0.0, camera="emccd", frames=400)
+        yield Law(f"empty_bg{background:g}", density=0.0, background=background, frames=400)
+    yield Law("empty_gradbg", density=0.0, background=20.0, gradient=True, frames=400)
+    yield Law("empty_emccd", density=0.0, camera="emccd", frames=400)
 
+
+def _held_out() -> Iterator[Law]:
+    """What the fit was not tuned on: other pixels and tails, Airy spots, structures."""
     for sigma in (1.1, 1.6):
-        add("held-out", f"sigma{sigma:g}_d1", sigma_px=sigma, density=1.0, frames=100)
+        yield Law(f"sigma{sigma:g}_d1", sigma_px=sigma, density=1.0, frames=100)
     for pixel, sigma, dense in ((65.0, 1.6, 4.0), (160.0, 1.1, 1.0)):
-        add("held-out", f"pixel{pixel:g}_d0.5", pixel_size_nm=pixel, sigma_px=sigma)
-        add("held-out", f"pixel{pixel:g}_d{dense:g}", pixel_size_nm=pixel, sigma_px=sigma, density=dense, frames=80)
+        yield Law(f"pixel{pixel:g}_d0.5", pixel_size_nm=pixel, sigma_px=sigma)
+        yield Law(f"pixel{pixel:g}_d{dense:g}", pixel_size_nm=pixel, sigma_px=sigma, density=dense, frames=80)
     for density, frames in ((0.5, 150), (2.0, 80)):
         dense = {"density": density, "frames": frames}
-        add("held-out", f"tail10x3_d{density:g}", tail=0.1, tail_scale=3.0, **dense)
-        add("held-out", f"airy_d{density:g}", psf="airy", **dense)
-        add("held-out", f"defocus_d{density:g}", psf="defocus", **dense)
+        yield Law(f"tail10x3_d{density:g}", tail=0.1, tail_scale=3.0, **dense)
+        yield Law(f"airy_d{density:g}", psf="airy", **dense)
+        yield Law(f"defocus_d{density:g}", psf="defocus", **dense)
     for place, densities in (("filament", (0.5, 1.0)), ("cluster", (0.2, 0.5))):
         for density in densities:
-            add("held-out", f"{place}_d{density:g}", place=place, density=density)
-    return {law.name: law for law in laws}
+            yield Law(f"{place}_d{density:g}", place=place, density=density)
 
 
-LAWS = _laws()
+LAWS = {
+    f"{family}/{law.name}": replace(law, name=f"{family}/{law.name}", family=family)
+    for family, laws in (("classical", _classical()), ("mismatch", _mismatch()), ("held-out", _held_out()))
+    for law in laws
+}
+"""All sets under their names."""
 
 
 def make_set(law: Law, seed: int) -> tuple[np.ndarray, Truth]:

@@ -1,12 +1,14 @@
-"""Writing files whole or not at all, saying in one line why a file could not be written, and where caches lie."""
+"""Files written whole or not at all, and in one line why one could not be; the types of JSON; where caches lie."""
 
 import errno
+import math
 import os
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from varcli.errors import UsageError, VarError
 
@@ -55,6 +57,19 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 def write_text(path: Path | str, text: str) -> None:
     """Write `text` as UTF-8 to `path` whole or not at all; raises VarError like atomic_write."""
     write_bytes(path, text.encode())
+
+
+def plain(value: Any) -> Any:
+    """`value` with nothing but JSON's types in it: arrays become lists, what is not finite None, anything else text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def refuse_existing(paths: Iterable[Path | str], overwrite: bool) -> None:

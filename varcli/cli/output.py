@@ -2,7 +2,6 @@
 
 import errno
 import json
-import math
 import os
 import sys
 import traceback
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from varcli.errors import VarError
+from varcli.files import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,7 @@ def emit(document: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> No
 
     Numbers that are not finite become null in JSON.
     """
-    text = json.dumps(_plain(document), indent=2, allow_nan=False) if as_json else "\n".join(lines)
+    text = json.dumps(plain(document), indent=2, allow_nan=False) if as_json else "\n".join(lines)
     print(text, flush=True)
 
 
@@ -91,18 +91,6 @@ def _escaped(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _short(value: Any) -> str:

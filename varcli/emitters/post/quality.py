@@ -12,8 +12,9 @@ from varcli.emitters.post.checks import check_frames, check_positions
 from varcli.emitters.post.frc import Frc, frc
 from varcli.emitters.post.nena import Nena, nena
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import plain, spread_xy_nm
+from varcli.emitters.tables.base import spread_xy_nm
 from varcli.errors import VarError
+from varcli.files import plain
 
 _BINS = 60
 _TAIL = 0.995  # of the values, that a histogram shows

@@ -13,6 +13,7 @@ import numpy as np
 from varcli.emitters.camera.camera import Camera
 from varcli.emitters.table import EmitterTable, refuse_rows
 from varcli.errors import UsageError, VarError
+from varcli.files import plain
 
 if TYPE_CHECKING:
     import h5py
@@ -193,19 +194,6 @@ def checked_table(
     for name in ("x_nm", "y_nm"):
         refuse_rows(path, name, given[name], ~np.isfinite(given[name]), "every row needs a position")
     return EmitterTable(frame=frame.astype(np.int64) - first_frame, meta=meta, **given)
-
-
-def plain(value: Any) -> Any:
-    """`value` with nothing but JSON's types in it: numpy's numbers become Python's, what is not finite becomes None."""
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def whole(meta: dict[str, Any], key: str) -> int | None:
