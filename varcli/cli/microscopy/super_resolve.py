@@ -62,6 +62,7 @@ def super_resolve(
     emitters, complete, resumed_at, seconds {look, frames, write, post}, frames_per_second (of the step "frames"),
     assumed, warnings, provenance (the same that stands beside the table) and post (what `var post` prints, or null).
     """
+    _compile_beside(polish)
     from varcli.api.microscopy import localize_events
     from varcli.emitters.results.files import Outputs
     from varcli.emitters.results.localization import Localization
@@ -87,9 +88,17 @@ def super_resolve(
     )
     with Display() as display:
         done = display.result(events, Localization)
-    document = done.document()
-    emit(document, _lines(document), as_json)
+    emit(document := done.document(), _lines(document), as_json)
     _fail(done.failures)
+
+
+def _compile_beside(polish: str) -> None:
+    """Begin to compile the fit, if need be, before the rest is imported, which takes its time."""
+    if polish == "mle":
+        from varcli.compiled import compile_beside
+        from varcli.emitters.fit.fit import example
+
+        compile_beside(example)
 
 
 def _fail(failures: tuple[VarError, ...]) -> None:
