@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 ASSUMED_READ_NOISE_E = 1.5
-_ASSUMED_READ_NOISE_EM_E = 0.3  # at the input, behind a multiplication
+ASSUMED_READ_NOISE_EM_E = 0.3  # at the input, behind a multiplication
 _KERNEL = np.outer((1.0, -4.0, 6.0, -4.0, 1.0), (1.0, -4.0, 6.0, -4.0, 1.0))
 _AROUND = 4  # pixels on either side of the place whose mean is the instrument
 _OUTLIERS = 25.0  # times the expected square that a difference may have: hot pixels, cosmic rays
@@ -60,7 +60,7 @@ def estimate_camera(frames_adu: np.ndarray) -> CameraEstimate:
     if not slope > 4 * sd_slope:
         return _assumed(frames_adu, noise)
     likely_em = slope > _EM_ABOVE_ADU
-    read_noise_e = _ASSUMED_READ_NOISE_EM_E if likely_em else ASSUMED_READ_NOISE_E
+    read_noise_e = ASSUMED_READ_NOISE_EM_E if likely_em else ASSUMED_READ_NOISE_E
     read_variance = 1 / 12 + (read_noise_e * slope / (2 if likely_em else 1)) ** 2
     baselines = [(read_variance - line[1]) / line[0] for line in lines if line[0] > 0]
     baseline = (read_variance - intercept) / slope

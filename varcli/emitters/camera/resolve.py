@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from varcli.emitters.camera.camera import Camera
-from varcli.emitters.camera.photon_transfer import CameraEstimate
+from varcli.emitters.camera.photon_transfer import ASSUMED_READ_NOISE_E, ASSUMED_READ_NOISE_EM_E, CameraEstimate
 from varcli.emitters.camera.values import QUANTITIES, Origin, Provenanced, Values, value_of
 from varcli.errors import UsageError
 
 DEFAULT_PIXEL_NM = 100.0
-DEFAULT_READ_NOISE_E = 1.5
-_READ_NOISE_BEFORE_EM_E = 0.3
 _NOMINAL_EM_GAIN = 100.0
 _NO_EM = "no EM gain, which noise alone cannot tell; --em-gain G says otherwise"
 
@@ -55,7 +53,7 @@ def _of_noise(measured: CameraEstimate, em_gain: Provenanced | None) -> Values:
 
 def _defaults(em_gain: Provenanced | None) -> Values:
     gain = None if em_gain is None else em_gain.value
-    read_noise = DEFAULT_READ_NOISE_E if gain is None else _READ_NOISE_BEFORE_EM_E * gain
+    read_noise = ASSUMED_READ_NOISE_E if gain is None else ASSUMED_READ_NOISE_EM_E * gain
     return (
         value_of("pixel_size_nm", DEFAULT_PIXEL_NM, "default", "no file says it; --pixel-size NM does")
         | value_of("em_gain", None, "default", _NO_EM)

@@ -17,7 +17,6 @@ _REACH = 16  # lags
 _BACKGROUND_BLOCKS, _BACKGROUND_FRAMES = 4, 8  # a place, in blocks of 3 x 3 pixels
 _LEAST_TILE = 40  # pixels
 _MOST_PIXELS = 4 << 20  # that are looked at
-_MOST_SIDE = 512
 _SPOT_FLOOR, _COVARIANCE_FLOOR = 0.004, 0.006  # relative errors of either way that its own deviation does not show
 _USABLE = 0.12  # relative deviation of a width that is worth saying
 _ALIKE = 0.1  # relative spread of widths of spots that stand alone; larger where many are several emitters
@@ -31,7 +30,9 @@ def estimate_psf(frames_e: np.ndarray, excess: float, read_variance: float | np.
     Two independent ways: isolated spots, precise where emitters are sparse, and the covariance of pixels over time,
     which holds where they overlap (see `covariance`). Frames that lie apart in time carry the most information.
     """
-    frames_e, read_variance = _excerpt(frames_e, read_variance)
+    wanted = max(1, _MOST_PIXELS // frames_e[0].size)
+    chosen = np.unique(np.linspace(0, len(frames_e) - 1, min(wanted, len(frames_e))).round().astype(int))
+    frames_e = np.ascontiguousarray(frames_e[chosen], np.float32)
     _, background, _ = estimate_background(frames_e)
     together = _by_covariance(frames_e)
     start = together.sigma_px if together else DEFAULT_SIGMA_PX
@@ -74,27 +75,6 @@ def _block_means(frames_FYX: np.ndarray, side: int) -> np.ndarray:
     rows, columns = height // side, width // side
     cut = frames_FYX[:, : rows * side, : columns * side].reshape(frames, rows, side, columns, side)
     return cut.mean((2, 4), dtype=np.float64)
-
-
-def _excerpt(frames_e: np.ndarray, read_variance: float | np.ndarray) -> tuple[np.ndarray, float | np.ndarray]:
-    """At most four million pixels: the place of a large frame that varies most, then frames spread over time."""
-    _, height, width = frames_e.shape
-    top = left = 0
-    if max(height, width) > _MOST_SIDE:
-        some = frames_e[:: max(1, len(frames_e) // 16)][:16]
-        spread = _block_means((some.std(0) if len(some) > 1 else np.abs(some[0]))[None], 64)[0]
-        size = _MOST_SIDE // 64
-        tops, lefts = range(max(1, spread.shape[0] - size + 1)), range(max(1, spread.shape[1] - size + 1))
-        _, top, left = max(
-            (float(spread[t : t + size, s : s + size].sum()), t * 64, s * 64) for t in tops for s in lefts
-        )
-    place = (slice(top, top + _MOST_SIDE), slice(left, left + _MOST_SIDE))
-    cut = frames_e[:, place[0], place[1]]
-    wanted = max(1, _MOST_PIXELS // cut[0].size)
-    if len(cut) > wanted:
-        cut = cut[np.linspace(0, len(cut) - 1, wanted).round().astype(int)]
-    read = read_variance[place] if isinstance(read_variance, np.ndarray) and read_variance.ndim else read_variance
-    return np.ascontiguousarray(cut, np.float32), read
 
 
 @dataclass(frozen=True)
