@@ -196,7 +196,7 @@ def _draw_form(page: Canvas, box: Box, comparison: MusicComparison, *, exact: bo
         returns = " / ".join(f"{one.returns:.0%}" for one in comparison.form if np.isfinite(one.returns))
         beside = f"{returns} return" if returns else ""
         figure = f"{_figure(recall[0])} / {_figure(recall[1])}" if np.isfinite(recall).any() else ""
-        _draw_panel(page, box, "Form", "best match, so many bars back or more", figure, beside)
+        _draw_panel(page, box, "Form", "best match from so far back", figure, beside)
     known = np.flatnonzero(np.isfinite(ours) | np.isfinite(theirs))
     last = float(LAGS[known[-1]]) if len(known) else 1.0
     highest = max(np.nanmax(side, initial=0.0) for side in (ours, theirs))
