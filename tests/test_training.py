@@ -31,7 +31,8 @@ from varcli.pianoroll.score.midi import write_midi
 from varcli.pianoroll.training.task import PianorollTask
 from varcli.schema import TrainConfig
 from varcli.train import loop
-from varcli.train.loop import learning_rate, plan, train
+from varcli.train.loop import learning_rate, train
+from varcli.train.tasks import plan
 
 
 @pytest.fixture(scope="module")

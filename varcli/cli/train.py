@@ -52,7 +52,7 @@ def train(
 
     config = load_config(source, settings or ())
     if dry_run:
-        from varcli.train.loop import plan
+        from varcli.train.tasks import plan
 
         document = plan(config)
         emit(document, table(document.items()), as_json)

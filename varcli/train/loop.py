@@ -25,9 +25,7 @@ from varcli.errors import UsageError, VarError
 from varcli.events import CheckpointSaved, Event, FilesRead, TrainStep, Validated
 from varcli.files import write_text
 from varcli.schema import TrainConfig
-from varcli.train.tasks import Config, Task, open_task, plan
-
-__all__ = ["learning_rate", "plan", "train"]
+from varcli.train.tasks import Config, Task, open_task
 
 
 @dataclass

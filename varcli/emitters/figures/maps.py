@@ -16,6 +16,7 @@ from varcli.emitters.pipeline.localize import map_shape
 from varcli.emitters.pipeline.survey import Microscope, Network
 from varcli.emitters.stack.stack import Stack
 from varcli.emitters.stack.window import Window
+from varcli.emitters.stack.writer import tiff_tags
 from varcli.errors import VarError
 from varcli.files import atomic_write
 
@@ -47,20 +48,16 @@ def save_map(
     """
     import tifffile
 
-    per_cm = 1e7 / cell_nm
     with atomic_write(path) as part:
         tifffile.imwrite(
             part,
             maps,
             shape=(frames, *shape),
             dtype=np.float32,
-            photometric="minisblack",
-            resolution=(per_cm, per_cm),
-            resolutionunit="CENTIMETER",
             description=f'{{"cell_size_nm": {cell_nm:g}, "unit": "{unit}"}}',
-            metadata=None,
             software=None,
             bigtiff=4 * frames * shape[0] * shape[1] > 2**31,
+            **tiff_tags(cell_nm),
         )
 
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from varcli.colours import RGB, Font, colormap_table, load_font, parse_colour
 from varcli.compiled import kernel
+from varcli.emitters.stack.writer import tiff_tags
 from varcli.emitters.table import EmitterTable
 from varcli.errors import VarError
 from varcli.files import atomic_write
@@ -125,23 +126,19 @@ class Renderer:
             scale, kind = 65535 / top, np.dtype(np.uint16)
             description = f'{{"pixel_size_nm": {self.pixel_nm:g}, "emitters_per_step": {top / 65535:.9g}}}'
         tiled = max(image.shape) > 4 * _TILE
-        per_cm = 1e7 / self.pixel_nm
         with atomic_write(path) as part:
             tifffile.imwrite(
                 part,
                 _tiles(image, scale) if tiled else _stepped(image, scale),
                 shape=image.shape,
                 dtype=kind,
-                photometric="minisblack",
                 tile=(_TILE, _TILE) if tiled else None,
                 compression="zlib" if tiled else None,
                 compressionargs={"level": _ZLIB_LEVEL} if tiled else None,
-                resolution=(per_cm, per_cm),
-                resolutionunit="CENTIMETER",
                 description=description,
-                metadata=None,
                 software=None,
                 bigtiff=image.nbytes > 2**31,
+                **tiff_tags(self.pixel_nm),
             )
 
     def save(self, tiff: Path, png: Path, rendering: Rendering) -> None:

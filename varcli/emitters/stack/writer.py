@@ -3,12 +3,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from varcli.files import atomic_write
 
 _CLASSIC_BYTES = 3_900_000_000  # above, offsets of a classic TIFF overflow
+
+
+def tiff_tags(pixel_nm: float) -> dict[str, Any]:
+    """What tifffile writes of a grey image with pixels of this size, and nothing that it would add by itself."""
+    per_cm = 1e7 / pixel_nm
+    size = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
+    return {"photometric": "minisblack", "metadata": None, **size}
 
 
 @contextmanager
@@ -22,20 +30,11 @@ def stack_writer(
     """
     import tifffile
 
-    per_cm = 1e7 / pixel_size_nm
     big = 2 * frames * height * width > _CLASSIC_BYTES
     with atomic_write(path) as part, tifffile.TiffWriter(part, bigtiff=big) as file:
 
         def append(frames_adu: np.ndarray) -> None:
             for frame in frames_adu:
-                file.write(
-                    frame,
-                    photometric="minisblack",
-                    contiguous=True,
-                    resolution=(per_cm, per_cm),
-                    resolutionunit="CENTIMETER",
-                    software="varcli",
-                    metadata=None,
-                )
+                file.write(frame, contiguous=True, software="varcli", **tiff_tags(pixel_size_nm))
 
         yield append

@@ -22,8 +22,8 @@ LEAST_WORK = 50_000
 class WindowEmbedding:
     """The first linear map of a level, for windows without gradients.
 
-    Its weights are `rows` [W * C, D] for `channels` [256, C], `known_rows` [W, D] for cells that are known
-    and a product with them, `known` ([0, D] and None: that is no channel), and a bias.
+    Its weights are `rows` [W * C, D] for `channels` [256, C], a product with cells that are known, `known` (None: that
+    is no channel), and a bias.
     """
 
     def __init__(self, level: LevelModel, dtype: torch.dtype = torch.float32) -> None:
@@ -35,8 +35,8 @@ class WindowEmbedding:
         self.channels = level.channels[:, ~silence].contiguous()
         self.rows = weight_WCD[:, ~silence].flatten(0, 1).contiguous()
         self.bias = level.see.bias.detach()
-        self.known_rows = weight_WCD[:, silence].flatten(0, 1) if silence.any() else weight_WCD.flatten(0, 1)[:0]
-        self.known = PackedLinear(self.known_rows.t(), self.bias, dtype=dtype) if silence.any() else None
+        known_WD = weight_WCD[:, silence].flatten(0, 1)
+        self.known = PackedLinear(known_WD.t(), self.bias, dtype=dtype) if silence.any() else None
         self._channel = torch.arange(self.channels.shape[1], device=self.rows.device)
 
     def __call__(self, codes_MW: Tensor) -> Tensor:
