@@ -21,7 +21,7 @@ REAL = pieces(12, 100)
 @pytest.fixture(autouse=True)
 def _no_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes seconds, and has tests of its own."""
-    monkeypatch.setattr(comparison, "judges_of", lambda *sides: ())
+    monkeypatch.setattr(comparison, "classifiers_of", lambda *sides: ())
 
 
 def overlaps(generated: list, reference: list) -> dict[str, float]:

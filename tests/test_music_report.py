@@ -11,7 +11,7 @@ from varcli.colours import RGB, make_theme
 from varcli.pianoroll.evaluation.comparison import MusicComparison
 from varcli.pianoroll.evaluation.features import Feature
 from varcli.pianoroll.evaluation.overlap import Interval
-from varcli.pianoroll.evaluation.two_sample import Sides, Tell, TwoSample
+from varcli.pianoroll.evaluation.two_sample import FeatureAuc, Sides, TwoSample
 from varcli.pianoroll.figures.report import GENERATED, REFERENCE, draw_report
 from varcli.pianoroll.roll import Vocabulary
 
@@ -76,8 +76,8 @@ def test_dark_and_light_pages_are_legible(found: MusicComparison, ground: str) -
 
 def test_the_classifier_has_two_panels(found: MusicComparison) -> None:
     sure = Interval(0.9, 0.8, 0.95)
-    tells = tuple(Tell(Feature("key", name), 0.1, 2.5, 3.5) for name in ("outside", "margin"))
-    told = TwoSample(Sides(np.arange(40), 20), sure, sure, {"melody": sure, "key": sure}, tells)
+    features = tuple(FeatureAuc(Feature("key", name), 0.1, 2.5, 3.5) for name in ("outside", "margin"))
+    told = TwoSample(Sides(np.arange(40), 20), sure, sure, {"melody": sure, "key": sure}, features)
     page, without = draw_report(replace(found, two_sample=told)), draw_report(found)
     assert page.size == without.size  # 22 and 24 panels in rows of five
     panels = [(slice(92 + 3 * 232 + 62, 92 + 4 * 232 - 14), slice(28 + 338 * at, 28 + 338 * at + 324)) for at in (3, 4)]

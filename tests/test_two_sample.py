@@ -14,12 +14,12 @@ from varcli.pianoroll.evaluation.two_sample import (
     Fit,
     Sides,
     TwoSample,
+    classifiers_of,
+    classify,
     draw_windows,
     fit_forest,
     fit_logistic,
-    judges_of,
     separation,
-    tell_apart,
     two_sample,
 )
 from varcli.pianoroll.evaluation.windows import bar_windows, first_step_windows
@@ -110,13 +110,13 @@ def test_undefined_values_and_what_tells(quick: None) -> None:
     values[:, 1] = np.nan
     values[:, 2] = -values[:, 0]
     table = FeatureTable(tuple(Feature("ab"[number % 2], str(number)) for number in range(8)), values)
-    *names, found = tell_apart(table, sides, np.random.default_rng(0))
+    *names, found = classify(table, sides, np.random.default_rng(0))
     assert isinstance(found, TwoSample)
     assert names == ["forest", "logistic regression", "a", "b"]
-    assert [one.feature.name for one in found.tells[:2]] == ["0", "2"] and len(found.tells) == 7
-    assert (found.tells[0].higher, found.tells[1].higher) == (True, False)
-    assert found.tells[0].strength == pytest.approx(found.tells[1].strength) and found.tells[0].strength > 0.9
-    assert found.tells[0].generated - found.tells[0].reference == pytest.approx(4, abs=1)
+    assert [one.feature.name for one in found.features[:2]] == ["0", "2"] and len(found.features) == 7
+    assert (found.features[0].higher, found.features[1].higher) == (True, False)
+    assert found.features[0].strength == pytest.approx(found.features[1].strength) and found.features[0].strength > 0.9
+    assert found.features[0].generated - found.features[0].reference == pytest.approx(4, abs=1)
     assert found.families["a"].value > 0.9 > 0.75 > found.families["b"].value
     assert found.windows == (24, 90) and found.pieces == (24, 30)
 
@@ -127,9 +127,9 @@ def test_windows_of_music(quick: None) -> None:
     ours = first_step_windows(chromatic, V, 64)
     *names, found = two_sample(ours, real, V, Metre(), 0)
     assert isinstance(found, TwoSample)
-    assert tuple(names) == judges_of(ours, real, V)
+    assert tuple(names) == classifiers_of(ours, real, V)
     assert found.forest.value > 0.9 and found.logistic.value > 0.9
-    assert found.tells[0].feature.family in {"key", "chords", "melody"}
+    assert found.features[0].feature.family in {"key", "chords", "melody"}
     assert found.families["velocity"].value < 0.75 < found.families["key"].value
     *_, again = two_sample(ours, real, V, Metre(), 0)
     assert again.forest == found.forest and again.families == found.families  # pyright: ignore
@@ -143,6 +143,6 @@ def test_few_windows_of_a_piece_and_few_pieces() -> None:
     drawn = draw_windows(windows, np.random.default_rng(0))
     assert [len(one) for one in drawn] == [3] * FEWEST_PIECES
     assert all(len({id(window.piece) for window in one}) == 1 for one in drawn)
-    assert judges_of(windows, windows, V) and not judges_of(windows[: -len(windows) // 2], windows, V)
+    assert classifiers_of(windows, windows, V) and not classifiers_of(windows[: -len(windows) // 2], windows, V)
     many = [replace(windows[0], piece=replace(long[0], name=str(number))) for number in range(300)]
     assert len(draw_windows(many, np.random.default_rng(0))) == 200

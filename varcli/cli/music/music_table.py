@@ -6,7 +6,7 @@ from typing import Any
 
 from varcli.cli.output import table
 
-_TELLS = 10  # features shown, of all
+_FEATURES_SHOWN = 10  # features shown, of all
 
 
 def comparison_lines(document: Mapping[str, Any]) -> list[str]:
@@ -53,15 +53,15 @@ def _told_apart(found: Mapping[str, Any] | None) -> list[str]:
     """How well classifiers tell the two apart, and by what most."""
     if found is None:
         return ["too few pieces for a classifier: it takes ten of either side"]
-    judges = {"all features, forest": found["forest"], "all features, logistic": found["logistic"]}
-    judges |= {f"  {name}, forest": one for name, one in found["families"].items()}
+    classifiers = {"all features, forest": found["forest"], "all features, logistic": found["logistic"]}
+    classifiers |= {f"  {name}, forest": one for name, one in found["families"].items()}
     rows = [("told apart by", "AUC", "95%")]
-    rows += [(name, f"{one['auc']:.3f}", _span(*one["interval"])) for name, one in judges.items()]
-    tells: list[tuple[str, ...]] = [("given away by", "AUC", "", "generated", "reference")]
-    for one in list(found["features"].values())[:_TELLS]:
+    rows += [(name, f"{one['auc']:.3f}", _span(*one["interval"])) for name, one in classifiers.items()]
+    features: list[tuple[str, ...]] = [("given away by", "AUC", "", "generated", "reference")]
+    for one in list(found["features"].values())[:_FEATURES_SHOWN]:
         means = (f"{one[side]:.3g}" for side in ("generated", "reference"))
-        tells.append((one["label"], f"{one['auc']:.3f}", one["direction"], *means))
-    return [*_columns(rows), "", *_columns(tells)]
+        features.append((one["label"], f"{one['auc']:.3f}", one["direction"], *means))
+    return [*_columns(rows), "", *_columns(features)]
 
 
 def _form(side: Mapping[str, Any]) -> str | None:

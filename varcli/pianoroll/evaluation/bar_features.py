@@ -1,4 +1,4 @@
-"""What tells the making of time: features of returning bars, of rhythm, and of how the music ends.
+"""Features of time: of returning bars, of rhythm, and of how the music ends.
 
 Every function takes an Excerpt with a note at least and returns a number per name, NaN where it is undefined.
 Legend: B bars, S steps per bar, P pitches.

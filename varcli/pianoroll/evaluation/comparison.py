@@ -29,7 +29,7 @@ from varcli.pianoroll.evaluation.overlap import (
     resampled_overlaps,
 )
 from varcli.pianoroll.evaluation.shared_runs import Shared, Voices, shared_runs
-from varcli.pianoroll.evaluation.two_sample import TwoSample, judges_of, two_sample
+from varcli.pianoroll.evaluation.two_sample import TwoSample, classifiers_of, two_sample
 from varcli.pianoroll.evaluation.windows import Window, pieces_of
 from varcli.pianoroll.events import MetricCompared
 from varcli.pianoroll.roll import Vocabulary
@@ -123,8 +123,8 @@ def compare_music(
     """
     rng = np.random.default_rng(options.seed)
     asked = [metric for metric in (*METRICS, *HISTOGRAMS) if not (metric.needs_velocity and vocabulary.binary)]
-    judges = judges_of(generated, reference, vocabulary)
-    total = len(asked) + len(judges) + (len(Voices) if training else 0)
+    classifiers = classifiers_of(generated, reference, vocabulary)
+    total = len(asked) + len(classifiers) + (len(Voices) if training else 0)
     ours, theirs = (
         [measure_window(window.cells, vocabulary, options.metre) for window in side] for side in (generated, reference)
     )
@@ -142,9 +142,9 @@ def compare_music(
         metrics.append(Compared(metric, one, other, profile, overlap, real))
         yield MetricCompared(len(metrics), total, metric.label.lower())
     told = None
-    for told in two_sample(generated, reference, vocabulary, options.metre, options.seed) if judges else ():
+    for told in two_sample(generated, reference, vocabulary, options.metre, options.seed) if classifiers else ():
         if isinstance(told, str):
-            yield MetricCompared(len(metrics) + judges.index(told) + 1, total, f"classifier, {told}")
+            yield MetricCompared(len(metrics) + classifiers.index(told) + 1, total, f"classifier, {told}")
     held_out = _held_out(reference, training)
     copies: list[Copies] = []
     for voices in Voices if training else ():

@@ -1,4 +1,4 @@
-"""What tells harmony and sound: features of texture, of chords and of key.
+"""Features of harmony and sound: of texture, of chords and of key.
 
 Every function takes an Excerpt with a note at least and returns a number per name, NaN where it is undefined.
 Legend: C pitch classes, H half bars, K chords, B bars, T steps.

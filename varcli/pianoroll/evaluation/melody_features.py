@@ -1,4 +1,4 @@
-"""What tells a melody and its touch: features of the top line, and of velocities.
+"""Features of melody and of touch: of the top line, and of velocities.
 
 Every function takes an Excerpt with a note at least and returns a number per name, NaN where it is undefined.
 """

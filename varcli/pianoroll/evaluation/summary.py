@@ -66,7 +66,7 @@ def _figures_of_metric(one: Compared) -> dict[str, Any]:
 
 def _figures_of_two_sample(found: TwoSample) -> dict[str, Any]:
     """The classifier's figures; features from the most telling to the least."""
-    table = [one.feature.family for one in found.tells]
+    table = [one.feature.family for one in found.features]
     return {
         "windows": dict(zip(("generated", "reference"), found.windows, strict=True)),
         "pieces": dict(zip(("generated", "reference"), found.pieces, strict=True)),
@@ -81,7 +81,7 @@ def _figures_of_two_sample(found: TwoSample) -> dict[str, Any]:
                 "generated": one.generated,
                 "reference": one.reference,
             }
-            for one in found.tells
+            for one in found.features
         },
     }
 

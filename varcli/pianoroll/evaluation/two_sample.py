@@ -21,7 +21,7 @@ from varcli.pianoroll.evaluation.windows import Window, pieces_of
 from varcli.pianoroll.roll import Vocabulary
 
 FEWEST_PIECES = 10  # on either side: two in every fold
-_JUDGES = ("forest", "logistic regression")  # of all features; then the forest of each family
+_CLASSIFIERS = ("forest", "logistic regression")  # of all features; then the forest of each family
 _FOLDS, _REPEATS, _RESAMPLES = 5, 3, 2000
 _MOST_PIECES, _WINDOWS_PER_PIECE = 200, 3
 _TREES, _LEAF = 50, 3
@@ -53,7 +53,7 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Tell:
+class FeatureAuc:
     """How well one feature tells the sides apart: its AUC, and the mean of each side."""
 
     feature: Feature
@@ -76,14 +76,14 @@ class Tell:
 class TwoSample:
     """AUC by either classifier and, by the forest, of every family.
 
-    `tells` has the features that are defined on both sides, from the most telling to the least.
+    `features` has those that are defined on both sides, from the most telling to the least.
     """
 
     sides: Sides
     forest: Interval
     logistic: Interval
     families: dict[str, Interval]
-    tells: tuple[Tell, ...]
+    features: tuple[FeatureAuc, ...]
 
     @property
     def windows(self) -> tuple[int, int]:
@@ -97,16 +97,16 @@ class TwoSample:
         return self.sides.generated, int(self.sides.piece.max()) + 1 - self.sides.generated
 
 
-def judges_of(generated: Sequence[Window], reference: Sequence[Window], vocabulary: Vocabulary) -> tuple[str, ...]:
+def classifiers_of(generated: Sequence[Window], reference: Sequence[Window], vocabulary: Vocabulary) -> tuple[str, ...]:
     """The names that `two_sample` yields; none where a side has fewer than FEWEST_PIECES pieces."""
     enough = min(len(pieces_of(side)) for side in (generated, reference)) >= FEWEST_PIECES
-    return (*_JUDGES, *families_of(vocabulary)) if enough else ()
+    return (*_CLASSIFIERS, *families_of(vocabulary)) if enough else ()
 
 
 def two_sample(
     generated: Sequence[Window], reference: Sequence[Window], vocabulary: Vocabulary, metre: Metre, seed: int
 ) -> Iterator[str | TwoSample]:
-    """Tell windows of either side apart, FEWEST_PIECES pieces at least, with a name as each judge is done.
+    """Tell windows of either side apart, FEWEST_PIECES pieces at least, with a name as each classifier is done.
 
     Of each piece a few windows count. The result comes last.
     """
@@ -114,7 +114,7 @@ def two_sample(
     drawn = draw_windows(generated, rng), draw_windows(reference, rng)
     cells = [window.cells for side in drawn for piece in side for window in piece]
     steps = max(len(one.T) for one in cells)
-    yield from tell_apart(measure_features(cells, vocabulary, metre, steps), sides_of(*drawn), rng)
+    yield from classify(measure_features(cells, vocabulary, metre, steps), sides_of(*drawn), rng)
 
 
 def draw_windows(windows: Sequence[Window], rng: np.random.Generator) -> list[list[Window]]:
@@ -136,19 +136,19 @@ def sides_of(generated: Sequence[Sequence[object]], reference: Sequence[Sequence
     return Sides(np.repeat(np.arange(len(counts)), counts), len(generated))
 
 
-def tell_apart(table: FeatureTable, sides: Sides, rng: np.random.Generator) -> Iterator[str | TwoSample]:
+def classify(table: FeatureTable, sides: Sides, rng: np.random.Generator) -> Iterator[str | TwoSample]:
     """Judge features of windows by all of them and by family; see `two_sample`."""
     values = table.values_WF
     forest = separation(values, sides, fit_forest, rng)
-    yield _JUDGES[0]
+    yield _CLASSIFIERS[0]
     logistic = separation(values, sides, fit_logistic, rng)
-    yield _JUDGES[1]
+    yield _CLASSIFIERS[1]
     families: dict[str, Interval] = {}
     for family in dict.fromkeys(feature.family for feature in table.features):
         families[family] = separation(values[:, table.of_family(family)], sides, fit_forest, rng)
         yield family
-    tells = [_tell(feature, column, sides) for feature, column in zip(table.features, values.T, strict=True)]
-    defined = [one for one in tells if one is not None]
+    aucs = [_feature_auc(feature, column, sides) for feature, column in zip(table.features, values.T, strict=True)]
+    defined = [one for one in aucs if one is not None]
     yield TwoSample(sides, forest, logistic, families, tuple(sorted(defined, key=lambda one: -one.strength)))
 
 
@@ -246,7 +246,7 @@ def _interval(wins_RGH: np.ndarray, pairs_RGH: np.ndarray, rng: np.random.Genera
     return Interval(value, min(low, value), max(high, value))
 
 
-def _tell(feature: Feature, values: np.ndarray, sides: Sides) -> Tell | None:
+def _feature_auc(feature: Feature, values: np.ndarray, sides: Sides) -> FeatureAuc | None:
     """One feature f64 [W] on its own, without the windows in which it is undefined; None if a side has no other."""
     defined, weights = np.isfinite(values), sides.weights
     ours, theirs = defined & sides.is_generated, defined & ~sides.is_generated
@@ -254,4 +254,4 @@ def _tell(feature: Feature, values: np.ndarray, sides: Sides) -> Tell | None:
         return None
     one, other = weights[ours] / weights[ours].sum(), weights[theirs] / weights[theirs].sum()
     auc = float(one @ _above(values[ours], values[theirs]) @ other)
-    return Tell(feature, auc, float(one @ values[ours]), float(other @ values[theirs]))
+    return FeatureAuc(feature, auc, float(one @ values[ours]), float(other @ values[theirs]))

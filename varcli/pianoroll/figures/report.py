@@ -24,7 +24,7 @@ _PAD, _PLOT_TOP, _PLOT_BOTTOM = 14, 60, 30
 _OPACITY, _FAINTEST = 0.34, 0.003  # of areas; the share of its peak at which a curve ends
 _HEADROOM = 1.02  # of the axes above the highest value
 _NEAR = 0.05  # of the distance of ticks: how far beyond the edge one is drawn at the edge
-_TELLS = 8  # features that stand on the page
+_FEATURES_SHOWN = 8  # features that stand on the page
 _COPY_BARS = 32  # most bars of a histogram of shared runs
 _VOICES = {Voices.all: "Copies, all voices", Voices.top: "Copies, top line"}
 
@@ -53,7 +53,7 @@ def draw_report(
         _draw_metric(page, next(boxes), one)
     if told:
         _draw_judges(page, next(boxes), told)
-        _draw_tells(page, next(boxes), told)
+        _draw_features(page, next(boxes), told)
     if formed:
         _draw_form(page, next(boxes), comparison, exact=False)
         _draw_form(page, next(boxes), comparison, exact=True)
@@ -157,12 +157,12 @@ def _draw_judges(page: Canvas, box: Box, told: TwoSample) -> None:
     """Draw the AUC of the forest by all features and by each family, as dots with their intervals."""
     _draw_panel(page, box, "Told apart", "by a forest: AUC", f"{told.forest.value:.3f}", _range(told.forest))
     left, top, right, bottom = _plot_of(box)
-    judges = {"logistic": told.logistic} | told.families
-    low = min(0.4, *(one.low for one in judges.values()))
-    plot = (left + max(map(page.small.width, judges)) + 10, top, right - 40, bottom)
-    axes = Axes(page, plot, (low, 1.0), (len(judges), 0))
-    axes.curve(np.array([0.5, 0.5]), np.array([0, len(judges)]), page.theme.mix(0.4), 1.0)
-    for row, (name, one) in enumerate(judges.items()):
+    classifiers = {"logistic": told.logistic} | told.families
+    low = min(0.4, *(one.low for one in classifiers.values()))
+    plot = (left + max(map(page.small.width, classifiers)) + 10, top, right - 40, bottom)
+    axes = Axes(page, plot, (low, 1.0), (len(classifiers), 0))
+    axes.curve(np.array([0.5, 0.5]), np.array([0, len(classifiers)]), page.theme.mix(0.4), 1.0)
+    for row, (name, one) in enumerate(classifiers.items()):
         y = row + 0.5
         down = float(axes.at(0.5, y)[1])
         page.write((left, down), name, 0.8, page.small, "lm")
@@ -173,11 +173,11 @@ def _draw_judges(page: Canvas, box: Box, told: TwoSample) -> None:
     axes.x_axis(numbers, [tick_text(number) for number in numbers])
 
 
-def _draw_tells(page: Canvas, box: Box, told: TwoSample) -> None:
+def _draw_features(page: Canvas, box: Box, told: TwoSample) -> None:
     """Write the features that tell the two apart best on their own."""
     _draw_panel(page, box, "Given away by", "a feature alone: AUC, means", "", "generated, real")
     right, columns = box[2] - _PAD, (0, 46, 92)
-    for row, one in enumerate(told.tells[:_TELLS]):
+    for row, one in enumerate(told.features[:_FEATURES_SHOWN]):
         down = box[1] + 66 + 15 * row
         texts = f"{one.reference:.3g}", f"{one.generated:.3g}", f"{one.strength:.2f}"
         for across, text, colour in zip(columns, texts, (REFERENCE, GENERATED, page.theme.mix(0.9)), strict=True):
