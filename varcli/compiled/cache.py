@@ -146,6 +146,7 @@ def parts_of(value: Any, package: str, met: set[int], names: Iterable[str] = ())
         fastmath = value.targetoptions["fastmath"]
         yield type(value)
         yield function.__qualname__, sorted(fastmath) if isinstance(fastmath, set) else fastmath
+        yield value.targetoptions.get("_nrt")
         known = function.__globals__ | dict(
             zip(function.__code__.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True)
         )

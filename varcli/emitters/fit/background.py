@@ -17,13 +17,13 @@ SPACING = 12
 STIFFNESS = 10.0  # of the mesh: a looser one bends under wide spots, and their places with it
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def mesh(size):
     """Number of control points along an axis of `size` pixels."""
     return max(1, math.ceil(size / SPACING)) + 2
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def spline(at, size, points, weight):
     """First of the three control points that matter at coordinate `at` in [0, size]; fills their weights [3]."""
     v = min(max(at, 0.0), size - 1e-6) * (points - 2) / size
@@ -62,7 +62,7 @@ def draw_mesh(points, out):
             out[row, column] = hat[0] * line[b] + hat[1] * line[b + 1] + hat[2] * line[b + 2]
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def ranked(values, count, rank):
     """The value of a rank (0: the least) among the first `count`, which change places: quickselect."""
     low, high = 0, count - 1
@@ -105,7 +105,7 @@ def first_background(data, weight, points):
             points[a, b] = max(ranked(values, count, int(0.3 * count)), 0.02) if count else 0.02
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def bin_moments(image, row, column, moments):
     """Sums over 2 x 2 pixels of information, information * signal, * signal², and of both times the residual."""
     height, width = image.data.shape
@@ -126,7 +126,7 @@ def bin_moments(image, row, column, moments):
             moments[4] += information * residual * signal
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def add_line(line, sums, down, a, stencil, right):
     """Add what one line of bins has gathered along it to the equations of the three rows of points that it touches."""
     columns = line.shape[0]
@@ -200,7 +200,7 @@ def background_step(image, points, scale):
             scale[a, b] = min(max(1 + out[a, b, 1], 0.6), 1.6)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def apply_stencil(stencil, direction, product):
     """Product of the matrix of a 5 x 5 stencil with two meshes; returns its sum with them."""
     rows, columns = direction.shape[:2]

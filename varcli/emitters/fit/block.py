@@ -101,21 +101,21 @@ def workspace(pixels: int) -> Work:
     )
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def copy_row(source, i, target, k):
     """Row `i` [n] of an array into row `k` of another: a loop, which compiles in a fraction of the time of slices."""
     for column in range(source.shape[1]):
         target[k, column] = source[i, column]
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def copy_rows(source, target):
     """All rows of an array into another."""
     for row in range(source.shape[0]):
         copy_row(source, row, target, row)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def draw_spot(image, x, y, electrons, half, psf, work):
     """Add a spot (or with negative electrons take it off) to a mean [Y, X], inside its box."""
     height, width = image.shape
@@ -125,7 +125,7 @@ def draw_spot(image, x, y, electrons, half, psf, work):
         add_spot(psf, x, y, electrons, y0, y1, x0, x1, image, work.profile)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def log_prior(value, prior):
     """Log prior density of log electrons, with its derivative and the weight that stands for minus the second."""
     u, sd, wide = value - prior.log_mean, prior.log_sd, 2 * prior.log_sd + 0.6
@@ -136,7 +136,7 @@ def log_prior(value, prior):
     return math.log(total / ROOT_TAU), -u * curve, curve
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def evaluate(image, psf, prior, prior_weight, window, trial, count, offset, offset_information, work):
     """Objective of a block at `trial` [K, 4] (x, y, electrons, half width); fills derivatives and residuals."""
     y0, y1, x0, x1 = window
@@ -178,7 +178,7 @@ def evaluate(image, psf, prior, prior_weight, window, trial, count, offset, offs
     return total
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def normal_equations(psf, prior, prior_weight, trial, count, offset, offset_information, pixels, work):
     """Fisher information and gradient of the block last evaluated, with what is believed before."""
     size = 3 * count + 1
@@ -222,7 +222,7 @@ def normal_equations(psf, prior, prior_weight, trial, count, offset, offset_info
             fisher[3 * k + 2, 3 * k + 2] += 1e-4
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def fit_block(image, psf, prior, prior_weight, window, trial, count, offset_information, iterations, work):
     """Fit `trial` [K, 4] in place over a window with what else shines there fixed in `work.rest`.
 

@@ -34,7 +34,7 @@ FITTED = np.dtype(
 CROWDED_EXCESS = 0.14  # errors among neighbours beyond the quadratic bound, measured: there, a count may be wrong
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def weigh_by_model_error(image, known, model_error):
     """Weights of pixels: less where a small error of the spot's shape would outweigh the noise."""
     height, width = known.shape
@@ -70,7 +70,7 @@ def refine_frame(data, known, shift, excess, candidates, psf, prior, use_prior, 
     return report(image, scene, psf, prior, use_prior, search, plan, work)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def find_number(image, known, scene, psf, prior, use_prior, plan, work):
     """Rounds of moves until none is taken; after the first only near what the one before changed.
 
@@ -152,7 +152,7 @@ def report(image, scene, psf, prior, use_prior, search, plan, work):
     return out[:total].copy()
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def log_odds_of(covariance, electrons, prior, plan):
     """Log evidence of an emitter by Wald's approximation, from the covariance of its x, y and log electrons."""
     a, b, c = covariance[0, 0], covariance[1, 1], covariance[2, 2]
@@ -162,7 +162,7 @@ def log_odds_of(covariance, electrons, prior, plan):
     return 0.5 / c + expected + 1.5 * LOG_TAU + 0.5 * math.log(max(volume, 1e-30))
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def local_chi2(image, psf, x, y):
     """Mean squared residual in units of its variance within 2 sigmas of a place."""
     height, width = image.data.shape

@@ -29,7 +29,7 @@ from varcli.emitters.psf.psf import half_width
 LOG_TAU = math.log(2 * math.pi)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def evidence(image, psf, prior, plan, window, trial, count, x, y, iterations, work):
     """Fit a block and return the log of its evidence."""
     information = background_information(image, x, y)
@@ -37,7 +37,7 @@ def evidence(image, psf, prior, plan, window, trial, count, x, y, iterations, wo
     return value + count * (plan.log_density + 1.5 * LOG_TAU) - volume
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def occam(prior, plan, psf, z, electrons):
     """What a further emitter of significance `z` costs (negative) or wins before its likelihood is counted."""
     place = 2 * math.log(1.5 * max(psf.sigma_x_px, psf.sigma_y_px) / max(z, 1.0)) - math.log(max(z, 1.0))

@@ -57,7 +57,7 @@ def new_scene(height, width, places):
     )
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def cell_of(scene, x, y):
     """Row and column of the cell that holds a place, which may lie a little outside the frame."""
     row = min(max(math.floor(y / CELL_PX) + 3, 0), scene.head.shape[0] - 1)
@@ -65,7 +65,7 @@ def cell_of(scene, x, y):
     return int(row), int(column)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def link(scene, k):
     """Enter emitter `k` into its cell."""
     row, column = cell_of(scene, scene.emitters[k, 0], scene.emitters[k, 1])
@@ -73,7 +73,7 @@ def link(scene, k):
     scene.head[row, column] = k
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def unlink(scene, k):
     """Take emitter `k` out of its cell."""
     row, column = cell_of(scene, scene.emitters[k, 0], scene.emitters[k, 1])
@@ -86,7 +86,7 @@ def unlink(scene, k):
     scene.following[at] = scene.following[k]
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def neighbours(scene, psf, x, y, reach, most, found, distance):
     """Emitters within `reach` sigmas of a place, nearest first, at most `most`; returns their number."""
     wide = reach * max(psf.sigma_x_px, psf.sigma_y_px)
@@ -111,7 +111,7 @@ def neighbours(scene, psf, x, y, reach, most, found, distance):
     return count
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def changed_nearby(scene, psf, x, y, reach, since):
     """Whether an emitter within `reach` sigmas of a place was changed in round `since` of moves or later."""
     wide = reach * max(psf.sigma_x_px, psf.sigma_y_px)
@@ -129,7 +129,7 @@ def changed_nearby(scene, psf, x, y, reach, since):
     return False
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def local_noise(image, x, y):
     """Standard deviation of the background at a place."""
     height, width = image.background.shape
@@ -137,7 +137,7 @@ def local_noise(image, x, y):
     return math.sqrt(image.excess * max(image.background[row, column] + image.shift[row, column], 1e-2))
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def open_block(image, scene, psf, members, count, trial, trial_count, work):
     """Window of a block and, in `work.rest`, what shines there without its members. Sets half widths of `trial`."""
     height, width = image.data.shape
@@ -168,13 +168,13 @@ def open_block(image, scene, psf, members, count, trial, trial_count, work):
     return y0, y1, x0, x1
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def background_information(image, x, y):
     """Information on a local offset of the background that the pixels around a block give."""
     return BACKGROUND_PIXELS / local_noise(image, x, y) ** 2
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def place(image, scene, psf, k, x, y, electrons, work):
     """Enter emitter `k` at a place and draw it."""
     half = half_width(psf, electrons, local_noise(image, x, y))
@@ -184,7 +184,7 @@ def place(image, scene, psf, k, x, y, electrons, work):
     draw_spot(image.mean, x, y, electrons, half, psf, work)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def remove(image, scene, psf, k, work):
     """Take emitter `k` off the scene and its light off the mean."""
     e = scene.emitters[k]
@@ -193,7 +193,7 @@ def remove(image, scene, psf, k, work):
     scene.alive[k] = False
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def add(image, scene, psf, x, y, electrons, work):
     """A new emitter, where there is room for one."""
     k = scene.count[0]
@@ -204,7 +204,7 @@ def add(image, scene, psf, x, y, electrons, work):
     place(image, scene, psf, k, x, y, electrons, work)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def commit(image, scene, psf, members, count, trial, trial_count, work):
     """Write a fitted block back: members take the first places of `trial`, more are born, those left over die."""
     for m in range(count):
@@ -247,7 +247,7 @@ def sweep(image, scene, psf, prior, use_prior, reach, plan, steps, work):
         commit(image, scene, psf, found, count, trial, count, work)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def update_background(image, scene, psf, work):
     """A step of background and brightness, after which the mean is drawn anew."""
     background_step(image, scene.knots, scene.scale)

@@ -38,5 +38,6 @@ def solve(factor, size, right, out):
 
 
 # The measurement of spots takes sums in order, so that its digits stay; the fit may take them in any.
-factorise_in_order, solve_in_order = kernel()(factorise), kernel()(solve)
-factorise, solve = kernel(fastmath=True)(factorise), kernel(fastmath=True)(solve)
+_in_order, _in_any_order = kernel(allocates=False), kernel(fastmath=True, allocates=False)
+factorise_in_order, solve_in_order = _in_order(factorise), _in_order(solve)
+factorise, solve = _in_any_order(factorise), _in_any_order(solve)

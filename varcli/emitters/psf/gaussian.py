@@ -146,7 +146,7 @@ def stamp(
     return rows_BEY.transpose(1, 2) @ pixel_integrals(x_BE, width, sigma_B2[:, :1])
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def profile(centre, sigma, start, count, value, slope):
     """Integrals of a Gaussian over pixels start..start+count-1, and their derivatives by its centre."""
     z = (start - centre) / sigma
@@ -161,7 +161,7 @@ def profile(centre, sigma, start, count, value, slope):
         cdf, pdf = next_cdf, next_pdf
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def _half_width(psf, electrons, noise):
     """Where the spot sinks below a seventh of the noise."""
     sigma = max(psf.sigma_x_px, psf.sigma_y_px)
@@ -177,7 +177,7 @@ def _half_width(psf, electrons, noise):
     return math.ceil(min(reach, 4.5 if psf.tail == 0 else 6.0) * sigma)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def _add_spot(psf, x, y, electrons, y0, y1, x0, x1, mean, memory):
     for part in range(2):
         share = psf.tail if part else 1 - psf.tail
@@ -192,7 +192,7 @@ def _add_spot(psf, x, y, electrons, y0, y1, x0, x1, mean, memory):
                 mean[y0 + i, x0 + j] += scale * memory[0, j]
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, allocates=False)
 def _add_slopes(psf, x, y, electrons, y0, y1, x0, x1, first, width, mean, slopes, row, memory):
     for part in range(2):
         share = psf.tail if part else 1 - psf.tail

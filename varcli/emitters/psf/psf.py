@@ -50,7 +50,10 @@ class Psf(Protocol):
 
 
 class PsfKernels(NamedTuple):
-    """The compiled functions of one kind of PSF, with the arguments of `half_width`, `add_spot` and `add_slopes`."""
+    """The compiled functions of one kind of PSF, with the arguments of `half_width`, `add_spot` and `add_slopes`.
+
+    They make no arrays: what stands between goes into `memory`.
+    """
 
     half_width: Callable[..., Any]
     add_spot: Callable[..., Any]
