@@ -5,8 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -86,54 +87,6 @@ class Field:
         return plain({**own, "camera": camera, **meta})
 
 
-class Rows(Protocol):
-    """A table that is being written, row by row, to temporary files."""
-
-    def append(self, table: EmitterTable) -> None:
-        """Add all rows of `table`; its columns must be those of the tables before it."""
-        ...
-
-    def finish(self, meta: dict[str, Any]) -> None:
-        """Complete every file of the table with its provenance."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the files, finished or not; may be called twice."""
-        ...
-
-
-class Format(ABC):
-    """A kind of file that holds emitters, called `token`; a table of a stack is named by the stack's stem and `ending`.
-
-    Where it has no place for provenance, a file of the suffix `beside` may lie beside the table.
-    """
-
-    token: str
-    summary: str
-    ending: str
-    beside: str | None = None
-
-    def file_name(self, stem: str) -> str:
-        """Name of the table that belongs to a stack."""
-        return stem + self.ending
-
-    def companions(self, path: Path) -> list[Path]:
-        """Files that are written beside a table at `path`."""
-        return [path.with_suffix(self.beside)] if self.beside else []
-
-    @abstractmethod
-    def recognises(self, path: Path, head: bytes) -> bool:
-        """Whether a file that begins with `head` is of this format."""
-
-    @abstractmethod
-    def read(self, path: Path, pixel_size_nm: float | None) -> EmitterTable:
-        """Read a table; `pixel_size_nm` serves formats in pixels whose files do not give it."""
-
-    @abstractmethod
-    def rows(self, paths: Sequence[Path], field: Field) -> Rows:
-        """Begin a table in the files `paths`: the table itself, then its companions."""
-
-
 @dataclass(frozen=True)
 class FileColumn:
     """A column of a file: its name, the type of its numbers or how they are printed, and where it comes from.
@@ -167,17 +120,73 @@ def columns_of_table(
     }
 
 
-class Columns:
-    """Columns that a table has, decided by the first rows: later rows may have neither more nor fewer."""
+class Rows(ABC):
+    """A table that is being written, row by row, to temporary files `paths`; the bytes do not depend on how rows came.
 
-    def __init__(self) -> None:
-        self.names: tuple[str, ...] | None = None
+    The first rows decide which of the `columns` are there; `count` rows are written so far.
+    """
 
-    def check(self, table: EmitterTable) -> None:
-        """Hold the columns of the first table that has rows; the others must agree."""
-        if self.names is None:
-            self.names = table.columns()
-        assert table.columns() == self.names, f"columns {table.columns()} after {self.names}"
+    columns: tuple[FileColumn, ...]
+
+    def __init__(self, paths: Sequence[Path], field: Field) -> None:
+        self.paths, self.field, self.count = paths, field, 0
+        self._names: tuple[str, ...] | None = None
+
+    def append(self, table: EmitterTable) -> None:
+        """Add all rows of `table`; its columns must be those of the tables before it."""
+        if not len(table):
+            return
+        if self._names is None:
+            self._names = table.columns()
+            given = [column.of_table(table, self.field.pixel_size_nm) is not None for column in self.columns]
+            self.columns = tuple(compress(self.columns, given))
+        assert table.columns() == self._names, f"columns {table.columns()} after {self._names}"
+        self.write(table)
+        self.count += len(table)
+
+    @abstractmethod
+    def write(self, table: EmitterTable) -> None:
+        """Write some rows, at least one."""
+
+    @abstractmethod
+    def finish(self, meta: dict[str, Any]) -> None:
+        """Complete every file of the table with its provenance."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the files, finished or not; may be called twice."""
+
+
+class Format(ABC):
+    """A kind of file that holds emitters, called `token`; a table of a stack is named by the stack's stem and `ending`.
+
+    Where it has no place for provenance, a file of the suffix `beside` may lie beside the table.
+    """
+
+    token: str
+    summary: str
+    ending: str
+    beside: str | None = None
+
+    def file_name(self, stem: str) -> str:
+        """Name of the table that belongs to a stack."""
+        return stem + self.ending
+
+    def companions(self, path: Path) -> list[Path]:
+        """Files that are written beside a table at `path`."""
+        return [path.with_suffix(self.beside)] if self.beside else []
+
+    @abstractmethod
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """Whether a file that begins with `head` is of this format."""
+
+    @abstractmethod
+    def read(self, path: Path, pixel_size_nm: float | None) -> EmitterTable:
+        """Read a table; `pixel_size_nm` serves formats in pixels whose files do not give it."""
+
+    @abstractmethod
+    def rows(self, paths: Sequence[Path], field: Field) -> Rows:
+        """Begin a table in the files `paths`: the table itself, then its companions."""
 
 
 def checked_table(

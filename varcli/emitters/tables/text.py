@@ -10,39 +10,32 @@ from typing import IO, Any
 import numpy as np
 
 from varcli.emitters.table import EmitterTable
-from varcli.emitters.tables.base import Columns, Field, FileColumn, Format, checked_table, columns_of_table
+from varcli.emitters.tables.base import Field, FileColumn, Format, Rows, checked_table, columns_of_table
 from varcli.errors import VarError
 
 _ROWS = 10_000  # formatted at a time, so that a large table takes no more memory than a small one
 
 
-class TextRows:
-    """Rows of a text file; a column is left out where the first rows have none. Provenance has no place in it."""
+class TextRows(Rows):
+    """Rows of a text file, numbered from 1 in a column `id_header` where it has one; provenance has no place in it."""
 
-    def __init__(
-        self, paths: Sequence[Path], columns: Sequence[FileColumn], field: Field, id_header: str | None = None
-    ) -> None:
-        self.paths, self.field = paths, field
+    id_header: str | None = None
+
+    def __init__(self, paths: Sequence[Path], columns: tuple[FileColumn, ...], field: Field) -> None:
+        super().__init__(paths, field)
+        self.columns = columns
         self._file: IO[str] = paths[0].open("w", encoding="ascii", newline="\n")
-        self._columns = list(columns)
-        self._id_header = id_header
-        self._seen = Columns()
-        self._count = 0
 
-    def append(self, table: EmitterTable) -> None:
-        if not len(table):
-            return
-        if self._seen.names is None:
-            pixel_nm = self.field.pixel_size_nm
-            self._columns = [column for column in self._columns if column.of_table(table, pixel_nm) is not None]
+    def write(self, table: EmitterTable) -> None:
+        if not self.count:
             self._write_header()
-        self._seen.check(table)
         for start in range(0, len(table), _ROWS):
-            self._write(table.rows(np.arange(start, min(start + _ROWS, len(table)))))
+            some = table.rows(np.arange(start, min(start + _ROWS, len(table))))
+            self._write(some, self.count + start + 1)
 
     def finish(self, meta: dict[str, Any]) -> None:
         """Write the header of a table without rows, and close."""
-        if self._seen.names is None:
+        if not self.count:
             self._write_header()
         self.close()
 
@@ -50,17 +43,15 @@ class TextRows:
         self._file.close()
 
     def _write_header(self) -> None:
-        headers = [column.name for column in self._columns]
-        headers = [self._id_header, *headers] if self._id_header else headers
-        self._file.write(",".join(f'"{header}"' if self._id_header else header for header in headers) + "\n")
+        headers = [column.name for column in self.columns]
+        headers = [self.id_header, *headers] if self.id_header else headers
+        self._file.write(",".join(f'"{header}"' if self.id_header else header for header in headers) + "\n")
 
-    def _write(self, table: EmitterTable) -> None:
-        values = [column.of_table(table, self.field.pixel_size_nm) for column in self._columns]
-        formats = [column.type for column in self._columns]
-        if self._id_header:
-            values = [np.arange(self._count + 1, self._count + len(table) + 1), *values]
-            formats = ["%d", *formats]
-        self._count += len(table)
+    def _write(self, table: EmitterTable, first: int) -> None:
+        values = [column.of_table(table, self.field.pixel_size_nm) for column in self.columns]
+        formats = [column.type for column in self.columns]
+        if self.id_header:
+            values, formats = [np.arange(first, first + len(table)), *values], ["%d", *formats]
         row = ",".join(formats) + "\n"
         # One formatting of many rows is several times as fast as a row at a time.
         self._file.write((row * len(table)) % tuple(number for row in zip(*values, strict=True) for number in row))

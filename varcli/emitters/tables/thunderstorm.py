@@ -21,8 +21,7 @@ _BOTH_AXES = ("uncertainty_xy [nm]", "uncertainty [nm]")
 class ThunderStormRows(TextRows):
     """A ThunderSTORM table on its way into `paths`: the CSV and its JSON."""
 
-    def __init__(self, paths: Sequence[Path], field: Field) -> None:
-        super().__init__(paths, ThunderStorm.columns, field, id_header="id")
+    id_header = "id"
 
     def finish(self, meta: dict[str, Any]) -> None:
         super().finish(meta)
@@ -62,7 +61,7 @@ class ThunderStorm(TextFormat):
         return {"x", "y"} <= names
 
     def rows(self, paths: Sequence[Path], field: Field) -> ThunderStormRows:
-        return ThunderStormRows(paths, field)
+        return ThunderStormRows(paths, self.columns, field)
 
     def lacks(self, name: str, header: Sequence[str]) -> str:
         other = [given for given in header if given.split(" [")[0] == name.split(" [")[0]]
