@@ -22,6 +22,7 @@ from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.psf.psf import KINDS, PsfKernels, register
 from varcli.emitters.simulation.acquisition import FrameMolecules, render
 from varcli.emitters.table import Emitters
+from varcli.errors import UsageError
 
 NODES = tuple(0.5 + 0.5 * root for root in (-math.sqrt(0.6), 0.0, math.sqrt(0.6)))
 WEIGHTS = (5 / 18, 8 / 18, 5 / 18)  # of Gauss and Legendre in a pixel
@@ -163,5 +164,5 @@ def test_the_fit_of_a_whole_frame_takes_it():
 
 def test_a_kind_that_only_simulates_is_refused_by_name():
     start = Emitters(np.zeros(1, np.int64), np.array([7.5]), np.array([8.6]), np.array([30000.0]))
-    with pytest.raises(AssertionError, match="AiryPsf"):
+    with pytest.raises(UsageError, match="AiryPsf"):
         fit(simulated(*TRUE)[None], start, NOISE, AiryPsf(1.3))

@@ -20,6 +20,7 @@ from varcli.emitters.prior import PhotonPrior
 from varcli.emitters.psf.gaussian import GaussianPsf
 from varcli.emitters.psf.psf import KINDS, Psf
 from varcli.emitters.table import Emitters
+from varcli.errors import UsageError
 
 WINDOW_PIXELS = 4096
 
@@ -41,9 +42,10 @@ def fit(
     Without a prior every emitter is fitted by the likelihood alone; with one, emitters that overlap are drawn to it.
     The search finds by the evidence of the image which emitters are missing, doubled, merged or not there, with a prior
     of `density_per_px2` (None: that of the candidates). Pixels that are not finite, or not in `known` [Y, X]
-    (booleans), count for nothing. `threads` share the frames.
+    (booleans), count for nothing. `threads` share the frames. Raises UsageError for a kind of PSF that only simulates.
     """
-    assert type(psf) in KINDS, f"{type(psf).__name__} has no compiled functions, see psf.register"
+    if type(psf) not in KINDS:
+        raise UsageError(f"{type(psf).__name__} has no compiled functions", "give them to psf.register")
     count, height, width = frames_e.shape
     shift = np.broadcast_to(np.asarray(noise.read_variance / noise.excess, np.float64), (height, width)).copy()
     density = len(candidates) / max(frames_e.size, 1) if density_per_px2 is None else density_per_px2

@@ -10,6 +10,8 @@ resolution of one tick per step, wherever it has the metric. Its quirks, kept so
 - A window without a note has pitch range 0 and uses no pitch; all else is NaN. Groove needs two bars, or it is NaN.
 
 MusPy has no note density, no durations and no velocities; these are ours. Without a note the density is 0.
+MusPy itself is not imported: a dozen functions would bring music21, matplotlib, pypianoroll and requests with them. The
+tests hold its own values for some pieces.
 """
 
 from dataclasses import dataclass
