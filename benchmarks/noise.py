@@ -33,7 +33,8 @@ ALLOWED = 0.02
 class Case:
     """A tree of levels: child shapes, their kinds and the scan order; `extras` adds all that nodes can be told besides.
 
-    That is copying, pitch classes heard, given cells in training, and for columns of one step perceptrons and voices.
+    That is copying, pitch classes heard, given cells in training, and for columns of one step perceptrons and the
+    number of notes below.
     """
 
     shapes: tuple[str, ...]
@@ -53,7 +54,7 @@ class Case:
         if not self.extras:
             return {}
         echo = {"candidates": 4, "pitches_around": 3, "steps_before": 2, "steps_after": 4}
-        return {"echo": echo, "tonality": True, "conditioning": True, "voices": self.in_steps}
+        return {"echo": echo, "tonality": True, "conditioning": True, "polyphony": self.in_steps}
 
     @property
     def in_steps(self) -> bool:

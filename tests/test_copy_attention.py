@@ -97,11 +97,11 @@ def test_probabilities_sum_to_1_with_pointers(case: tuple, seed: int):
 @pytest.mark.parametrize(
     "case", [*SHAPES, ("ar", "8x1>4x1>1x1", 8, 12, True, MLP), ("ar", "4x4>2x2>1x1", 8, 14, True, {})]
 )
-@pytest.mark.parametrize("voices", [True, False])
-def test_sampling_prices_what_the_walk_prices(case: tuple, voices: bool):
+@pytest.mark.parametrize("polyphony", [True, False])
+def test_sampling_prices_what_the_walk_prices(case: tuple, polyphony: bool):
     kinds, shapes, pitches, steps, notes, level = case
-    voices = voices and shapes.split(">")[0].endswith("x1")
-    options = ECHO | {"voices": voices, "tonality": True}
+    polyphony = polyphony and shapes.split(">")[0].endswith("x1")
+    options = ECHO | {"polyphony": polyphony, "tonality": True}
     model = tiny(kinds, shapes, pitches, notes=notes, level=level, model=options)
     canvases = np.stack([some_canvas(model, steps, seed=seed, density=0.4) for seed in range(3)])
     assert follow(model, canvases) == pytest.approx(price(model, canvases), rel=1e-4)

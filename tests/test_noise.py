@@ -55,7 +55,7 @@ EXTRAS = {"echo": ECHO, "tonality": True, "conditioning": True}
     [
         ("88x1>8x1>1x1", "column_major", {}),
         ("8x8>4x4>1x1", "row_major", {}),
-        ("88x1>8x1>1x1", "column_major", EXTRAS | {"voices": True}),
+        ("88x1>8x1>1x1", "column_major", EXTRAS | {"polyphony": True}),
         ("8x8>4x4>1x1", "column_major", EXTRAS),
     ],
 )

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from cli_support import save_tiny, tiny_config
+from fractal_support import tiny_config as small_config
 
 from varcli import loading, registry
-from varcli.checkpoint import load_checkpoint
+from varcli.checkpoint import load_checkpoint, save_checkpoint
 from varcli.config import load_config
 from varcli.errors import UsageError, VarError
 from varcli.loading import config_of
@@ -93,3 +94,17 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VarError, match="do not fit") as raised:
         loading.load_model(save_tiny(tmp_path / "a.safetensors", model, config=narrow))
     assert len(raised.value.message.splitlines()) == 1
+
+
+def test_weights_of_older_checkpoints_find_the_names_of_today(tmp_path: Path) -> None:
+    config = small_config("ar", "8x1>1x1", 16, model={"polyphony": True})
+    model = FractalModel(config)
+    old = config.model_dump(mode="json")
+    old["model"]["voices"] = old["model"].pop("polyphony")
+    weights = {name.replace("polyphony", "voices"): value for name, value in model.state_dict().items()}
+    assert set(weights) != set(model.state_dict())
+    about = {"data": {}, "steps": 0, "metrics": {}, "seed": 0}
+    save_checkpoint(tmp_path / "old.safetensors", weights, task="pianoroll", config=old, **about)
+    rebuilt, _ = loading.load_model(tmp_path / "old.safetensors")
+    assert rebuilt.config == config
+    assert all(torch.equal(value, rebuilt.state_dict()[name]) for name, value in model.state_dict().items())

@@ -63,12 +63,15 @@ def _overridden(config: Any, overrides: Sequence[str], tasks: Mapping[str, str])
 def config_from_json(tables: Mapping[str, Any], source: str = "config") -> "PianorollConfig":
     """Build the config that a checkpoint carries; `source` names it in the VarError raised for a bad one.
 
-    Keys that a family once accepted without reading them are left out.
+    Keys that a family once accepted without reading them are left out, and those that had another name get today's.
     """
-    task, train = tables.get("task"), tables.get("train")
+    task, train, model = tables.get("task"), tables.get("train"), tables.get("model")
     unread = _NEVER_READ.get(task, frozenset()) if isinstance(task, str) else frozenset()
     if isinstance(train, dict):
         tables = {**tables, "train": {key: value for key, value in train.items() if key not in unread}}
+    if task in (None, "pianoroll") and isinstance(model, dict) and isinstance(model.get("voices"), bool):
+        # The number of notes below a node was called so.
+        tables = {**tables, "model": {"polyphony" if key == "voices" else key: model[key] for key in model}}
     return _validate(dict(tables), source, VarError)
 
 

@@ -129,7 +129,7 @@ class ModelConfig(Section):
     members: int = Field(
         default=1, ge=1, le=8, description="Models whose probabilities are averaged per decision; AR, to score with."
     )
-    voices: bool = Field(
+    polyphony: bool = Field(
         default=False,
         description="Nodes get the number of notes below them in their step; for first patches one step wide.",
     )
@@ -174,8 +174,8 @@ class ModelConfig(Section):
         if self.echo.candidates and self.scan_order == "row_major" and self.levels[0].is_causal:
             raise ValueError("echo needs whole columns in the past, so scan_order column_major")
         in_steps = parse_shape(str(shapes[0]))[1] == 1 and self.scan_order == "column_major"
-        if self.voices and not (in_steps and all(level.is_causal for level in self.levels)):
-            raise ValueError("voices needs AR levels, first patches one step wide and scan_order column_major")
+        if self.polyphony and not (in_steps and all(level.is_causal for level in self.levels)):
+            raise ValueError("polyphony needs AR levels, first patches one step wide and scan_order column_major")
         if self.vocabulary == "notes" and shapes[-1] is not None:
             raise ValueError("vocabulary 'notes' needs a last level without a shape, for a cell's value")
         if self.vocabulary == "binary" and shapes[-1] is None:

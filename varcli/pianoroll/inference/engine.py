@@ -46,7 +46,7 @@ class Engine:
         self._context = Context(model.config.model, canvas)
         self._pitch_class_rows: Tensor | None = None
         options = model.config.model
-        self._facts = 7 if options.tonality or options.voices or options.echo.candidates else 4
+        self._facts = 7 if options.tonality or options.polyphony or options.echo.candidates else 4
         self._no_weight = torch.ones(1, device=model.device)
         self._tables = []
         for network in model.level_models:
@@ -96,7 +96,7 @@ class Engine:
         x.add_(tokens).add_(tables.state.index_select(0, state))
         if level == 0 and tables.network.hear is not None:
             x.add_(tables.network.hear(self._pitch_class_context(requests).index_select(0, where[6])))
-        if len(self.model.echoes) or tables.network.voices is not None:
+        if len(self.model.echoes) or tables.network.polyphony is not None:
             self._add_more(x, tables.network, where, requests)
         hidden = self._run(tables, x, requests, starts, m, wanted)
         if tables.network.is_value:
@@ -199,23 +199,23 @@ class Engine:
         return rows
 
     def _add_more(self, x_MD: Tensor, network: LevelModel, where: Tensor, requests: list[Request]) -> None:
-        """Add copy attention and voices, which are brought up to date with the canvas first."""
+        """Add copy attention and the number of notes below, which are brought up to date with the canvas first."""
         _, _, t, _, p, c = (fact.unflatten(0, (len(requests), -1)) for fact in where[:6])
         nodes = Parents(c, p, t, None, self._no_weight)
         if network.level:
             self._context.recompare_candidates(nodes)
         elif len(self.model.echoes):
             self._context.find_candidates(self._some(requests))
-        self._context.forget_voices()
+        self._context.forget_notes()
         if not self._copy_kernels:
             more = self.model.more(network, self._context, nodes)
             assert more is not None
             x_MD.add_(more.flatten(0, 1))
             return
         x_MD.add_(self._copy_kernels[network.level](where))
-        voices = self.model.voices(network, self._context, nodes)
-        if voices is not None:
-            x_MD.add_(voices.flatten(0, 1))
+        below = self.model.polyphony(network, self._context, nodes)
+        if below is not None:
+            x_MD.add_(below.flatten(0, 1))
 
     def _run(
         self,

@@ -1,4 +1,4 @@
-"""What nodes know of their whole canvas beside their windows: passages to copy from, pitch classes, voices below them.
+"""What nodes know of their whole canvas beside their windows: passages to copy from, pitch classes, notes below them.
 
 Shapes: B canvases, P pitches, K steps of whole patches, C columns of level 0, N nodes (any shape).
 """
@@ -10,7 +10,7 @@ from varcli.pianoroll.config import ModelConfig
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.copy_attention import Candidates, agreement_below, candidates_of
 from varcli.pianoroll.model.decisions import Parents
-from varcli.pianoroll.model.level import GIVEN, MOST_VOICES, UNKNOWN, plain
+from varcli.pianoroll.model.level import GIVEN, MOST_BELOW, UNKNOWN, plain
 from varcli.pianoroll.model.pitch_classes import count_pitch_classes, pitch_class_features
 
 
@@ -22,7 +22,7 @@ class Context:
         self.canvas, self.candidates = canvas, candidates
         self._config = config
         self._pitch_classes: Tensor | None = None
-        self._voices: Tensor | None = None
+        self._below: Tensor | None = None
 
     def find_candidates(self, canvases: list[int] | None = None) -> None:
         """Find where columns may copy from, by all that level 0 knows of them now.
@@ -72,14 +72,14 @@ class Context:
         column = nodes.canvas * self.canvas.columns + nodes.step // self.canvas.layout.patch[1]
         return pitch_class_features(self._pitch_classes, column, nodes.pitch)
 
-    def voices_below(self, nodes: Parents) -> Tensor:
-        """How many cells sound below nodes in their step, i32 [N], at most MOST_VOICES."""
+    def notes_below(self, nodes: Parents) -> Tensor:
+        """How many cells sound below nodes in their step, i32 [N], at most MOST_BELOW."""
         full = self.canvas.full
-        if self._voices is None:
-            self._voices = F.pad((plain(full) > 0).cumsum(1, dtype=full.dtype), (0, 0, 1, 0))
+        if self._below is None:
+            self._below = F.pad((plain(full) > 0).cumsum(1, dtype=full.dtype), (0, 0, 1, 0))
         first = (nodes.canvas * (full.shape[1] + 1) + nodes.pitch) * full.shape[2] + nodes.step
-        return self._voices.view(-1)[first].clamp(max=MOST_VOICES).int()
+        return self._below.view(-1)[first].clamp(max=MOST_BELOW).int()
 
-    def forget_voices(self) -> None:
+    def forget_notes(self) -> None:
         """Count them again when next asked: cells were written."""
-        self._voices = None
+        self._below = None

@@ -85,18 +85,18 @@ class FractalModel(nn.Module):
         return canvas.windows(level, first, self.tree.position(level.level, nodes.pitch, nodes.step))
 
     def more(self, level: LevelModel, context: Context, nodes: Parents) -> Tensor | None:
-        """What copy attention and the number of voices add to nodes, [N, n, D], or None."""
-        voices = self.voices(level, context, nodes)
+        """What copy attention and the number of notes add to nodes, [N, n, D], or None."""
+        below = self.polyphony(level, context, nodes)
         if not len(self.echoes):
-            return voices
+            return below
         assert context.candidates is not None
         position = self.tree.position(level.level, nodes.pitch, nodes.step)
         copied = self.echoes[level.level](context.canvas, context.candidates, nodes, position)
-        return copied if voices is None else copied + voices
+        return copied if below is None else copied + below
 
-    def voices(self, level: LevelModel, context: Context, nodes: Parents) -> Tensor | None:
-        """What the number of voices below adds to nodes, [N, n, D], or None."""
-        return None if level.voices is None else level.voices(context.voices_below(nodes))
+    def polyphony(self, level: LevelModel, context: Context, nodes: Parents) -> Tensor | None:
+        """What the number of notes below them adds to nodes, [N, n, D], or None."""
+        return None if level.polyphony is None else level.polyphony(context.notes_below(nodes))
 
     def walk(
         self,

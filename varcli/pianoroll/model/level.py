@@ -25,7 +25,7 @@ GIVEN = 128
 STATE_START, STATE_EMPTY, STATE_OCCUPIED, STATE_MASKED = range(4)
 START_COLUMNS, START_STEPS = 32, 256
 """Columns whose distance from the beginning is embedded: so many, and in so many steps."""
-MOST_VOICES = 7
+MOST_BELOW = 7
 """Cells counted below a node in its step; more are as many."""
 OWN_SHARE = 32
 """Width of the part of its parent's vector that belongs to one child alone."""
@@ -117,7 +117,8 @@ class LevelModel(View):
             self.share = nn.Linear(parent_width, self.siblings * OWN_SHARE)
             self.spread = nn.Linear(OWN_SHARE, D, bias=False)
         self.hear = nn.Linear(FEATURES, D, bias=False) if config.tonality else None
-        self.voices = nn.Embedding(MOST_VOICES + 1, D) if config.voices and level else None
+        self.polyphony = nn.Embedding(MOST_BELOW + 1, D) if config.polyphony and level else None
+        self.register_load_state_dict_pre_hook(_rename_old)
         self.transformer, self.perceptron = None, None
         if self.stateless:
             self.perceptron = ResidualMLP(D, options.blocks, config.dropout)
@@ -218,6 +219,12 @@ class LevelModel(View):
         row = p_Nn // self.child_pitches
         logits = self.head(h_NnD) + self.row_bias(row)
         return logits if self.is_value else logits.squeeze(-1) + (self.row_head(row) * h_NnD).sum(-1)
+
+
+def _rename_old(_module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Older checkpoints hold the weights of `polyphony` as `voices`."""
+    if f"{prefix}voices.weight" in weights:
+        weights[f"{prefix}polyphony.weight"] = weights.pop(f"{prefix}voices.weight")
 
 
 def hide(codes: Tensor, hidden: Tensor) -> Tensor:
