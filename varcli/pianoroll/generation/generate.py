@@ -1,6 +1,7 @@
 """Sampling: batches of samples, and the rolls they end in."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -24,6 +25,18 @@ def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterat
     iterations = check_settings(model.config, settings)
     assert isinstance(model, FractalModel)  # settings refuse an ensemble
     return _batches(model.eval(), settings, iterations)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Without the threads of torch: operations are so small that sharing them out gains little, and costs many times
+    their length wherever a thread has to wait for a processor."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[int, ...] | None) -> Iterator[Event]:
@@ -51,7 +64,8 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
         for sample in wanted:
             yield SampleStarted(sample.sample, settings.num_samples, sample.visible)
         numbers = {sample.sample for sample in wanted}
-        yield from (event for event in run.events() if getattr(event, "sample", None) in numbers)
+        with _one_thread():
+            yield from (event for event in run.events() if getattr(event, "sample", None) in numbers)
         for sample in wanted:
             yield SampleDone(sample.sample, settings.num_samples, _roll(model, settings, sample.visible, sample.sample))
 
