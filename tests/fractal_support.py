@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from varcli.pianoroll.config import DataConfig, LevelConfig, ModelConfig, MusicTrainConfig, PianorollConfig
+from varcli.pianoroll.config import LevelConfig, ModelConfig, PianorollConfig
 from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.generation.generate import SampleSettings, generate
 from varcli.pianoroll.generation.scheduler import Scheduler
@@ -22,6 +22,7 @@ from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import STATE_MASKED, LevelModel
 from varcli.pianoroll.sampling.policy import Scorer
+from varcli.pianoroll.train_config import DataConfig, MusicTrainConfig
 
 torch.set_num_threads(1)
 

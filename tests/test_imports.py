@@ -74,8 +74,10 @@ ROWS_WITHIN = {
         "corpus model",
         "score",
         "events",
+        "planes form",
         "roll",
         "config",
+        "train_config",
     ),
 }
 

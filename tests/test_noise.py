@@ -7,12 +7,12 @@ import pytest
 import torch
 from fractal_support import tiny_config
 
-from varcli.pianoroll.config import MusicTrainConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Vocabulary
+from varcli.pianoroll.train_config import MusicTrainConfig
 from varcli.pianoroll.training.task import PianorollTask
 from varcli.train.loop import learning_rate
 

@@ -11,7 +11,7 @@ from roll_support import notes_to_cells
 
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.roll import Note, Roll, Vocabulary
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, top_line
 from varcli.pianoroll.sampling.prompt import (
     Region,
     bars_of,
@@ -22,7 +22,6 @@ from varcli.pianoroll.sampling.prompt import (
     parse_region,
     read_prompt,
     read_voice,
-    top_voice,
 )
 from varcli.pianoroll.score.midi import read_midi, write_midi
 from varcli.pianoroll.score.scales import ALIASES, SCALES, parse_pitch_range, parse_scale
@@ -154,7 +153,7 @@ def test_harmonising_keeps_notes_and_their_ends() -> None:
 def test_the_top_voice_is_made_of_whole_notes_that_are_highest_where_they_begin() -> None:
     roll = roll_of((60, 0, 8), (64, 0, 12), (72, 4, 2), (71, 5, 4), (50, 13, 3))
     # 71 begins below 72; 64 was the highest once and stays to its end; 50 is alone.
-    assert np.array_equal(top_voice(roll), roll_of((64, 0, 12), (72, 4, 2), (50, 13, 3)).cells)
+    assert np.array_equal(top_line(roll.cells, roll.vocabulary), roll_of((64, 0, 12), (72, 4, 2), (50, 13, 3)).cells)
 
 
 def two_tracks(path: Path) -> Path:

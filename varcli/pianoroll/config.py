@@ -8,10 +8,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from varcli.schema import Section, TrainConfig
+from varcli.pianoroll.train_config import EVERYTHING_ELSE, DataConfig, MusicTrainConfig
+from varcli.schema import Section
 
 ScanOrder = Literal["row_major", "column_major"]
 PerLevel = float | tuple[float, ...]
+PLAN_ROWS = 48
+"""Rows of the plan of a piece's form: one for a new bar, and one for each number of bars back."""
+PLANE_UNIT = 48
+"""Rows of stacked planes are a multiple of this: patches of 16 pitches and octaves of 12 both fit."""
+CLOSENESS = (0.45, 0.65, 0.85, 0.999)
+"""Bounds of the classes of closeness in a plan: how much of a bar that returns, the Jaccard index of their onsets."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,14 @@ def parse_shape(text: str) -> tuple[int, int]:
     if not match or "0" in (match[1], match[2]):
         raise ValueError(f"{text!r} is no shape; write PITCHESxSTEPS, such as 16x16")
     return int(match[1]), int(match[2])
+
+
+def rows_of_plane(pitches: int, voices: int, plan_rows: int) -> int:
+    """Rows of a canvas that one of so many voices takes: its pitches, and some more unless it is alone and unplanned.
+
+    They are a multiple of PLANE_UNIT then, so that patches and octaves lie alike in all planes.
+    """
+    return -(-pitches // PLANE_UNIT) * PLANE_UNIT if voices > 1 or plan_rows else pitches
 
 
 def at_levels(value: PerLevel, levels: int) -> tuple[float, ...]:
@@ -129,6 +144,15 @@ class ModelConfig(Section):
     members: int = Field(
         default=1, ge=1, le=8, description="Models whose probabilities are averaged per decision; AR, to score with."
     )
+    voices: tuple[str, ...] = Field(
+        default=(),
+        description="Names of the voices of a piece, each a plane of the canvas, in the order they are written in a "
+        "bar; none: one canvas of all notes.",
+    )
+    form: bool = Field(
+        default=False,
+        description="A plan says of each bar, before it is written, whether it is new or which earlier one returns.",
+    )
     polyphony: bool = Field(
         default=False,
         description="Nodes get the number of notes below them in their step; for first patches one step wide.",
@@ -148,6 +172,31 @@ class ModelConfig(Section):
         ),
         description="The levels, coarse to fine; the last shape is 1x1, then one level without a shape unless binary.",
     )
+
+    @property
+    def plane_rows(self) -> int:
+        """Rows of the canvas that one voice takes, see `rows_of_plane`."""
+        return rows_of_plane(self.pitches, len(self.voices), self.plan_rows)
+
+    @property
+    def plan_rows(self) -> int:
+        """Rows of the canvas, its first, that the plan takes."""
+        return PLAN_ROWS if self.form else 0
+
+    @property
+    def rows(self) -> int:
+        """Rows of the canvas: the plan, then the planes of the voices."""
+        return self.plan_rows + max(1, len(self.voices)) * self.plane_rows
+
+    @field_validator("voices", mode="before")
+    @classmethod
+    def _named(cls, voices: Any) -> Any:
+        if isinstance(voices, bool):
+            raise ValueError("must be names of voices; the number of notes below a node is `polyphony`")
+        plain = [str(voice).strip().casefold() for voice in voices] if isinstance(voices, list | tuple) else []
+        if len(set(plain)) < len(plain) or "" in plain:
+            raise ValueError(f"must be different names, got {voices!r}")
+        return voices
 
     @field_validator("levels")
     @classmethod
@@ -180,57 +229,27 @@ class ModelConfig(Section):
             raise ValueError("vocabulary 'notes' needs a last level without a shape, for a cell's value")
         if self.vocabulary == "binary" and shapes[-1] is None:
             raise ValueError("vocabulary 'binary' has no level for a cell's value; drop the last level")
-        if self.pitches % parse_shape(str(shapes[0]))[0]:
+        if self.pitches % parse_shape(str(shapes[0]))[0] and not (self.voices or self.form):
             raise ValueError(f"first shape {shapes[0]} does not divide {self.pitches} pitches")
         return self
 
-
-class DataConfig(Section):
-    """What is read, and how it meets the grid."""
-
-    path: str | None = Field(default=None, description="Folder or zip of MIDI, a .mat or an .npz; or give --data.")
-    drums: bool = Field(default=False, description="Keep drum tracks.")
-    max_off_grid: float | None = Field(
-        default=None,
-        gt=0,
-        le=0.5,
-        description="Leave out a file whose onsets are farther than this off the grid on average, in steps.",
-    )
-    transpose_down: int = Field(
-        default=0, ge=0, le=24, description="Largest downward transposition in training, semitones."
-    )
-    transpose_up: int = Field(
-        default=0, ge=0, le=24, description="Largest upward transposition in training, semitones."
-    )
-    crop_steps: int = Field(default=256, ge=1, description="Steps in a training crop.")
-    holes_share: float = Field(
-        default=0.2,
-        ge=0,
-        le=0.7,
-        description="Share of training crops of which all but some holes is given, for models with conditioning.",
-    )
-
-
-class MusicTrainConfig(TrainConfig):
-    """How a generator of music is trained."""
-
-    parents_per_level: int = Field(
-        default=256,
-        ge=1,
-        description="Parents of the inner levels drawn per step; the reported nats stay unbiased.",
-    )
-    top_nodes: int | None = Field(
-        default=None,
-        ge=1,
-        description="Nodes of a first level without attention that are drawn per step; all if absent.",
-    )
-    in_order_share: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Share of training in the order of time: of steps where masked levels have no attention, else of "
-        "masked siblings.",
-    )
+    @model_validator(mode="after")
+    def _planes(self) -> "ModelConfig":
+        if not (self.voices or self.form):
+            return self
+        h, w = parse_shape(str(self.levels[0].shape))
+        what = "voices" if self.voices else "form"
+        if self.vocabulary != "notes":
+            raise ValueError(f"{what} needs vocabulary 'notes'")
+        if self.scan_order != "column_major" or w != self.steps_per_bar:
+            raise ValueError(
+                f"{what} needs scan_order column_major and first patches a bar wide: {h}x{self.steps_per_bar}"
+            )
+        if self.plane_rows % h or self.plan_rows % h:
+            raise ValueError(f"first shape {h}x{w} does not divide planes of {self.plane_rows} rows")
+        if self.form and self.velocity_bins < len(CLOSENESS):
+            raise ValueError(f"form needs {len(CLOSENESS)} velocity_bins: they say how close a bar returns")
+        return self
 
 
 class SampleConfig(Section):
@@ -280,6 +299,11 @@ class PianorollConfig(Section):
         for name, value in (("temperature", self.sample.temperature), ("top_p", self.sample.top_p)):
             if len(at_levels(value, levels)) != levels:
                 raise ValueError(f"sample.{name} has {len(at_levels(value, levels))} numbers for {levels} levels")
+        unknown = [name for name in self.data.voices if name not in self.model.voices]
+        if unknown:
+            raise ValueError(f"data.voices has {unknown[0]!r}, which is none of model.voices {self.model.voices}")
+        if sum(EVERYTHING_ELSE in patterns for patterns in self.data.voices.values()) > 1:
+            raise ValueError("data.voices: only one voice can take all other tracks ('*')")
         if self.sample.order == "time" and not all(x.network == "mlp" for x in self.model.levels if not x.is_causal):
             raise ValueError("sample.order 'time' needs masked levels of network 'mlp'")
         return self

@@ -4,6 +4,7 @@ Legend: P pitches (128, row = MIDI pitch), T steps. A cell of the notes vocabula
 note in one of V velocity bins, so a repeated note differs from a sustained one. A binary cell is off or on.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -78,7 +79,8 @@ class Note:
 class Roll:
     """A canvas u8 [128, T] of cell codes with its grid and tempo; `downbeats` are steps of bar starts, if known.
 
-    `kept` bool [128, T] are the cells that were known before the others were written, if any were.
+    `kept` bool [128, T] are the cells that were known before the others were written, if any were. `voices` are the
+    canvases u8 [128, T] of a piece in several voices, by name and in order; `cells` then hold all their notes.
     """
 
     cells: np.ndarray
@@ -89,6 +91,7 @@ class Roll:
     title: str = ""
     downbeats: tuple[int, ...] | None = None
     kept: np.ndarray | None = None
+    voices: Mapping[str, np.ndarray] | None = None
 
     @property
     def steps(self) -> int:
@@ -167,6 +170,31 @@ def note_arrays(cells: np.ndarray, vocabulary: Vocabulary) -> NoteArrays:
     ends = stops[np.searchsorted(stops, starts, side="right")] if len(starts) else starts
     pitch, start = np.divmod(starts, steps + 1)
     return NoteArrays(pitch, start, start + ends - starts, vocabulary.velocities[flat[starts]].astype(np.int64))
+
+
+def merge(voices: Iterable[np.ndarray], vocabulary: Vocabulary) -> np.ndarray:
+    """One canvas u8 [128, T] with the notes of several voices u8 [P, T] (see `place`); there must be one at least."""
+    canvases = list(voices)
+    columns = [note_arrays(cells, vocabulary) for cells in canvases]
+    pitch, start, end, velocity = (
+        np.concatenate([getattr(notes, name) for notes in columns]) for name in ("pitch", "start", "end", "velocity")
+    )
+    return place(NoteArrays(pitch, start, end, velocity), canvases[0].shape[1], vocabulary).cells
+
+
+def top_line(cells: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """The notes of a canvas, whole, that are the highest to sound where they begin: u8 [P, T].
+
+    So a note is kept to its end even if a higher one begins meanwhile, and one that is left on top by the end of
+    another is not part of the line.
+    """
+    notes = note_arrays(cells, vocabulary)
+    highest = cells.shape[0] - 1 - (cells[::-1] > 0).argmax(0)
+    line = np.zeros_like(cells)
+    for index in np.flatnonzero(notes.pitch == highest[notes.start]).tolist():
+        area = (notes.pitch[index], slice(notes.start[index], notes.end[index]))
+        line[area] = cells[area]
+    return line
 
 
 def cells_to_notes(cells: np.ndarray, vocabulary: Vocabulary) -> list[Note]:

@@ -6,7 +6,8 @@ Legend: B bars, S steps per bar, P pitches.
 
 import numpy as np
 
-from varcli.pianoroll.evaluation.excerpt import Excerpt, correlation, entropy, likeness, mean
+from varcli.pianoroll.evaluation.excerpt import Excerpt, correlation, entropy, mean
+from varcli.pianoroll.form import likeness
 
 _LAGS = (1, 2, 4, 8)  # bars back
 _BANDS = ((4, 7), (8, 15), (16, 31), (32, 63))

@@ -130,20 +130,6 @@ class Excerpt:
         return onsets
 
 
-def likeness(one_BX: np.ndarray, other_BX: np.ndarray | None = None) -> np.ndarray:
-    """Jaccard index of sets, bool [B, X] each: f64 [B, B], entry (i, j) compares row i with row j of the other.
-
-    NaN where either set is empty.
-    """
-    one = one_BX.reshape(len(one_BX), -1).astype(np.float32)
-    other = one if other_BX is None else other_BX.reshape(len(other_BX), -1).astype(np.float32)
-    shared = (one @ other.T).astype(float)
-    sizes = one.sum(1, dtype=float), other.sum(1, dtype=float)
-    either = sizes[0][:, None] + sizes[1] - shared
-    filled = (sizes[0][:, None] > 0) & (sizes[1] > 0)
-    return np.divide(shared, either, out=np.full_like(shared, np.nan), where=filled)
-
-
 def entropy(counts: np.ndarray) -> float:
     """Of counts, in bits; NaN without any."""
     if not counts.sum():

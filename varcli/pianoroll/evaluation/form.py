@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from varcli.pianoroll.evaluation.bar_features import best_earlier
-from varcli.pianoroll.evaluation.excerpt import likeness, mean
+from varcli.pianoroll.evaluation.excerpt import mean
 from varcli.pianoroll.evaluation.overlap import Interval, interval, resample
 from varcli.pianoroll.evaluation.windows import Window, pieces_of
+from varcli.pianoroll.form import likeness
 from varcli.pianoroll.roll import PITCHES, Vocabulary, note_arrays
 
 MOST_BARS = 64

@@ -11,7 +11,7 @@ from varcli.errors import UsageError, at_least, one_of
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.generation.settings import SampleSettings, check_conditioning
 from varcli.pianoroll.results.constraints import Constraints, check_pitches
-from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary
+from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary, top_line
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.prompt import (
     Kept,
@@ -23,7 +23,6 @@ from varcli.pianoroll.sampling.prompt import (
     parse_region,
     read_prompt,
     read_voice,
-    top_voice,
 )
 from varcli.pianoroll.score.midi import LossReport, MidiPiece
 
@@ -160,7 +159,7 @@ def _voice(prompt: Prompt, track: str | None, config: PianorollConfig) -> tuple[
     if track is not None:
         raise UsageError(f"--keep-track {track!r}: a roll has no tracks", "leave it out to keep the top voice")
     piece = _piece(prompt, config)
-    return piece, top_voice(piece.roll)
+    return piece, top_line(piece.roll.cells, piece.roll.vocabulary)
 
 
 def _piece(prompt: Roll | np.ndarray, config: PianorollConfig) -> MidiPiece:
@@ -184,6 +183,8 @@ def _name(prompt: Prompt) -> str:
 
 def _warnings(piece: MidiPiece, name: str, config: PianorollConfig) -> Iterator[str]:
     roll, bar = piece.roll, config.model.steps_per_bar
+    if piece.note:
+        yield f"{name}: {piece.note}"
     if piece.loss.off_grid > FAR_OFF_GRID:
         off = f"{piece.loss.off_grid:.2f} of a step"
         yield f"{name}: onsets lie {off} off the grid on average; the model reads them where the grid puts them"

@@ -13,9 +13,10 @@ import numpy as np
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.sources import beats_beside
-from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary, note_arrays
-from varcli.pianoroll.score.midi import MidiPiece, read_midi, read_track
+from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary, top_line
+from varcli.pianoroll.score.midi import MidiPiece, read_midi, split_top_line
 from varcli.pianoroll.score.scales import parse_pitches
+from varcli.pianoroll.score.voices import TrackRule
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ def parse_region(text: str) -> Region:
 def read_prompt(path: Path, config: PianorollConfig) -> MidiPiece:
     """Read a MIDI file onto the grid and vocabulary of a model, by its beat annotation if there is one beside it.
 
+    For a model with voices the roll has them; one voice alone is shared out, see `split_top_line`.
     Raises UsageError or VarError as read_midi.
     """
-    return read_midi(path, **_grid(path, config))
+    return split_top_line(read_midi(path, **_grid(path, config), voices=TrackRule.of(config)))
 
 
 def _grid(path: Path, config: PianorollConfig) -> dict[str, Any]:
@@ -66,23 +68,15 @@ def read_voice(path: Path, track: str | None, config: PianorollConfig) -> tuple[
     """Read a prompt, and the voice of it that is to be kept: that of `track`, or the top voice; u8 [P, T]."""
     if track is None:
         piece = read_prompt(path, config)
-        return piece, top_voice(piece.roll)
-    return read_track(path, track, **_grid(path, config))
-
-
-def top_voice(roll: Roll) -> np.ndarray:
-    """The notes, whole, that are the highest to sound where they begin, u8 [P, T].
-
-    So a note is kept to its end even if a higher one begins meanwhile, and one that is left on top by the end of
-    another is not part of the voice.
-    """
-    notes = note_arrays(roll.cells, roll.vocabulary)
-    highest = roll.cells.shape[0] - 1 - (roll.cells[::-1] > 0).argmax(0)
-    voice = np.zeros_like(roll.cells)
-    for index in np.flatnonzero(notes.pitch == highest[notes.start]).tolist():
-        area = (notes.pitch[index], slice(notes.start[index], notes.end[index]))
-        voice[area] = roll.cells[area]
-    return voice
+        return piece, top_line(piece.roll.cells, piece.roll.vocabulary)
+    piece = read_midi(path, **_grid(path, config), voices=TrackRule.only(track))
+    assert piece.roll.voices is not None
+    voice = piece.roll.voices[track]
+    if not voice.any():
+        others = list(piece.tracks.values())[-1]
+        there = ", ".join(filter(None, others)) or "none of them has a name"
+        raise UsageError(f"{path}: no track {track!r} with notes", f"tracks with notes: {there}")
+    return piece, voice
 
 
 def continuation(roll: Roll, steps: int | None, width: int) -> Kept:

@@ -5,7 +5,7 @@ Onsets meet the grid in ticks, or in beats where an annotation says where these 
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import pretty_midi
 
 from varcli.errors import UsageError, VarError
 from varcli.files import write_bytes
-from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, intensity, note_arrays, place
+from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, intensity, note_arrays, place, top_line
 from varcli.pianoroll.score.beats import BeatGrid, signature_bars
 from varcli.pianoroll.score.midi_events import Score, parse_score, read_bytes
+from varcli.pianoroll.score.voices import TrackRule
 
 MAX_STEPS = 1 << 17  # four and a half hours of 16th notes at 120 bpm
 _TICKS_PER_BEAT = 480
@@ -52,10 +53,18 @@ class LossReport:
 
 @dataclass(frozen=True)
 class MidiPiece:
-    """A roll read from a file, and what the grid cost."""
+    """A roll read from a file, and what the grid cost.
+
+    If voices were asked for, `tracks` are the names of the tracks with notes of each, and `named` the voices that any
+    track belongs to, with notes or (but for the first track, which has the title) without. `note` says in a line what
+    was decided about voices, if anything was.
+    """
 
     roll: Roll
     loss: LossReport
+    tracks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,43 +85,56 @@ def read_midi(
     vocabulary: Vocabulary | None = None,
     drums: bool = False,
     beats: BeatGrid | None = None,
+    voices: TrackRule | None = None,
     name: str = "",
 ) -> MidiPiece:
     """Read a MIDI file onto a grid of `steps_per_beat`; all tracks share one canvas, which ends with the last note.
 
     With `beats` the grid follows that annotation and step 0 is the bar start at or before the first note; else it is
     the file's own tick grid from tick 0 and bars follow its time signatures. The roll's tempo is the mean over the
-    piece, each tempo weighted by the time it lasts. `name` says in errors which file it was.
+    piece, each tempo weighted by the time it lasts. `voices` shares the tracks out over the voices of the roll, whose
+    cells are the same with and without. `name` says in errors which file it was.
     Raises UsageError if the path is missing; VarError if the content is unreadable, without notes or absurdly long.
     """
     name = name or (str(source) if isinstance(source, Path) else "MIDI data")
-    score, grid, _ = _read_grid(source, steps_per_beat, drums, beats, name)
-    return _piece(score, grid, steps_per_beat, vocabulary or Vocabulary())
-
-
-def read_track(
-    source: Path,
-    track: str,
-    *,
-    steps_per_beat: int = 4,
-    vocabulary: Vocabulary | None = None,
-    drums: bool = False,
-    beats: BeatGrid | None = None,
-) -> tuple[MidiPiece, np.ndarray]:
-    """Read a MIDI file as read_midi does, and beside it the notes of the tracks called `track` alone, u8 [128, T].
-
-    Capitals do not matter; tracks of one name are one. Raises UsageError if no track with notes is called so.
-    """
     vocabulary = vocabulary or Vocabulary()
-    score, grid, names = _read_grid(source, steps_per_beat, drums, beats, str(source))
+    score, grid, tracks = _read_grid(source, steps_per_beat, drums, beats, name)
     piece = _piece(score, grid, steps_per_beat, vocabulary)
-    wanted = np.array([name.strip().casefold() == track.strip().casefold() for name in names])
-    if not wanted.any():
-        there = ", ".join(dict.fromkeys(name for name in names if name)) or "none of them has a name"
-        raise UsageError(f"{source}: no track {track!r} with notes", f"tracks with notes: {there}")
-    notes = grid.notes
-    chosen = NoteArrays(notes.pitch[wanted], notes.start[wanted], notes.end[wanted], notes.velocity[wanted])
-    return piece, place(chosen, piece.roll.steps, vocabulary).cells
+    return piece if voices is None else _in_voices(piece, grid.notes, tracks, score.names[1:], voices)
+
+
+def _in_voices(piece: MidiPiece, notes: NoteArrays, tracks: list[str], named: list[str], rule: TrackRule) -> MidiPiece:
+    """The piece with its voices: `tracks` are the names of the tracks of notes, `named` those of all later tracks."""
+    voice_of = {track: rule.voice_of(track) for track in dict.fromkeys(tracks)}
+    voices = np.array([voice_of[track] for track in tracks])
+    taken = frozenset(rule.names[at] for at in {*voice_of.values(), *map(rule.voice_of, named)})
+    canvases, members = {}, {}
+    for index, voice in enumerate(rule.names):
+        own = voices == index
+        part = NoteArrays(notes.pitch[own], notes.start[own], notes.end[own], notes.velocity[own])
+        canvases[voice] = place(part, piece.roll.steps, piece.roll.vocabulary).cells
+        members[voice] = tuple(track for track, at in voice_of.items() if at == index)
+    return replace(piece, roll=replace(piece.roll, voices=canvases), tracks=members, named=taken)
+
+
+def split_top_line(piece: MidiPiece) -> MidiPiece:
+    """Share a piece out over voices by pitch, where the names of its tracks tell of one voice alone.
+
+    Such a piece, of piano for instance, leaves all voices but one silent, and a model of several voices would take it
+    for music without a melody. Its top line (`roll.top_line`) becomes the first voice and the rest the last; the
+    cells stay. `note` says so. Any other piece comes back as it is: one in several voices, even if all but one are
+    silent, one read without voices, and one read with a rule of a single voice.
+    """
+    voices, roll = piece.roll.voices, piece.roll
+    if voices is None or len(voices) < 2 or len(piece.named) != 1:
+        return piece
+    first, *_, last = voices
+    line = top_line(roll.cells, roll.vocabulary)
+    silent = {voice: np.zeros_like(line) for voice in voices}
+    shared = {**silent, first: line, last: np.where(line > 0, 0, roll.cells).astype(np.uint8)}
+    names = ", ".join(name for tracks in piece.tracks.values() for name in tracks if name) or "no name"
+    note = f"no tracks for several voices ({names}): the top line is read as {first}, the rest as {last}"
+    return replace(piece, roll=replace(roll, voices=shared), note=note)
 
 
 def _read_grid(
@@ -212,11 +234,11 @@ def _check_length(end_step: np.ndarray, name: str) -> None:
 def write_midi(
     roll: Roll, path: Path | None, tempo_bpm: float | None = None, *, tracks: Mapping[str, np.ndarray] | None = None
 ) -> bytes:
-    """The roll as a MIDI file of format 1 with one track of notes, at `tempo_bpm` or the roll's own tempo.
+    """The roll as a MIDI file of format 1, a track of notes for every voice, at `tempo_bpm` or the roll's own tempo.
 
-    `tracks` shares the cells out over tracks of these names, by masks bool [P, T]; a note that goes on in the cells of
-    another track begins anew there. Written to `path` as well, whole or not at all, unless None. Equal rolls give equal
-    bytes.
+    `tracks` shares the cells out over tracks of these names instead, by masks bool [P, T]; a note that goes on in the
+    cells of another track begins anew there. Written to `path` as well, whole or not at all, unless None. Equal rolls
+    give equal bytes.
     Raises UsageError for a tempo that MIDI cannot hold; VarError if the file cannot be written.
     """
     bpm = roll.tempo_bpm if tempo_bpm is None else tempo_bpm
@@ -235,9 +257,8 @@ def write_midi(
         pretty_midi.TimeSignature(numerator, denominator, step * step_s)
         for step, numerator, denominator in _signatures(roll)
     ]
-    loudness = intensity(roll.cells, roll.vocabulary) // 2
-    for name, mask in (tracks or {"Piano": np.ones(roll.cells.shape, bool)}).items():
-        notes = note_arrays(np.where(mask, roll.cells, 0).astype(np.uint8), roll.vocabulary)
+    for name, cells, whole in _tracks(roll, tracks):
+        notes, loudness = note_arrays(cells, roll.vocabulary), intensity(whole, roll.vocabulary) // 2
         columns = (loudness[notes.pitch, notes.start], notes.pitch, notes.start * step_s, notes.end * step_s)
         piano = pretty_midi.Instrument(program=0, name=name)
         piano.notes = [pretty_midi.Note(*fields) for fields in zip(*(c.tolist() for c in columns), strict=True)]
@@ -246,6 +267,16 @@ def write_midi(
     if path is not None:
         write_bytes(path, data)
     return data
+
+
+def _tracks(roll: Roll, masks: Mapping[str, np.ndarray] | None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, cells, the cells that say how loud they are) of the tracks that a roll is written as."""
+    if masks:
+        for name, mask in masks.items():
+            yield name, np.where(mask, roll.cells, 0).astype(np.uint8), roll.cells
+    else:
+        for name, cells in (roll.voices or {"piano": roll.cells}).items():
+            yield name.title(), cells, cells
 
 
 def _with_title_and_end(midi: pretty_midi.PrettyMIDI, title: str, end_tick: int) -> bytes:

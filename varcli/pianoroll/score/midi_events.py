@@ -29,13 +29,14 @@ _Struck = tuple[int, int | None, int]  # start, end (None where the file has non
 class Score:
     """Notes as (start tick, end tick, pitch, velocity) of all tracks, tempos by tick, time signatures and title.
 
-    `tracks` names the track of every note. Signatures are (tick, numerator, denominator). `unended` notes had no end
-    and got that of their track.
+    `tracks` names the track of every note, `names` all tracks, those without notes too. Signatures are (tick,
+    numerator, denominator). `unended` notes had no end and got that of their track.
     """
 
     ticks_per_beat: int
     notes: list[tuple[int, int, int, int]] = field(default_factory=list)
     tracks: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     tempos: dict[int, int] = field(default_factory=dict)
     signatures: list[tuple[int, int, int]] = field(default_factory=list)
     title: str = ""
@@ -88,6 +89,7 @@ def parse_score(data: bytes, name: str, drums: bool) -> Score:
     for index, track in enumerate(file.tracks):
         name = _decode_text(track.name)
         _read_track(track, score, drums)
+        score.names.append(name)
         score.tracks += [name] * (len(score.notes) - len(score.tracks))
         if index == 0:
             score.title = name

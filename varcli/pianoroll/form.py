@@ -1,0 +1,89 @@
+"""Form: how bars return, and the plan that says so of each bar before it is written.
+
+Legend: B bars, X whatever describes a bar, S steps per bar, P pitches, T steps, K = PLAN_ROWS rows of a plan.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from varcli.pianoroll.config import CLOSENESS, PLAN_ROWS
+from varcli.pianoroll.roll import ONSET
+
+_AS_GOOD = 0.05  # a bar so much less like is as good an answer to what returns
+
+
+def likeness(one_BX: np.ndarray, other_BX: np.ndarray | None = None) -> np.ndarray:
+    """Jaccard index of sets, bool [B, X] each: f64 [B, B], entry (i, j) compares row i with row j of the other.
+
+    NaN where either set is empty.
+    """
+    one = one_BX.reshape(len(one_BX), -1).astype(np.float32)
+    other = one if other_BX is None else other_BX.reshape(len(other_BX), -1).astype(np.float32)
+    shared = (one @ other.T).astype(float)
+    sizes = one.sum(1, dtype=float), other.sum(1, dtype=float)
+    either = sizes[0][:, None] + sizes[1] - shared
+    filled = (sizes[0][:, None] > 0) & (sizes[1] > 0)
+    return np.divide(shared, either, out=np.full_like(shared, np.nan), where=filled)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a plan says of each bar: how many bars back the one is that returns, i64 [B], 0 where the bar is new.
+
+    `closeness` i64 [B] is the class of their likeness, 0 to 3, by the bounds CLOSENESS; 0 where the bar is new.
+    """
+
+    bars_back: np.ndarray
+    closeness: np.ndarray
+
+    @classmethod
+    def of(cls, canvas: np.ndarray, steps_per_bar: int) -> "Plan":
+        """The plan of a canvas u8 [P, T] in which a bar starts at step 0: of the bars in it and nothing else.
+
+        A bar returns if at least CLOSENESS[0] of its onsets and those of an earlier bar, at most K - 1 bars back, are
+        the same. Of earlier bars that are about as like, the one as many bars back as that of the bar before is
+        chosen, so that passages return as a whole; else the nearest.
+        """
+        like = np.nan_to_num(likeness(_onsets(canvas, steps_per_bar)))
+        bars_back, closeness = np.zeros((2, len(like)), np.int64)
+        for bar in range(1, len(like)):
+            by_lag = like[bar, max(0, bar - PLAN_ROWS + 1) : bar][::-1]  # entry i: i + 1 bars back
+            best = by_lag.max()
+            if best < CLOSENESS[0]:
+                continue
+            good = np.flatnonzero(by_lag >= best - _AS_GOOD) + 1
+            lag = bars_back[bar - 1] if bars_back[bar - 1] in good else good[0]
+            bars_back[bar] = lag
+            closeness[bar] = max(0, np.searchsorted(CLOSENESS, by_lag[lag - 1], side="right") - 1)
+        return cls(bars_back, closeness)
+
+    @classmethod
+    def read(cls, cells: np.ndarray, steps_per_bar: int) -> "Plan":
+        """What cells u8 [K, T] say, as `cells` writes it; a bar of which they say nothing is new."""
+        by_bar = _bars(cells, steps_per_bar).max(1)
+        bars_back = by_bar.argmax(1)
+        said = np.take_along_axis(by_bar, bars_back[:, None], 1)[:, 0].astype(np.int64)
+        return cls(bars_back, np.where(bars_back > 0, np.maximum(said - ONSET, 0), 0))
+
+    def cells(self, steps: int, steps_per_bar: int) -> np.ndarray:
+        """The plan as cells u8 [K, steps]: in the last step of each bar, an onset in the row of `bars_back`.
+
+        Its velocity is the closeness. The last bar may be cut short.
+        """
+        cells = np.zeros((PLAN_ROWS, steps), np.uint8)
+        last = np.minimum(np.arange(1, len(self.bars_back) + 1) * steps_per_bar, steps) - 1
+        cells[self.bars_back, last] = ONSET + self.closeness
+        return cells
+
+
+def _onsets(canvas: np.ndarray, steps_per_bar: int) -> np.ndarray:
+    """Where notes of a canvas u8 [P, T] begin, bool [B, S, P]."""
+    return _bars(canvas, steps_per_bar) >= ONSET
+
+
+def _bars(canvas: np.ndarray, steps_per_bar: int) -> np.ndarray:
+    """A canvas [P, T] by bars, [B, S, P], the last one filled up with silence."""
+    rows, steps = canvas.shape
+    bars = -(-steps // steps_per_bar)
+    return np.pad(canvas, ((0, 0), (0, bars * steps_per_bar - steps))).T.reshape(bars, steps_per_bar, rows)

@@ -1,0 +1,78 @@
+"""The canvas of a model with voices: a plane of pitches for each voice, and the plan of the form below them.
+
+Legend: P pitches, T steps, R rows: those of the plan first, then the planes, in the order in which a bar is written.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from varcli.pianoroll.config import ModelConfig, rows_of_plane
+from varcli.pianoroll.roll import PITCHES, Vocabulary, merge
+
+ONE_VOICE = "piano"
+"""The name of the only plane of a model without voices."""
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The layout of a canvas [R, T]: the rows of a plan, if there are any, then one plane for each of `names`.
+
+    A plane alone without a plan is as high as the pitches, so that the canvas is that of a roll. Others are somewhat
+    higher (`rows_of_plane`); the rows above the pitches are silent.
+    """
+
+    names: tuple[str, ...] = (ONE_VOICE,)
+    pitches: int = PITCHES
+    plan_rows: int = 0
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> "Planes":
+        """The layout of a model's canvas."""
+        return cls(config.voices or (ONE_VOICE,), config.pitches, config.plan_rows)
+
+    @property
+    def plane_rows(self) -> int:
+        """Rows of one plane."""
+        return rows_of_plane(self.pitches, len(self.names), self.plan_rows)
+
+    @property
+    def rows(self) -> int:
+        """R, the rows of the canvas."""
+        return self.plan_rows + len(self.names) * self.plane_rows
+
+    def pitch_rows(self, voice: str) -> slice:
+        """The rows of the pitches of a voice; raises ValueError for a voice that the canvas has not."""
+        first = self.plan_rows + self.names.index(voice) * self.plane_rows
+        return slice(first, first + self.pitches)
+
+    def place_of(self, row: int) -> tuple[int | None, int]:
+        """The voice, by its index, and the pitch of a row; of a row of the plan None and the row."""
+        voice, pitch = divmod(row - self.plan_rows, self.plane_rows)
+        return (None, row) if row < self.plan_rows else (voice, pitch)
+
+    def stack(self, voices: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The canvas [R, T] of voices [P, T] of one type; those that are missing and the plan are 0."""
+        some = next(iter(voices.values()))
+        canvas = np.zeros((self.rows, some.shape[1]), some.dtype)
+        for name, cells in voices.items():
+            canvas[self.pitch_rows(name)] = cells
+        return canvas
+
+    def split(self, canvas: np.ndarray) -> dict[str, np.ndarray]:
+        """The voices [P, T] of a canvas [R, T], views of it."""
+        return {name: canvas[self.pitch_rows(name)] for name in self.names}
+
+    def merge(self, canvas: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+        """The notes of all voices of a canvas u8 [R, T] on one of 128 pitches, u8 [128, T], see `roll.merge`."""
+        return merge(self.split(canvas).values(), vocabulary)
+
+    def transpose(self, canvas: np.ndarray, semitones: int) -> np.ndarray:
+        """Transpose every plane of a canvas u8 [R, T]; it is left alone if a note would leave the pitches."""
+        planes = canvas[self.plan_rows :].reshape(len(self.names), self.plane_rows, canvas.shape[1])
+        used = np.flatnonzero(planes.any((0, 2)))
+        if semitones == 0 or len(used) == 0 or used[0] + semitones < 0 or used[-1] + semitones >= self.pitches:
+            return canvas
+        moved = np.roll(planes, semitones, axis=1).reshape(-1, canvas.shape[1])
+        return np.concatenate([canvas[: self.plan_rows], moved]) if self.plan_rows else moved
