@@ -12,8 +12,9 @@ from varcli.errors import UsageError, VarError
 from varcli.events import FilesRead
 from varcli.pianoroll.corpus import corpus as corpus_module
 from varcli.pianoroll.corpus.corpus import Corpus, read_corpus, split_of
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, cells_to_notes
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, cells_to_notes, merge
 from varcli.pianoroll.score.midi import write_midi
+from varcli.pianoroll.score.voices import TrackRule
 
 BINARY = Vocabulary(binary=True)
 
@@ -307,3 +308,62 @@ def test_the_cache_lies_in_the_users_cache_folder(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     read(folder)
     assert len(list((tmp_path / "xdg" / "varcli").iterdir())) == 1
+
+
+# --- voices and metre
+
+VOICES = TrackRule.from_names({"melody": "melody", "piano": "*"})
+
+
+def song_in_voices(seed: int, names: tuple[str, ...] = ("melody", "piano"), steps_per_bar: int = 16) -> bytes:
+    rng = np.random.default_rng(seed)
+    voices = {}
+    for name in names:
+        notes = [Note(*row) for row in rng.integers([40, 0, 1, 1], [80, 60, 8, 128], (12, 4)).tolist()]
+        voices[name] = notes_to_cells(notes, 64, Vocabulary())[0]
+    cells = merge(voices.values(), Vocabulary())
+    return write_midi(Roll(cells, steps_per_bar=steps_per_bar, voices=voices), None)
+
+
+@pytest.fixture
+def songs_in_voices(tmp_path: Path) -> Path:
+    """Three songs in two voices, one of them in three quarters, and one of a single track."""
+    root = tmp_path / "voices"
+    root.mkdir()
+    for number in (10, 11):
+        (root / f"{number}.mid").write_bytes(song_in_voices(number))
+    (root / "12.mid").write_bytes(song_in_voices(12, steps_per_bar=12))
+    (root / "13.mid").write_bytes(song_in_voices(13, ("piano",)))
+    return root
+
+
+def test_pieces_keep_their_voices_and_the_same_cells(songs_in_voices: Path, cache: Path) -> None:
+    found, plain = read(songs_in_voices, cache, voices=VOICES), read(songs_in_voices, cache)
+    assert same(found, plain) and all(piece.voices is None for piece in plain.pieces)
+    for piece in found.pieces:
+        assert piece.voices is not None and list(piece.voices) == ["melody", "piano"]
+        assert all(cells.any() for cells in piece.voices.values())
+        assert np.array_equal(merge(piece.voices.values(), found.vocabulary), piece.cells)
+    ((name, note),) = found.notes
+    assert name == "13.mid" and "the top line is read as melody" in note and plain.notes == ()
+
+
+def test_voices_come_back_from_the_cache(songs_in_voices: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = read(songs_in_voices, cache, voices=VOICES)
+    monkeypatch.setattr(corpus_module, "parse_all", None)
+    second = read(songs_in_voices, cache, voices=VOICES)
+    assert same(first, second) and first.notes == second.notes
+    for one, other in zip(first.pieces, second.pieces, strict=True):
+        assert one.voices is not None and other.voices is not None and one.steps_per_bar == other.steps_per_bar
+        assert all(np.array_equal(cells, other.voices[name]) for name, cells in one.voices.items())
+    with pytest.raises(TypeError):  # other voices are parsed anew
+        read(songs_in_voices, cache, voices=TrackRule.from_names({"all": "*"}))
+
+
+def test_pieces_in_another_metre_can_be_left_out(songs_in_voices: Path, cache: Path) -> None:
+    found = read(songs_in_voices, cache)
+    assert [piece.steps_per_bar for piece in found.pieces] == [16, 16, 12, 16]
+    kept = found.in_metre(16)
+    assert [piece.name for piece in kept.pieces] == ["10.mid", "11.mid", "13.mid"]
+    assert kept.skipped == (("12.mid", "its bars are of 12 steps, not 16"),)
+    assert kept.losses == (*found.losses[:2], found.losses[3])

@@ -1,17 +1,24 @@
 """What training is fed: crops that begin at bars, transposed, and a loss that is their price."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from fractal_support import config_of, price, some_canvas, tiny
-from roll_support import notes_to_cells
+from fractal_support import config_of, price, some_canvas, tiny, tiny_config
 
+from varcli.errors import UsageError
+from varcli.events import Warned
 from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.corpus.arrays import Split
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
+from varcli.pianoroll.form import Plan
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.roll import Note, Vocabulary
-from varcli.pianoroll.training.task import CropBatch, PianorollTask, shift
+from varcli.pianoroll.roll import Roll, Vocabulary, merge
+from varcli.pianoroll.score.midi import write_midi
+from varcli.pianoroll.train_config import DataConfig
+from varcli.pianoroll.training.task import CropBatch, PianorollTask
 
 
 def task_of(config: PianorollConfig, *cells: np.ndarray, downbeats: tuple[int, ...] = ()) -> PianorollTask:
@@ -110,12 +117,120 @@ def test_crops_are_transposed_as_far_as_asked() -> None:
         assert all(np.array_equal(crop, cells) for crop in batch.codes.numpy())
 
 
-def test_transposing_keeps_every_note_or_does_nothing() -> None:
-    notes = [Note(2, 0, 3, 40), Note(120, 4, 2, 90)]
-    cells, _ = notes_to_cells(notes, 8, Vocabulary())
-    up = notes_to_cells([Note(n.pitch + 7, n.start_step, n.duration_steps, n.velocity) for n in notes], 8, Vocabulary())
-    assert np.array_equal(shift(cells, 7), up[0])
-    assert np.array_equal(shift(shift(cells, -2), 2), cells) and shift(cells, -2)[0].any()
-    for impossible in (-3, 8):
-        assert np.array_equal(shift(cells, impossible), cells)
-    assert not shift(np.zeros((128, 4), np.uint8), 5).any()
+# --- voices and form
+
+NAMES = ("melody", "piano")
+BAR = 4
+
+
+def planned_config(conditioning: bool = False, **options) -> PianorollConfig:
+    """A model of two voices with a plan, bars of four steps and crops of four bars."""
+    model = {"voices": NAMES, "form": True, "velocity_bins": 4, "conditioning": conditioning}
+    shapes = "48x4>8x2>1x1"
+    data = DataConfig.model_validate({"crop_steps": 16, **options})
+    return tiny_config("ar", shapes, 128, notes=True, model=model, data=data)
+
+
+def piece_in_voices(*bars: int, steps_per_bar: int = BAR, name: str = "train0", split: Split = "train") -> Piece:
+    """A piece of bars by number: bars of one number are alike, in the melody and in the piano."""
+    melody, piano = np.zeros((2, 128, BAR * len(bars)), np.uint8)
+    for index, number in enumerate(bars):
+        melody[70 + number, index * BAR : index * BAR + 3] = (2, 1, 1)
+        piano[40 + number, index * BAR + 2], piano[45 - number, index * BAR] = 4, 3
+    cells = merge([melody, piano], Vocabulary(4))
+    downbeats = np.arange(0, cells.shape[1], steps_per_bar, dtype=np.int32)
+    return Piece(name, cells, downbeats, 0.0, split, steps_per_bar, {"melody": melody, "piano": piano})
+
+
+def planned_task(config: PianorollConfig, *bars: int) -> PianorollTask:
+    pieces = piece_in_voices(*bars), piece_in_voices(*bars, name="valid1", split="valid")
+    return PianorollTask(config, Corpus(pieces, (), Vocabulary(4), 4, "digest"))
+
+
+def test_crops_of_voices_are_stacked_planes_over_the_plan_of_the_crop() -> None:
+    bars = (1, 2, 3, 1, 2, 3, 9)
+    task = planned_task(planned_config(transpose_down=3, transpose_up=3), *bars)
+    planes, piece = task.planes, task.pieces[0]
+    assert piece.voices is not None
+    starts, moves = [], set()
+    for step in range(60):
+        for crop in task.batch(step, 0, 2).codes.numpy():
+            assert crop.shape == (48 + 2 * 144, 16)
+            voices = planes.split(crop)
+            low = int(np.flatnonzero(voices["melody"][:, 0])[0])
+            (start,) = [
+                s for s in range(4) if any(low == 70 + bars[s] + m for m in range(-3, 4)) and _fits(crop, task, s)
+            ]
+            move = low - 70 - bars[start]
+            for name, cells in piece.voices.items():
+                assert np.array_equal(voices[name], np.roll(cells[:, 4 * start : 4 * start + 16], move, axis=0))
+            back = {0: [0, 0, 0, 3], 1: [0, 0, 0, 3], 2: [0, 0, 0, 3], 3: [0, 0, 0, 0]}[start]
+            assert np.array_equal(crop[:48], Plan(np.array(back), 3 * (np.array(back) > 0)).cells(16, BAR))
+            starts.append(start)
+            moves.add(move)
+    assert set(starts) == {0, 1, 2, 3} and moves == set(range(-3, 4))
+    assert starts.count(0) > 30  # a fifth more than the downbeats alone would give
+    for batch in task.validation_batches(2):
+        assert all(planes.split(crop)["melody"].any() for crop in batch.codes.numpy())
+
+
+def _fits(crop: np.ndarray, task: PianorollTask, start: int) -> bool:
+    """Whether a crop begins at bar `start` of the piece, in whatever transposition."""
+    rows = [np.flatnonzero(crop[48:, 4 * bar])[-1] for bar in range(4)]
+    piece = task.planes.stack(task.pieces[0].voices or {})
+    there = [np.flatnonzero(piece[48:, 4 * (start + bar)])[-1] for bar in range(4)]
+    return len({a - b for a, b in zip(rows, there, strict=True)}) == 1
+
+
+def test_pieces_in_another_metre_are_left_out_of_a_training_with_form(tmp_path: Path) -> None:
+    for number, bar in ((11, 4), (12, 4), (13, 3), (14, 3), (15, 4)):
+        piece = piece_in_voices(1, 2, 1, 3, 3, 3)
+        voices = piece.voices if number != 15 else None
+        roll = Roll(piece.cells, Vocabulary(4), steps_per_bar=bar, voices=voices)
+        write_midi(roll, tmp_path / f"{number}.mid")
+    for form, names in ((True, ["12.mid", "15.mid"]), (False, ["12.mid", "13.mid", "14.mid", "15.mid"])):
+        config = planned_config()
+        config = config.model_copy(update={"model": config.model.model_copy(update={"form": form})})
+        *events, task = PianorollTask.read(config, tmp_path)
+        assert isinstance(task, PianorollTask) and [piece.name for piece in task.pieces] == names
+        said = [event.message for event in events if isinstance(event, Warned)]
+        assert said[:-1] == (
+            ["2 of 5 pieces are left out for their metre, such as 13.mid: its bars are of 3 steps, not 4"]
+            if form
+            else []
+        )
+        assert said[-1].startswith(f"1 of {5 - 2 * form} pieces are shared out over voices, such as 15.mid: ")
+        assert task.provenance["skipped"] == 2 * form
+
+
+def test_given_cells_of_planes_are_voices_regions_and_what_the_plan_knows_of_them() -> None:
+    task = planned_task(planned_config(conditioning=True, holes_share=0.4), 1, 2, 1, 2)
+    seen = set()
+    for step in range(60):
+        batch = task.batch(step, 0, 4)
+        assert batch.given is not None
+        for codes, known in zip(batch.codes.numpy(), batch.given.numpy(), strict=True):
+            plan, planes = known[:48], known[48:].reshape(2, 144, 16)
+            whole = planes.all((1, 2))
+            if planes.any() and not whole.any():
+                seen.add(
+                    "regions in one plane" if (~planes).all((1, 2)).any() or planes.all((1, 2)).any() else "regions"
+                )
+            elif whole.sum() == 1:
+                seen.add("voice")
+            if not planes.any():
+                seen.add("plan alone" if plan.all() else "nothing")
+                assert plan.all() or not plan.any()
+            by_bar = planes.reshape(2, 144, 4, BAR).all((0, 1, 3))
+            back = Plan.read(codes[:48], BAR).bars_back
+            derived = by_bar & by_bar[np.arange(4) - back]
+            assert plan.all() or np.array_equal(plan, np.broadcast_to(derived.repeat(BAR), plan.shape))
+            assert not derived.any() or plan.any()
+    assert seen >= {"regions", "voice", "plan alone", "nothing"}
+
+
+def test_pieces_without_the_voices_of_the_model_are_refused() -> None:
+    piece = piece_in_voices(1, 2)
+    plain = [Piece(f"{split}0", piece.cells, piece.downbeats, 0.0, split) for split in ("train", "valid")]
+    with pytest.raises(UsageError, match=r"train0 has voices \(\), the model \('melody', 'piano'\)"):
+        PianorollTask(planned_config(), Corpus(tuple(plain), (), Vocabulary(4), 4, "digest"))

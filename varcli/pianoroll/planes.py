@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from varcli.pianoroll.config import ModelConfig, rows_of_plane
+from varcli.pianoroll.form import Plan
 from varcli.pianoroll.roll import PITCHES, Vocabulary, merge
 
 ONE_VOICE = "piano"
@@ -58,6 +59,13 @@ class Planes:
         canvas = np.zeros((self.rows, some.shape[1]), some.dtype)
         for name, cells in voices.items():
             canvas[self.pitch_rows(name)] = cells
+        return canvas
+
+    def write_plan(self, canvas: np.ndarray, steps_per_bar: int) -> np.ndarray:
+        """The same canvas u8 [R, T] with the plan of its bars, the first of which starts at step 0, if it has one."""
+        if self.plan_rows:
+            plan = Plan.of(canvas[self.plan_rows :], steps_per_bar)
+            canvas[: self.plan_rows] = plan.cells(canvas.shape[1], steps_per_bar)
         return canvas
 
     def split(self, canvas: np.ndarray) -> dict[str, np.ndarray]:

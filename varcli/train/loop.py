@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from varcli.checkpoint import load_state, save_checkpoint, save_state
 from varcli.config import check_same_config, dump_toml
 from varcli.errors import UsageError, VarError
-from varcli.events import CheckpointSaved, Event, FilesRead, TrainStep, Validated
+from varcli.events import CheckpointSaved, Event, TrainStep, Validated
 from varcli.files import write_text
 from varcli.schema import TrainConfig
 from varcli.train.tasks import Config, Task, open_task
@@ -61,7 +61,7 @@ def train(
     rank, world = _join_group(device)
     task: Task | None = None
     for item in open_task(config, data, device):
-        if isinstance(item, FilesRead):
+        if isinstance(item, Event):
             yield item
         else:
             task = item

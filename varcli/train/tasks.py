@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from varcli.emitters.config import EmittersConfig
 from varcli.emitters.training import EmitterTask
 from varcli.emitters.training import plan as plan_emitters
-from varcli.events import FilesRead
+from varcli.events import FilesRead, Warned
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.training.task import PianorollTask
 from varcli.pianoroll.training.task import plan as plan_pianoroll
@@ -53,8 +53,8 @@ class Task(Protocol):
         ...
 
 
-def open_task(config: Config, data: Path | None, device: str) -> Iterator[FilesRead | Task]:
-    """Make ready what a config trains on, with an event per file read; the last item is the task."""
+def open_task(config: Config, data: Path | None, device: str) -> Iterator[FilesRead | Warned | Task]:
+    """Make ready what a config trains on, with events of what is read; the last item is the task."""
     if isinstance(config, EmittersConfig):
         yield EmitterTask(config, device)
     else:

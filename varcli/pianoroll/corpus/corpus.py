@@ -3,8 +3,9 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,6 +20,7 @@ from varcli.pianoroll.corpus.parse import Parsed, Settings, Unread, parse_all
 from varcli.pianoroll.corpus.sources import is_midi, open_sources
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.score.midi import LossReport
+from varcli.pianoroll.score.voices import TrackRule
 
 _SPLIT_OF_LAST_DIGIT: dict[int, Split] = {0: "test", 1: "valid"}
 
@@ -27,7 +29,8 @@ _SPLIT_OF_LAST_DIGIT: dict[int, Split] = {0: "test", 1: "valid"}
 class Piece:
     """One piece: cells u8 [P, T] without padding, steps (i32) where bars start, none if unknown.
 
-    `off_grid` is the mean distance of its onsets from the grid in steps.
+    `off_grid` is the mean distance of its onsets from the grid in steps, `steps_per_bar` its usual bar, None if
+    unknown. `voices` are its voices u8 [P, T] by name and in order, if they were asked for.
     """
 
     name: str
@@ -35,13 +38,16 @@ class Piece:
     downbeats: np.ndarray
     off_grid: float
     split: Split
+    steps_per_bar: int | None = None
+    voices: Mapping[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Pieces in the order of their names, and (name, reason) of the files that were left out.
 
-    `losses` holds what the grid cost each piece of MIDI; `digest` is the sha256 of names and content.
+    `losses` holds what the grid cost each piece of MIDI; `digest` is the sha256 of names and content. `notes` are
+    (name, note) of the pieces of whose voices something was decided, see `MidiPiece.note`.
     """
 
     pieces: tuple[Piece, ...]
@@ -50,10 +56,24 @@ class Corpus:
     steps_per_beat: int
     digest: str
     losses: tuple[LossReport, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
 
     def split(self, name: Split) -> list[Piece]:
         """The pieces of one split."""
         return [piece for piece in self.pieces if piece.split == name]
+
+    def in_metre(self, steps_per_bar: int) -> "Corpus":
+        """The corpus without the pieces whose usual bar has another length; they are listed as `skipped`."""
+        other = {p.name: p.steps_per_bar for p in self.pieces if p.steps_per_bar not in (None, steps_per_bar)}
+        reasons = [(name, f"its bars are of {steps} steps, not {steps_per_bar}") for name, steps in other.items()]
+        stay = [piece.name not in other for piece in self.pieces]
+        return replace(
+            self,
+            pieces=tuple(compress(self.pieces, stay)),
+            losses=tuple(compress(self.losses, stay)),
+            notes=tuple(pair for pair in self.notes if pair[0] not in other),
+            skipped=(*self.skipped, *reasons),
+        )
 
 
 def read_corpus(
@@ -63,14 +83,16 @@ def read_corpus(
     vocabulary: Vocabulary | None = None,
     drums: bool = False,
     max_off_grid: float | None = None,
+    voices: TrackRule | None = None,
     cache_dir: Path | None = None,
     workers: int | None = None,
 ) -> Iterator[FilesRead | Corpus]:
     """Read a corpus, with an event per file; the last item is the Corpus.
 
     MIDI is parsed on `workers` processes (None: one per core) into `cache_dir` (None: the user's cache folder) and
-    split by song number. Files that cannot be read, and those whose onsets lie more than `max_off_grid` steps off the
-    grid on average, are left out and listed in `Corpus.skipped`.
+    split by song number. `voices` says which tracks are which voice; without it pieces have none. Files that cannot be
+    read, and those whose onsets lie more than `max_off_grid` steps off the grid on average, are left out and listed in
+    `Corpus.skipped`.
     Raises UsageError for a missing path, or a vocabulary that the file cannot serve; VarError for unreadable content.
     """
     vocabulary = vocabulary or Vocabulary()
@@ -82,7 +104,7 @@ def read_corpus(
     elif path.is_file() and is_midi(path.name):
         raise UsageError(f"{path}: a single MIDI file, not a corpus", "give the folder that it lies in")
     else:
-        settings = Settings(steps_per_beat, vocabulary, drums)
+        settings = Settings(steps_per_beat, vocabulary, drums, voices)
         yield from _read_midi_files(path, settings, max_off_grid, cache_dir or user_cache_dir(), workers)
 
 
@@ -95,12 +117,15 @@ def read_corpus_of(config: PianorollConfig, path: Path) -> Iterator[FilesRead | 
         vocabulary=Vocabulary.of(model),
         drums=data.drums,
         max_off_grid=data.max_off_grid,
+        voices=TrackRule.of(config),
     )
 
 
 def check_rows(config: PianorollConfig, pieces: Iterable[Piece]) -> None:
-    """Raise UsageError for a piece whose canvas has other rows than the model's: none is cut or moved in silence."""
+    """Raise UsageError for a piece whose canvas has other rows or voices than the model's: none is cut in silence."""
     for piece in pieces:
+        if config.model.voices and tuple(piece.voices or ()) != config.model.voices:
+            raise UsageError(f"{piece.name} has voices {tuple(piece.voices or ())}, the model {config.model.voices}")
         if len(piece.cells) != config.model.pitches:
             raise UsageError(
                 f"{piece.name} has {len(piece.cells)} pitches, the model {config.model.pitches}",
@@ -170,6 +195,9 @@ def _corpus(
     if not kept:
         name, reason = skipped[0]
         raise VarError(f"{path}: none of {len(skipped)} MIDI files can be used; {name}: {reason}")
-    pieces = [Piece(r.name, r.cells, r.downbeats, r.loss.off_grid, split_of(r.name)) for r in kept]
-    losses = tuple(r.loss for r in kept)
-    return Corpus(tuple(pieces), tuple(skipped), settings.vocabulary, settings.steps_per_beat, digest, losses)
+    pieces = tuple(
+        Piece(r.name, r.cells, r.downbeats, r.loss.off_grid, split_of(r.name), r.steps_per_bar, r.voices or None)
+        for r in kept
+    )
+    losses, notes = tuple(r.loss for r in kept), tuple((r.name, r.note) for r in kept if r.note)
+    return Corpus(pieces, tuple(skipped), settings.vocabulary, settings.steps_per_beat, digest, losses, notes)

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from varcli.errors import VarError
 from varcli.pianoroll.corpus.sources import Sources
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.score.beats import parse_beats
-from varcli.pianoroll.score.midi import LossReport, read_midi
+from varcli.pianoroll.score.midi import LossReport, read_midi, split_top_line
+from varcli.pianoroll.score.voices import TrackRule
 
 _FEW_FILES = 32  # below this, starting processes takes longer than it saves
 _IN_FLIGHT = 16  # files per process whose content is held in memory
@@ -27,16 +28,24 @@ class Settings:
     steps_per_beat: int
     vocabulary: Vocabulary
     drums: bool
+    voices: TrackRule | None = None
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """A file on the grid: cells u8 [128, T], steps (i32) of bar starts and what the grid cost."""
+    """A file on the grid: cells u8 [128, T], steps (i32) of bar starts, its usual bar and what the grid cost.
+
+    `voices` are the canvases u8 [128, T] of its voices, none if they were not asked for; `note` says what was decided
+    about them (see `split_top_line`).
+    """
 
     name: str
     cells: np.ndarray
     downbeats: np.ndarray
     loss: LossReport
+    steps_per_bar: int
+    voices: Mapping[str, np.ndarray]
+    note: str
 
 
 @dataclass(frozen=True)
@@ -109,12 +118,15 @@ def _parse_one(job: _Job, settings: Settings) -> Parsed | Unread:
             vocabulary=settings.vocabulary,
             drums=settings.drums,
             beats=beats,
+            voices=settings.voices,
             name=job.name,
         )
+        piece = split_top_line(piece)
     except VarError as error:
         return _unread(job.name, error)
-    downbeats = np.array(piece.roll.downbeats or (), np.int32)
-    return Parsed(job.name, piece.roll.cells, downbeats, piece.loss)
+    roll = piece.roll
+    downbeats = np.array(roll.downbeats or (), np.int32)
+    return Parsed(job.name, roll.cells, downbeats, piece.loss, roll.steps_per_bar, roll.voices or {}, piece.note)
 
 
 def _unread(name: str, error: VarError) -> Unread:

@@ -1,34 +1,87 @@
 """Cells given beforehand while a model learns to be conditioned: a beginning, all but some holes, or one voice.
 
-Shapes: P pitches, T steps.
+Shapes: V voices, P pitches of a plane, T steps, R rows of a canvas of planes and a plan.
 """
 
 import numpy as np
 
+from varcli.pianoroll.form import Plan
+from varcli.pianoroll.planes import Planes
+
 SMALLEST_HOLE = 4
+IN_ALL_PLANES = 0.6
+"""Share of the holes that lie in all voices."""
+ALL_BUT_ONE = 0.4
+"""Share of the given voices that are all but one."""
+PLAN_ALONE = 0.4
+"""Share of crops, of those with nothing or a voice given, whose plan is given."""
 
 
-def draw_given(codes: np.ndarray, rng: np.random.Generator, holes: float = 0.2) -> np.ndarray:
-    """Cells given beforehand of a canvas u8 [P, T], bool [P, T].
+def draw_given(
+    canvas: np.ndarray,
+    rng: np.random.Generator,
+    holes: float = 0.2,
+    planes: Planes | None = None,
+    steps_per_bar: int = 16,
+) -> np.ndarray:
+    """Cells given beforehand of a canvas u8 [R, T], bool [R, T]; its layout is `planes` (None: a plane alone).
 
     For a share `holes` of all canvases that is all but some holes, for 0.7 less that share it is nothing, and otherwise
-    a beginning, a voice, or some regions.
+    a beginning, a voice, or some regions. Of several planes a voice is one or all but one of them, whole, and holes and
+    regions lie in all planes or in one. A plan is given where it is known from what is given (see `_known_plan`), and
+    sometimes by itself.
     """
+    planes = planes or Planes(pitches=len(canvas))
+    codes = canvas[planes.plan_rows :].reshape(len(planes.names), planes.plane_rows, canvas.shape[1])
     kinds = ("nothing", "beginning", "surroundings", "voice", "scattered")
-    kind = rng.choice(kinds, p=(0.7 - holes, 0.1, holes, 0.12, 0.08))
+    kind = str(rng.choice(kinds, p=(0.7 - holes, 0.1, holes, 0.12, 0.08)))
+    given = _given(codes, kind, rng)
+    plan = np.zeros((planes.plan_rows, canvas.shape[1]), bool)
+    if planes.plan_rows:
+        alone = kind in ("nothing", "voice") and rng.random() < PLAN_ALONE
+        plan[:] = alone or _known_plan(Plan.read(canvas[: planes.plan_rows], steps_per_bar), given, steps_per_bar)
+    return np.concatenate([plan, given.reshape(-1, canvas.shape[1])])
+
+
+def _given(codes: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Cells given of planes u8 [V, P, T], bool [V, P, T]."""
     given = np.zeros(codes.shape, bool)
     if kind == "beginning":
-        given[:, : rng.integers(1, max(2, codes.shape[1]))] = True
+        given[..., : rng.integers(1, max(2, codes.shape[2]))] = True
     elif kind == "surroundings":
         given[:] = True
         for _ in range(rng.integers(1, 4)):
-            given[_hole(codes, rng)] = False
+            given[_region(codes, rng)] = False
+    elif kind == "voice" and len(codes) > 1:
+        used = np.flatnonzero(codes.any((1, 2)))
+        chosen = int(rng.choice(used)) if len(used) else 0
+        all_but = rng.random() < ALL_BUT_ONE
+        given[:] = all_but
+        given[chosen] = not all_but
     elif kind == "voice":
-        given = _voice(codes, rng)
+        given[0] = _voice(codes[0], rng)
     elif kind == "scattered":
         for _ in range(rng.integers(1, 6)):
-            given[_hole(codes, rng)] = True
+            given[_region(codes, rng)] = True
     return given
+
+
+def _known_plan(plan: Plan, given: np.ndarray, steps_per_bar: int) -> np.ndarray:
+    """Where a plan is known from given cells bool [V, P, T]: bool [T], true in bars that are given, if what they return
+    from is given too."""
+    steps = given.shape[2]
+    bar = np.arange(steps) // steps_per_bar
+    whole = np.bincount(bar, ~given.all((0, 1))) == 0
+    return (whole & whole[np.arange(len(whole)) - plan.bars_back])[bar]
+
+
+def _region(codes: np.ndarray, rng: np.random.Generator) -> tuple[slice, slice, slice]:
+    """A region of planes u8 [V, P, T]: a hole in all of them or in one."""
+    hole = _hole(codes.max(0), rng)
+    if len(codes) == 1 or rng.random() < IN_ALL_PLANES:
+        return slice(None), *hole
+    plane = int(rng.integers(len(codes)))
+    return slice(plane, plane + 1), *hole
 
 
 def _hole(codes: np.ndarray, rng: np.random.Generator) -> tuple[slice, slice]:

@@ -1,10 +1,11 @@
 """Training on piano rolls, as the training loop needs it: batches of crops, the loss, and the validation figure.
 
-Shapes: B crops, P pitches, T steps.
+Shapes: B crops, R rows of the canvas (pitches; with voices or form more, see `planes`), T steps.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from varcli.errors import UsageError
-from varcli.events import FilesRead
+from varcli.events import FilesRead, Warned
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece, check_rows, read_corpus_of
 from varcli.pianoroll.model.canvas import Limits
@@ -22,15 +23,19 @@ from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.ensemble import Ensemble, build
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import level_parameters
+from varcli.pianoroll.planes import ONE_VOICE, Planes
 from varcli.pianoroll.roll import crop
 from varcli.pianoroll.training.given_masks import draw_given
+
+OPENINGS = 0.2
+"""Share of the crops of models with form that begin where the piece does."""
 
 
 @dataclass(frozen=True)
 class CropBatch:
-    """Crops u8 [B, P, T], padded with silence at the right, and how many steps of each count [B].
+    """Crops u8 [B, R, T], padded with silence at the right, and how many steps of each count [B].
 
-    `given` bool [B, P, T] says which cells are known beforehand; `candidates` are where whole pieces may copy from.
+    `given` bool [B, R, T] says which cells are known beforehand; `candidates` are where whole pieces may copy from.
     """
 
     codes: Tensor
@@ -53,6 +58,7 @@ class PianorollTask:
 
     def __init__(self, config: PianorollConfig, corpus: Corpus) -> None:
         self.config = config
+        self.planes = Planes.of(config.model)
         self.vocabulary = corpus.vocabulary
         self.pieces = corpus.split("train")
         self.valid = corpus.split("valid")
@@ -73,10 +79,18 @@ class PianorollTask:
         }
 
     @classmethod
-    def read(cls, config: PianorollConfig, data: Path) -> "Iterator[FilesRead | PianorollTask]":
-        """Read the corpus of a config, with an event per file; the last item is the task."""
+    def read(cls, config: PianorollConfig, data: Path) -> "Iterator[FilesRead | Warned | PianorollTask]":
+        """Read the corpus of a config, with an event per file; the last item is the task.
+
+        For a model with form, pieces in another metre are left out: their bars are not the plan's.
+        """
         for item in read_corpus_of(config, data):
-            yield cls(config, item) if isinstance(item, Corpus) else item
+            if isinstance(item, FilesRead):
+                yield item
+                continue
+            corpus = item.in_metre(config.model.steps_per_bar) if config.model.form else item
+            yield from _notes(item, corpus)
+            yield cls(config, corpus)
 
     def batch(self, step: int, rank: int, size: int) -> CropBatch:
         """The crops of one step: a function of seed, step and rank alone, so that resuming needs no state."""
@@ -85,7 +99,10 @@ class PianorollTask:
         pieces = [self.pieces[index] for index in rng.choice(len(self.pieces), size, p=self._share)]
         crops = [self._crop(piece, rng, int(rng.integers(-down, up + 1))) for piece in pieces]
         holes = self.config.data.holes_share
-        given = [draw_given(part, rng, holes) for part in crops] if self.config.model.conditioning else None
+        draw = partial(
+            draw_given, rng=rng, holes=holes, planes=self.planes, steps_per_bar=self.config.model.steps_per_bar
+        )
+        given = [draw(part) for part in crops] if self.config.model.conditioning else None
         return self._collate(pieces, crops, given)
 
     def validation_batches(self, size: int) -> Iterator[CropBatch]:
@@ -103,12 +120,17 @@ class PianorollTask:
         bars = piece.downbeats[piece.downbeats <= max(0, steps - want)]
         if len(bars) == 0:
             bars = np.arange(0, max(1, steps - want + 1), self.config.model.steps_per_bar)
-        start = int(rng.choice(bars))
-        return shift(crop(piece.cells, start, min(steps, start + want), self.vocabulary), transpose)
+        # Beginnings are a part of form, and one downbeat of many would hardly ever show one.
+        opens = self.config.model.form and rng.random() < OPENINGS
+        start = 0 if opens else int(rng.choice(bars))
+        voices = piece.voices or {ONE_VOICE: piece.cells}
+        stop = min(steps, start + want)
+        canvas = self.planes.stack({name: crop(part, start, stop, self.vocabulary) for name, part in voices.items()})
+        return self.planes.write_plan(self.planes.transpose(canvas, transpose), self.config.model.steps_per_bar)
 
     def _collate(self, pieces: list[Piece], crops: list[np.ndarray], given: list[np.ndarray] | None) -> CropBatch:
         steps = torch.tensor([part.shape[1] for part in crops])
-        shape = (len(crops), self.config.model.pitches, int(steps.max()))
+        shape = (len(crops), self.planes.rows, int(steps.max()))
         codes, known = np.zeros(shape, np.uint8), np.zeros(shape, bool)
         for row, part in enumerate(crops):
             codes[row, :, : part.shape[1]] = part
@@ -236,9 +258,12 @@ def plan(config: PianorollConfig) -> dict[str, Any]:
     }
 
 
-def shift(cells: np.ndarray, semitones: int) -> np.ndarray:
-    """Transpose a canvas u8 [P, T]; it is left alone if a note would leave the canvas."""
-    used = np.flatnonzero(cells.any(1))
-    if semitones == 0 or len(used) == 0 or used[0] + semitones < 0 or used[-1] + semitones >= len(cells):
-        return cells
-    return np.roll(cells, semitones, axis=0)
+def _notes(read: Corpus, used: Corpus) -> Iterator[Warned]:
+    """What to know of the pieces that are trained on: how many are left out for their metre or have one voice alone."""
+    left_out = used.skipped[len(read.skipped) :]
+    if left_out:
+        example = ": ".join(left_out[0])
+        yield Warned(f"{len(left_out)} of {len(read.pieces)} pieces are left out for their metre, such as {example}")
+    if used.notes:
+        example = ": ".join(used.notes[0])
+        yield Warned(f"{len(used.notes)} of {len(used.pieces)} pieces are shared out over voices, such as {example}")
