@@ -1,5 +1,6 @@
 """Pictures of rolls: what they show, and that they show it the same way every time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from roll_support import notes_to_cells
 from varcli.colours import COLORMAPS, load_font, make_theme, parse_colour
 from varcli.errors import UsageError
 from varcli.pianoroll.figures.painter import RollPainter, lay_out, marked_intensity, onsets_of, visible_pitches
-from varcli.pianoroll.figures.picture import draw_roll, png_bytes, save_picture
-from varcli.pianoroll.roll import Note, Roll, Vocabulary, intensity
+from varcli.pianoroll.figures.picture import draw_roll, picture_of, png_bytes, save_picture
+from varcli.pianoroll.roll import Note, Roll, Vocabulary, intensity, merge
 
 THEME = make_theme()
 FONT = load_font(12)
@@ -214,3 +215,25 @@ def test_kept_notes_are_grey_on_lighter_ground() -> None:
     assert ground.sum() > bare.sum()  # both are white keys
     plain, legend = (np.asarray(draw_roll(cells, Vocabulary(), kept=mask)) for mask in (None, kept))
     assert plain.shape == legend.shape and not np.array_equal(plain[:50], legend[:50])
+
+
+def test_voices_have_a_hue_each_and_a_legend_names_them() -> None:
+    voices = {name: np.zeros((128, 16), np.uint8) for name in ("melody", "bridge", "piano")}
+    voices["melody"][72, 2:6] = voices["piano"][60, 2:6] = voices["piano"][72, 4:8] = (9, 1, 1, 1)
+    voices["bridge"][64, 2:6] = (9, 1, 1, 1)
+    roll = Roll(merge(voices.values(), VOCABULARY), VOCABULARY, voices=voices)
+    values, kept = marked_intensity(roll.cells, VOCABULARY), np.zeros((128, 16), bool)
+    kept[64] = True
+    axes = lay_out(values.max(axis=1) > 0, 16, pixel_scale=6)
+    painter = RollPainter(axes, THEME, FONT, kept, np.stack(list(voices.values())) > 0)
+    image = np.asarray(painter.paint(values, onsets_of(values, marked=True))).astype(int)
+    pixels = image[painter.top :, painter.left :][: painter.height_px]
+    melody, bridge, piano, doubled, alone = (
+        cell_pixels(painter, pixels, pitch, step)[2, 2] for pitch, step in ((72, 3), (64, 3), (60, 3), (72, 5), (72, 7))
+    )
+    assert melody[0] > melody[2] and piano[2] > piano[0] and np.ptp(bridge) < 12  # orange, blue, and grey as it is kept
+    assert np.array_equal(doubled, melody) and np.array_equal(alone, piano)  # the first voice that sounds
+    plain, coloured = (np.asarray(picture_of(each)) for each in (replace(roll, voices=None), roll))
+    assert plain.shape == coloured.shape and not np.array_equal(plain[:50], coloured[:50])
+    one_voice = replace(roll, voices={"piano": roll.cells})
+    assert np.array_equal(np.asarray(picture_of(one_voice)), plain)

@@ -21,6 +21,8 @@ COLORMAPS: dict[str, tuple[str, ...]] = {
     "ice": ("#03051a", "#14205c", "#1d4fa3", "#2f86c9", "#5fbbdc", "#a8e2ea", "#f2fdfb"),
     "gray": ("#000000", "#ffffff"),
 }
+VOICES = ("#e69f00", "#009e73", "#56b4e9", "#cc79a7", "#f0e442", "#d55e00", "#0072b2")
+"""Colours that people with any kind of colour vision tell apart (Okabe and Ito, 2008)."""
 HUE_MAPS = frozenset({"velocity"})  # equally light all along, so they serve dark and light backgrounds as they are
 SOFTEST = 0.35  # where notes begin on a map of lightness, so that the softest still stands out
 
@@ -41,6 +43,12 @@ class Theme:
     def kept(self) -> np.ndarray:
         """Colours u8 [256, 3] of notes that were there before the others: greys, the brighter the louder."""
         return np.array([self.mix(0.45 + 0.4 * value / 255) for value in range(256)], np.uint8)
+
+    def voices(self, count: int) -> list[np.ndarray]:
+        """Colours u8 [256, 3] of the notes of so many voices: a hue for each, the stronger the louder."""
+        hues = [parse_colour(VOICES[index % len(VOICES)]) for index in range(count)]
+        strength = [0.45 + 0.55 * value / 255 for value in range(256)]
+        return [np.array([blend(self.background, hue, each) for each in strength], np.uint8) for hue in hues]
 
     def mix(self, amount: float) -> RGB:
         """A colour `amount` (0..1) of the way from the background to the ink."""

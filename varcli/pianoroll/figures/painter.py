@@ -106,16 +106,27 @@ def lay_out(
 class RollPainter:
     """Paints canvases of one shape on the same axes; what does not change is drawn once.
 
-    Cells that are `kept`, bool [P, T], stand on lighter ground, and their notes are grey.
+    Cells that are `kept`, bool [P, T], stand on lighter ground, and their notes are grey. Of the others, those in
+    which one of `voices`, bool [V, P, T], sounds have the hue of the first that does.
     """
 
-    def __init__(self, axes: RollAxes, theme: Theme, font: Font, kept: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        axes: RollAxes,
+        theme: Theme,
+        font: Font,
+        kept: np.ndarray | None = None,
+        voices: np.ndarray | None = None,
+    ) -> None:
         self.axes, self.theme, self.font, self.kept = axes, theme, font, kept
         self.left = font.width("C-1") + 6 + KEYBOARD_PX
         self.top = font.line_px + 4
         self.height_px = (axes.high - axes.low) * axes.pitch_px
         self._bases = [self._draw_base(*system) for system in axes.systems]
-        self._notes = np.stack([theme.notes, theme.kept])
+        self._notes = np.stack([theme.notes, theme.kept, *theme.voices(0 if voices is None else len(voices))])
+        self._table = None if voices is None else np.where(voices.any(0), 2 + voices.argmax(0), 0)
+        if kept is not None:
+            self._table = kept.astype(np.intp) if self._table is None else np.where(kept, 1, self._table)
         self._held = _towards(self._notes, theme.background, 0.18)
         self._struck = _towards(self._notes, theme.ink, 0.62)
 
@@ -194,10 +205,10 @@ class RollPainter:
         gap = int(step_px >= 3)  # a thin gap parts a repeated note from the one before it
         body &= ~(struck & (column < gap))
         head = body & struck & (column < gap + max(1, step_px // 4))
-        kept = np.zeros(large.shape, np.intp) if self.kept is None else self._enlarge(self.kept, system).astype(np.intp)
+        table = np.zeros(large.shape, np.intp) if self._table is None else self._enlarge(self._table, system)
         onset = body & struck
         for colours, where in ((self._held, body), (self._notes, onset), (self._struck, head)):
-            pixels[where] = colours[kept[where], large[where]]
+            pixels[where] = colours[table[where], large[where]]
 
     def _outline(self, draw: ImageDraw.ImageDraw, system: tuple[int, int], outlined: Sequence[Bounds]) -> None:
         axes = self.axes

@@ -1,6 +1,6 @@
 """A roll as a picture to keep: title, colour scale and the roll itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from varcli.pianoroll.roll import Roll, Vocabulary
 if TYPE_CHECKING:
     from varcli.pianoroll.model.fractal import FractalModel
 
-_KEPT, _SWATCH_PX = "kept", 14
+_KEPT, _SWATCH_PX, _SCALE_PX = "kept", 14, 28
 
 
 def draw_roll(
@@ -34,12 +34,13 @@ def draw_roll(
     pixel_scale: int | None = None,
     theme: Theme | None = None,
     kept: np.ndarray | None = None,
+    voices: Mapping[str, np.ndarray] | None = None,
 ) -> Image.Image:
     """A picture of a canvas of cell codes u8 [P, T]: keys, octaves, bars, notes coloured by velocity, a title line.
 
     Without a vocabulary, `cells` are intensities (0 empty, 1..255) painted as they are, such as a surprise map;
     `legend` names the ends of the colour scale. The subtitle gives bars, notes and tempo unless it is given.
-    Cells that are `kept`, bool [P, T], differ in colour from the others.
+    Cells that are `kept`, bool [P, T], differ in colour from the others, and so do several `voices` [P, T].
     A step is `pixel_scale` pixels wide; by default the picture is about 1300 pixels wide.
     """
     values = cells if vocabulary is None else marked_intensity(cells, vocabulary)
@@ -53,13 +54,18 @@ def draw_roll(
         downbeats=downbeats,
         pixel_scale=pixel_scale,
     )
-    roll = RollPainter(axes, theme, load_font(13), kept).paint(values, onsets)
+    names = tuple(voices) if voices and len(voices) > 1 else ()
+    sounding = np.stack([(voices or {})[name] > 0 for name in names]) if names else None
+    roll = RollPainter(axes, theme, load_font(13), kept, sounding).paint(values, onsets)
     if subtitle is None:
         subtitle = _summary(len(axes.bars), onsets, tempo_bpm)
     margin, heading, text = 18, load_font(19), load_font(14)
     image = Image.new("RGB", (max(roll.width + 2 * margin, 480), roll.height + 62 + margin), theme.background)
     draw = ImageDraw.Draw(image)
-    scale_px = _draw_legend(draw, image.width - margin, 31, theme, text, legend)
+    if names:
+        scale_px = _draw_voices_legend(draw, image.width - margin, 31, theme, text, names)
+    else:
+        scale_px = _draw_legend(draw, image.width - margin, 31, theme, text, legend)
     if kept is not None:
         scale_px += 24 + draw_kept_legend(draw, image.width - margin - scale_px - 24, 31, theme, text)
     room = image.width - 2 * margin - scale_px - 24
@@ -95,6 +101,21 @@ def _draw_legend(
     return scale + high_px + font.width(names[0]) + 16
 
 
+def _draw_voices_legend(
+    draw: ImageDraw.ImageDraw, right: int, middle: int, theme: Theme, font: Font, names: tuple[str, ...]
+) -> int:
+    """Draw the colours of voices, soft to loud, and their names, ending at `right`; returns the width in pixels."""
+    end = right
+    for name, colours in reversed(list(zip(names, theme.voices(len(names)), strict=True))):
+        draw.text((end, middle), name, theme.mix(0.6), font.face, "rm")
+        start = end - font.width(name) - 6 - _SCALE_PX
+        for x in range(_SCALE_PX):
+            red, green, blue = map(int, colours[80 + x * 175 // (_SCALE_PX - 1)])
+            draw.line((start + x, middle - 4, start + x, middle + 3), fill=(red, green, blue))
+        end = start - 16
+    return right - end - 16
+
+
 def draw_kept_legend(draw: ImageDraw.ImageDraw, right: int, middle: int, theme: Theme, font: Font) -> int:
     """Draw what kept notes look like, ending at `right`; returns its width in pixels."""
     width = kept_legend_px(font)
@@ -125,6 +146,7 @@ def picture_of(roll: Roll, title: str = "") -> Image.Image:
         steps_per_bar=roll.steps_per_bar,
         downbeats=roll.downbeats,
         kept=roll.kept,
+        voices=roll.voices,
     )
 
 
