@@ -200,7 +200,8 @@ def test_pieces_in_another_metre_are_left_out_of_a_training_with_form(tmp_path: 
             else []
         )
         assert said[-1].startswith(f"1 of {5 - 2 * form} pieces are shared out over voices, such as 15.mid: ")
-        assert task.provenance["skipped"] == 2 * form
+        assert task.provenance["skipped"] == 2 * form and task.provenance["shared_out"] == 1
+        assert task.provenance["notes"] == {"melody": 6 * len(names), "piano": 12 * len(names)}
 
 
 def test_given_cells_of_planes_are_voices_regions_and_what_the_plan_knows_of_them() -> None:

@@ -1,6 +1,8 @@
 """Voices: which tracks make them, what files hold of them, and what becomes of a piece without any."""
 
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import mido
 import numpy as np
@@ -11,8 +13,11 @@ from midi_support import FINE, meta, midi, off, on
 from roll_support import notes_to_cells
 
 from varcli.pianoroll.config import ModelConfig, PianorollConfig
+from varcli.pianoroll.results.constraints import Constraints
+from varcli.pianoroll.results.start import Start, prepare
 from varcli.pianoroll.roll import Note, Roll, Vocabulary, merge, top_line
-from varcli.pianoroll.score.midi import read_midi, split_top_line, write_midi
+from varcli.pianoroll.sampling.prompt import read_prompt
+from varcli.pianoroll.score.midi import read_midi, share_out, split_top_line, write_midi
 from varcli.pianoroll.score.voices import TrackRule
 from varcli.pianoroll.train_config import DataConfig
 
@@ -69,7 +74,7 @@ def test_a_config_names_the_tracks_of_its_voices() -> None:
     data = DataConfig.model_validate({"voices": {"melody": "*", "piano [left]": ["left", "lh"]}})
     rule = TrackRule.of(PianorollConfig(model=model, data=data))
     assert rule is not None
-    assert [rule.voice_of(name) for name in ("LH", "left", "piano [left]", "")] == [1, 1, 0, 0]
+    assert [rule.voice_of(name) for name in ("LH", "left", "piano [left]", "")] == [1, 1, 1, 0]
 
 
 def test_the_cells_are_the_same_with_voices_and_without() -> None:
@@ -122,6 +127,45 @@ def test_a_piece_of_one_voice_is_shared_out_by_pitch_and_that_is_said(track: str
         f"no tracks for several voices ({track or 'no name'}): the top line is read as melody, the rest as piano"
     )
     assert np.array_equal(piece.roll.voices["melody"], top_line(piece.roll.cells, VOCABULARY))
+
+
+def test_names_of_silent_tracks_count_if_they_tell_of_a_voice() -> None:
+    notes = [meta(0, "track_name", name="Piano"), on(0, 60), off(480, 60)]
+    for rule in (POP, SCORES):
+        for other, split in (("Bridge", False), ("Melody", False), ("made by hand", True), ("", True)):
+            silent = [meta(0, "track_name", name=other)]
+            assert bool(split_top_line(read_midi(midi([], notes, silent), voices=rule)).note) == split, (other, split)
+
+
+def test_a_roll_is_shared_out_over_any_voices() -> None:
+    cells = notes_to_cells([Note(60, 0, 4, 60), Note(72, 0, 2, 60)], 4, VOCABULARY)[0]
+    roll = Roll(cells)
+    assert share_out(roll, ()) is roll
+    one = share_out(roll, ("all",)).voices
+    assert one is not None and list(one) == ["all"] and np.array_equal(one["all"], cells)
+    three = share_out(roll, NAMES).voices
+    assert three is not None and list(three) == list(NAMES)
+    assert [np.flatnonzero(each.any(1)).tolist() for each in three.values()] == [[72], [], [60]]
+
+
+def test_prompts_are_read_in_the_voices_of_the_model_and_what_was_decided_is_a_warning(tmp_path: Path) -> None:
+    config = PianorollConfig(model=ModelConfig(voices=NAMES, conditioning=True))
+    (tmp_path / "three.mid").write_bytes(file_of("Melody", "Bridge", "Piano"))
+    (tmp_path / "one.mid").write_bytes(file_of("Piano", "Piano"))
+    start = Start("continuation", tmp_path / "three.mid", 4, (), None, Constraints(), 32, None)
+    assert prepare(start, config).warnings == ()
+    piece = read_prompt(tmp_path / "three.mid", config)
+    assert piece.roll.voices is not None and all(cells.any() for cells in piece.roll.voices.values())
+    shared = "the top line is read as melody, the rest as piano"
+    for prompt, said in (
+        (tmp_path / "one.mid", f"{tmp_path / 'one.mid'}: no tracks for several voices (Piano): {shared}"),
+        (replace(piece.roll, voices=None), f"the prompt: a roll without the voices of the model: {shared}"),
+    ):
+        assert prepare(replace(start, prompt=prompt), config).warnings == (said,)
+    assert prepare(replace(start, prompt=piece.roll), config).warnings == ()
+    assert (
+        prepare(replace(start, prompt=piece.roll), PianorollConfig(model=ModelConfig(conditioning=True))).warnings == ()
+    )
 
 
 def test_pieces_in_several_voices_and_those_read_without_stay_as_they_are() -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from varcli.pianoroll.results.samples import Recordings
     from varcli.pianoroll.roll import Roll
     from varcli.pianoroll.score.midi import read_midi, write_midi
+    from varcli.pianoroll.score.voices import TrackRule
 
 _HOMES = {
     name: home
@@ -60,6 +61,7 @@ _HOMES = {
         "varcli.pianoroll.results.samples": "Recordings",
         "varcli.pianoroll.roll": "Roll",
         "varcli.pianoroll.score.midi": "read_midi write_midi",
+        "varcli.pianoroll.score.voices": "TrackRule",
     }.items()
     for name in names.split()
 }

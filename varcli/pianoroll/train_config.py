@@ -17,8 +17,8 @@ class DataConfig(Section):
     drums: bool = Field(default=False, description="Keep drum tracks.")
     voices: dict[str, tuple[str, ...]] = Field(
         default={},
-        description="Names of the tracks of each of model.voices, as shell patterns, '*' for all other tracks; by "
-        "default tracks called like the voice, and the last voice takes all others.",
+        description="Names of the tracks of each of model.voices beside its own, as shell patterns, '*' for all "
+        "tracks that fit no other, which else are the last voice's.",
     )
     max_off_grid: float | None = Field(
         default=None,

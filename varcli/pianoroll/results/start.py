@@ -24,7 +24,7 @@ from varcli.pianoroll.sampling.prompt import (
     read_prompt,
     read_voice,
 )
-from varcli.pianoroll.score.midi import LossReport, MidiPiece
+from varcli.pianoroll.score.midi import LossReport, MidiPiece, share_out
 
 DEFAULT_WIDTH = 256
 DEFAULT_TEMPO = 120.0
@@ -163,7 +163,7 @@ def _voice(prompt: Prompt, track: str | None, config: PianorollConfig) -> tuple[
 
 
 def _piece(prompt: Roll | np.ndarray, config: PianorollConfig) -> MidiPiece:
-    """A roll, or cells on the grid of the model; raises UsageError for one that is on another grid."""
+    """A roll, or cells on the grid of the model, in its voices; raises UsageError for one that is on another grid."""
     model, vocabulary = config.model, Vocabulary.of(config.model)
     roll = prompt if isinstance(prompt, Roll) else Roll(prompt, vocabulary, model.steps_per_beat, model.steps_per_bar)
     if (roll.vocabulary, roll.steps_per_beat) != (vocabulary, model.steps_per_beat):
@@ -173,7 +173,11 @@ def _piece(prompt: Roll | np.ndarray, config: PianorollConfig) -> MidiPiece:
     if cells.ndim != 2 or cells.shape[0] != PITCHES or cells.dtype.kind not in "bui" or cells.max() >= vocabulary.size:
         codes = f"cells are [{PITCHES}, T] of whole numbers from 0 to {vocabulary.size - 1}"
         raise UsageError(f"the prompt has shape {cells.shape} of {cells.dtype}", codes)
-    return MidiPiece(replace(roll, cells=cells.astype(np.uint8)), LossReport())
+    roll, names = replace(roll, cells=cells.astype(np.uint8)), model.voices
+    if len(names) < 2 or tuple(roll.voices or ()) == names:
+        return MidiPiece(roll if roll.voices else share_out(roll, names), LossReport())
+    note = f"a roll without the voices of the model: the top line is read as {names[0]}, the rest as {names[-1]}"
+    return MidiPiece(share_out(roll, names), LossReport(), note=note)
 
 
 def _name(prompt: Prompt) -> str:

@@ -4,7 +4,7 @@ Onsets meet the grid in ticks, or in beats where an annotation says where these 
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -55,9 +55,9 @@ class LossReport:
 class MidiPiece:
     """A roll read from a file, and what the grid cost.
 
-    If voices were asked for, `tracks` are the names of the tracks with notes of each, and `named` the voices that any
-    track belongs to, with notes or (but for the first track, which has the title) without. `note` says in a line what
-    was decided about voices, if anything was.
+    If voices were asked for, `tracks` are the names of the tracks with notes of each, and `named` the voices that have
+    notes or that the name of a track without notes tells of, other than the first, which has the title. `note` says in
+    a line what was decided about voices, if anything was.
     """
 
     roll: Roll
@@ -107,7 +107,7 @@ def _in_voices(piece: MidiPiece, notes: NoteArrays, tracks: list[str], named: li
     """The piece with its voices: `tracks` are the names of the tracks of notes, `named` those of all later tracks."""
     voice_of = {track: rule.voice_of(track) for track in dict.fromkeys(tracks)}
     voices = np.array([voice_of[track] for track in tracks])
-    taken = frozenset(rule.names[at] for at in {*voice_of.values(), *map(rule.voice_of, named)})
+    taken = frozenset(rule.names[at] for at in {*voice_of.values(), *map(rule.named_by, named)} if at is not None)
     canvases, members = {}, {}
     for index, voice in enumerate(rule.names):
         own = voices == index
@@ -121,20 +121,29 @@ def split_top_line(piece: MidiPiece) -> MidiPiece:
     """Share a piece out over voices by pitch, where the names of its tracks tell of one voice alone.
 
     Such a piece, of piano for instance, leaves all voices but one silent, and a model of several voices would take it
-    for music without a melody. Its top line (`roll.top_line`) becomes the first voice and the rest the last; the
-    cells stay. `note` says so. Any other piece comes back as it is: one in several voices, even if all but one are
-    silent, one read without voices, and one read with a rule of a single voice.
+    for music without a melody. Its voices become those of `share_out`, and `note` says so. Any other piece comes back
+    as it is: one in several voices, even if all but one are silent, one read without voices, and one read with a rule
+    of a single voice.
     """
-    voices, roll = piece.roll.voices, piece.roll
-    if voices is None or len(voices) < 2 or len(piece.named) != 1:
+    voices = tuple(piece.roll.voices or ())
+    if len(voices) < 2 or len(piece.named) != 1:
         return piece
-    first, *_, last = voices
-    line = top_line(roll.cells, roll.vocabulary)
-    silent = {voice: np.zeros_like(line) for voice in voices}
-    shared = {**silent, first: line, last: np.where(line > 0, 0, roll.cells).astype(np.uint8)}
     names = ", ".join(name for tracks in piece.tracks.values() for name in tracks if name) or "no name"
-    note = f"no tracks for several voices ({names}): the top line is read as {first}, the rest as {last}"
-    return replace(piece, roll=replace(roll, voices=shared), note=note)
+    note = f"no tracks for several voices ({names}): the top line is read as {voices[0]}, the rest as {voices[-1]}"
+    return replace(piece, roll=share_out(piece.roll, voices), note=note)
+
+
+def share_out(roll: Roll, voices: Sequence[str]) -> Roll:
+    """The roll in voices of these names: its top line (`roll.top_line`) in the first, the rest in the last.
+
+    Of one voice it is all the notes; of none the roll stays as it is.
+    """
+    if not voices:
+        return roll
+    line = top_line(roll.cells, roll.vocabulary) if len(voices) > 1 else roll.cells
+    canvases = {voice: np.zeros_like(line) for voice in voices}
+    canvases[voices[-1]] = np.where(line > 0, 0, roll.cells).astype(np.uint8)
+    return replace(roll, voices={**canvases, voices[0]: line})
 
 
 def _read_grid(

@@ -24,7 +24,7 @@ from varcli.pianoroll.model.ensemble import Ensemble, build
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import level_parameters
 from varcli.pianoroll.planes import ONE_VOICE, Planes
-from varcli.pianoroll.roll import crop
+from varcli.pianoroll.roll import HELD, crop
 from varcli.pianoroll.training.given_masks import draw_given
 
 OPENINGS = 0.2
@@ -77,6 +77,10 @@ class PianorollTask:
             "steps": int(steps.sum()),
             "skipped": len(corpus.skipped),
         }
+        if config.model.voices:
+            notes = [{name: int((cells > HELD).sum()) for name, cells in (p.voices or {}).items()} for p in self.pieces]
+            self.provenance["notes"] = {name: sum(each[name] for each in notes) for name in config.model.voices}
+            self.provenance["shared_out"] = len(corpus.notes)
 
     @classmethod
     def read(cls, config: PianorollConfig, data: Path) -> "Iterator[FilesRead | Warned | PianorollTask]":
