@@ -30,8 +30,8 @@ TICKS = [96, 120, 192, 384, 480, 600, 960, 1024]
     st.sampled_from([Vocabulary(), FINE, Vocabulary(binary=True)]),
 )
 def test_roll_to_midi_to_roll_is_exact(notes: list[Note], steps_per_beat: int, vocabulary: Vocabulary) -> None:
-    end = min(64, max(note.start_step + note.duration_steps for note in notes))
-    cells, _ = notes_to_cells(notes, end, vocabulary)
+    cells, _ = notes_to_cells(notes, 64, vocabulary)
+    cells = cells[:, : np.flatnonzero(cells.any(0))[-1] + 1]  # a file ends with its last note, which may be cut short
     roll = Roll(cells, vocabulary, steps_per_beat, 4 * steps_per_beat, tempo_bpm=133.0, title="Prélude № 1")
     piece = read_midi(write_midi(roll, None), steps_per_beat=steps_per_beat, vocabulary=vocabulary)
     assert np.array_equal(piece.roll.cells, cells)

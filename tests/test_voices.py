@@ -100,9 +100,10 @@ def test_voices_survive_midi_and_their_union_is_the_cells(notes: list[list[Note]
     everything = [note for part in notes for note in part]
     if not everything:
         return
-    steps = max(note.start_step + note.duration_steps for note in everything)
-    voices = {name: notes_to_cells(part, steps, FINE)[0] for name, part in zip(NAMES, notes, strict=True)}
-    cells = notes_to_cells(everything, steps, FINE)[0]
+    voices = {name: notes_to_cells(part, 64, FINE)[0] for name, part in zip(NAMES, notes, strict=True)}
+    steps = np.flatnonzero(np.stack(list(voices.values())).any((0, 1)))[-1] + 1  # a file ends with its last note
+    voices = {name: cells[:, :steps] for name, cells in voices.items()}
+    cells = notes_to_cells(everything, 64, FINE)[0][:, :steps]
     assert np.array_equal(merge(voices.values(), FINE), cells)
     data = write_midi(Roll(cells, FINE, voices=voices), None)
     written = mido.MidiFile(file=io.BytesIO(data)).tracks
