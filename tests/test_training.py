@@ -272,7 +272,8 @@ def alone_with_both_gradients(config: PianorollConfig, data: Path) -> dict[str, 
         for name, p in model.named_parameters():
             p.grad = means[name]
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.grad_clip)
-        for group in run.optimizer.param_groups:
+        (optimizer,) = run.optimizers
+        for group in optimizer.param_groups:
             group["lr"] = learning_rate(options, step)
-        run.optimizer.step()
-    return {name: (p.detach(), run.optimizer.state[p]["exp_avg"]) for name, p in model.named_parameters()}
+        optimizer.step()
+    return {name: (p.detach(), optimizer.state[p]["exp_avg"]) for name, p in model.named_parameters()}

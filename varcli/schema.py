@@ -16,12 +16,24 @@ class TrainConfig(Section):
 
     steps: int = Field(default=10_000, ge=1, description="Optimiser steps.")
     batch_size: int = Field(default=8, ge=1, description="Crops per step and process.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
-    warmup_steps: int = Field(default=200, ge=0, description="Steps of linear warm-up before the cosine decay.")
-    final_lr_share: float = Field(
-        default=0.02, ge=0, le=1, description="Share of the peak rate left at the end of the cosine."
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw",
+        description="Muon makes the updates of the networks' inner matrices orthogonal; all others are AdamW's.",
     )
-    weight_decay: float = Field(default=0.05, ge=0, description="AdamW weight decay, on matrices only.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
+    muon_learning_rate: float = Field(
+        default=3e-3, gt=0, description="Peak learning rate of Muon, whose updates are scaled to the size of AdamW's."
+    )
+    warmup_steps: int = Field(default=200, ge=0, description="Steps of linear warm-up before the decay.")
+    decay_share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of the steps, the last ones, in which the rate falls: 1 is a cosine after the warm-up, less "
+        "a straight line after a constant rate.",
+    )
+    final_lr_share: float = Field(default=0.02, ge=0, le=1, description="Share of the peak rate left at the end.")
+    weight_decay: float = Field(default=0.05, ge=0, description="Weight decay, on matrices only.")
     grad_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
     ema_decay: float = Field(
         default=0.999, ge=0, lt=1, description="Decay of the averaged weights that are validated and shipped."

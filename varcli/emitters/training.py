@@ -44,7 +44,7 @@ class EmitterTask:
         """A freshly initialised model."""
         return build(self.config.model)
 
-    def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
+    def networks(self, model: nn.Module) -> Iterable[nn.Module]:
         """The encoder: what follows depends on where emitters are."""
         assert isinstance(model, TrueVAREmitterPredictor)
         return [model.encoder]

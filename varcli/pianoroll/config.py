@@ -157,6 +157,9 @@ class ModelConfig(Section):
         default=False,
         description="Nodes get the number of notes below them in their step; for first patches one step wide.",
     )
+    velocity_attention: bool = Field(
+        default=False, description="Velocities attend to those of the notes around; for vocabulary 'notes'."
+    )
     echo: CopyConfig = Field(default=CopyConfig(), description="Copy attention to similar passages of the piece.")
     note_dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of window cells hidden in training.")
     conditioning: bool = Field(
@@ -227,6 +230,8 @@ class ModelConfig(Section):
             raise ValueError("polyphony needs AR levels, first patches one step wide and scan_order column_major")
         if self.vocabulary == "notes" and shapes[-1] is not None:
             raise ValueError("vocabulary 'notes' needs a last level without a shape, for a cell's value")
+        if self.vocabulary == "binary" and self.velocity_attention:
+            raise ValueError("velocity_attention needs vocabulary 'notes'")
         if self.vocabulary == "binary" and shapes[-1] is None:
             raise ValueError("vocabulary 'binary' has no level for a cell's value; drop the last level")
         if self.pitches % parse_shape(str(shapes[0]))[0] and not (self.voices or self.form):

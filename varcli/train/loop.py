@@ -27,6 +27,9 @@ from varcli.files import write_text
 from varcli.schema import TrainConfig
 from varcli.train.tasks import Config, Task, open_task
 
+_OPTIMIZER_STATE = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+"""What AdamW and Muon remember of a parameter."""
+
 
 @dataclass
 class Run:
@@ -35,7 +38,7 @@ class Run:
     model: nn.Module
     device: torch.device
     average: dict[str, Tensor]
-    optimizer: torch.optim.AdamW
+    optimizers: tuple[torch.optim.Optimizer, ...]
     step: int = 0
     best: float = math.inf
     bits_per_level: tuple[float, ...] = ()
@@ -112,7 +115,7 @@ def _step(run: Run, task: Task, options: TrainConfig, lr: float, rank: int, worl
     torch.manual_seed(options.seed * 1_000_003 + run.step * 97 + rank)
     with _precision(options, run.device):
         result = task.step(model, run.step, rank)
-        run.optimizer.zero_grad(set_to_none=True)
+        run.model.zero_grad(set_to_none=True)
         result.loss.backward()
     loss = float(result.loss.detach())
     if not math.isfinite(loss):
@@ -120,9 +123,10 @@ def _step(run: Run, task: Task, options: TrainConfig, lr: float, rank: int, worl
     if world > 1:
         _share_gradients(model, world)
     nn.utils.clip_grad_norm_(model.parameters(), options.grad_clip)
-    for group in run.optimizer.param_groups:
-        group["lr"] = lr
-    run.optimizer.step()
+    for optimizer in run.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["scale"]
+        optimizer.step()
     # The average forgets its start faster than its decay says while it is young.
     decay = min(options.ema_decay, (1 + run.step) / (10 + run.step))
     with torch.no_grad():
@@ -132,11 +136,14 @@ def _step(run: Run, task: Task, options: TrainConfig, lr: float, rank: int, worl
 
 
 def learning_rate(options: TrainConfig, step: int) -> float:
-    """Linear warm-up, then a cosine down to `final_lr_share` of the peak."""
+    """Linear warm-up, then down to `final_lr_share` of the peak as `decay_share` says."""
     if step < options.warmup_steps:
         return options.learning_rate * (step + 1) / options.warmup_steps
-    done = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
     floor = options.final_lr_share
+    if options.decay_share < 1:
+        left = (options.steps - step) / (options.decay_share * options.steps)
+        return options.learning_rate * (floor + (1 - floor) * min(1.0, left))
+    done = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
     return options.learning_rate * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
@@ -144,14 +151,26 @@ def _start(config: Config, task: Task, device: str) -> Run:
     torch.manual_seed(config.train.seed)
     model = task.build().to(device)
     if config.train.compile:
-        for part in task.compiled_parts(model):
+        for part in task.networks(model):
             part.compile(dynamic=True)
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.train.learning_rate, betas=(0.9, 0.98), fused=True)
     average = {name: p.detach().clone() for name, p in model.named_parameters()}
-    return Run(model, torch.device(device), average, optimizer)
+    return Run(model, torch.device(device), average, tuple(_optimizers(config.train, task, model)))
+
+
+def _optimizers(options: TrainConfig, task: Task, model: nn.Module) -> Iterator[torch.optim.Optimizer]:
+    decay, inner = options.weight_decay, []
+    if options.optimizer == "muon":
+        inner = [p for part in task.networks(model) for p in part.parameters() if p.ndim == 2]
+    if inner:
+        group = {"params": inner, "scale": options.muon_learning_rate / options.learning_rate}
+        yield torch.optim.Muon([group], weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+    taken = {id(p) for p in inner}
+    rest = [p for p in model.parameters() if id(p) not in taken]
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": decay, "scale": 1.0},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0, "scale": 1.0},
+    ]
+    yield torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
 def _validate(run: Run, task: Task, config: Config) -> Validated:
@@ -192,7 +211,7 @@ def _save_state(run: Run, path: Path) -> None:
     tensors = {f"model.{name}": p.detach().cpu().contiguous() for name, p in run.model.named_parameters()}
     tensors |= {f"average.{name}": value.cpu().contiguous() for name, value in run.average.items()}
     for name, p in run.model.named_parameters():
-        for key, value in run.optimizer.state.get(p, {}).items():
+        for key, value in _optimizer_of(run, p).state.get(p, {}).items():
             tensors[f"optimizer.{key}.{name}"] = value.detach().cpu().contiguous()
     best = run.best if math.isfinite(run.best) else None
     save_state(path, tensors, {"step": run.step, "best": best, "bits_per_level": list(run.bits_per_level)})
@@ -209,13 +228,19 @@ def _restore(run: Run, output_dir: Path, config: Config) -> None:
     for name, p in run.model.named_parameters():
         p.data.copy_(tensors[f"model.{name}"])
         run.average[name].copy_(tensors[f"average.{name}"])
-        state = {key: tensors.get(f"optimizer.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-        if state["step"] is not None:
-            # AdamW keeps its step count on the CPU.
-            run.optimizer.state[p] = {k: v if k == "step" else v.to(device) for k, v in state.items() if v is not None}
+        state = {key: tensors.get(f"optimizer.{key}.{name}") for key in _OPTIMIZER_STATE}
+        # AdamW keeps its step count on the CPU.
+        state = {key: v if key == "step" else v.to(device) for key, v in state.items() if v is not None}
+        if state:
+            _optimizer_of(run, p).state[p] = state
     run.step = int(numbers["step"])
     run.best = math.inf if numbers["best"] is None else float(numbers["best"])
     run.bits_per_level = tuple(numbers["bits_per_level"])
+
+
+def _optimizer_of(run: Run, parameter: nn.Parameter) -> torch.optim.Optimizer:
+    groups = ((optimizer, group) for optimizer in run.optimizers for group in optimizer.param_groups)
+    return next(optimizer for optimizer, group in groups if any(p is parameter for p in group["params"]))
 
 
 def _precision(options: TrainConfig, device: torch.device) -> Any:

@@ -36,8 +36,8 @@ class Task(Protocol):
         """A freshly initialised model."""
         ...
 
-    def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
-        """The parts that torch.compile works on."""
+    def networks(self, model: nn.Module) -> Iterable[nn.Module]:
+        """The parts that torch.compile works on, and Muon on their matrices."""
         ...
 
     def step(self, model: nn.Module, step: int, rank: int) -> StepLoss:

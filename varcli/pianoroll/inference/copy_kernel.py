@@ -21,7 +21,7 @@ from varcli.pianoroll.inference.window_kernel import (
 )
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.context import Context
-from varcli.pianoroll.model.copy_attention import ROW, TRAITS, CopyAttention
+from varcli.pianoroll.model.copy_attention import COUNTS, ROW, CopyAttention
 from varcli.pianoroll.model.level import GIVEN, UNKNOWN
 
 HIDDEN, SILENT, SOUNDING = range(3)
@@ -43,6 +43,7 @@ class _View(NamedTuple):
     last: np.ndarray
     last_bias: float
     logs: np.ndarray
+    plan_rows: int
 
 
 class CopyKernel:
@@ -86,12 +87,13 @@ def _view(echo: CopyAttention, canvas: Canvas) -> _View:
         later=echo.offsets[:, 1].contiguous().numpy(),
         centre=centre,
         channels=echo.channels.numpy(),
-        traits=weight_FH[:TRAITS],
-        counts=weight_FH[TRAITS:],
+        traits=weight_FH[:-COUNTS],
+        counts=weight_FH[-COUNTS:],
         bias=hidden.bias.detach().numpy(),
         last=last.weight.detach().view(-1).numpy(),
         last_bias=float(last.bias),
         logs=(torch.arange(max(M, UNKNOWN) + 1).float().log1p() / 2).numpy(),
+        plan_rows=echo.plan_rows,
     )
 
 
@@ -114,7 +116,9 @@ def _copy(
     for node in range(where.shape[1]):
         first, step, position, pitch = where[0, node], where[2, node], where[3, node], where[4, node]
         column = where[5, node] * visibility.columns + step // visibility.column
-        row = pitch // visibility.rows_together * visibility.rows_together // ROW
+        if pitch < view.plan_rows:
+            continue
+        row = (pitch // visibility.rows_together * visibility.rows_together - view.plan_rows) // ROW
         read_window(first, position, arrays, view.window, visibility, own)
         weights = out[node, M * C :]
         most = np.float32(0)

@@ -98,9 +98,17 @@ class Engine:
             x.add_(tables.network.hear(self._pitch_class_context(requests).index_select(0, where[6])))
         if len(self.model.echoes) or tables.network.polyphony is not None:
             self._add_more(x, tables.network, where, requests)
+        louder = None
+        if tables.network.is_value and self.model.velocities is not None:
+            into_token, louder = self.model.velocities(
+                self.canvas.windows(self.model.velocities, where[0][:, None], where[3][:, None])
+            )
+            x.add_(into_token[:, 0])
         hidden = self._run(tables, x, requests, starts, m, wanted)
         if tables.network.is_value:
             logits = tables.decide_value(hidden, where[1], codes, where[2])
+            if louder is not None:
+                logits = logits + F.pad(louder[:, 0], (1, 0))
         else:
             if wanted is not None and tables.stack is not None:
                 where = where.index_select(1, wanted)

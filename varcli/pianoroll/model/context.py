@@ -54,6 +54,7 @@ class Context:
         """Counts f32 [B, C, 2, 12] of pitch classes that nodes of each column may know, of all canvases or some."""
         canvas = self.canvas
         known = canvas.known_at_top(canvases)
+        known = known[:, self._config.plan_rows :]
         sounding = (plain(known) > 0).unflatten(2, (canvas.columns, -1))
         later = None
         if canvas.columns_in_order and self._config.conditioning:

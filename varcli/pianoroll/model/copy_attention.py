@@ -1,8 +1,9 @@
 """Copy attention: attention of nodes to similar passages of the same piece.
 
 Music repeats itself. For every column of level 0, `find` finds other columns whose surroundings agree with its own,
-as far as they are known: these are the candidates. At every node a `CopyAttention` scores them by all that is known
-there, and returns the cells at the places they lead to, weighted by a softmax of the scores.
+as far as they are known: these are the candidates. A plan of the form gives one more: the bar that it says returns. At
+every node a `CopyAttention` scores them by all that is known there, and returns the cells at the places they lead to,
+weighted by a softmax of the scores.
 
 Shapes: B canvases, P pitches, C columns of level 0, w steps of a column, K candidates, M cells of a window, D width.
 """
@@ -15,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varcli.pianoroll.config import ModelConfig, parse_shape
+from varcli.pianoroll.config import CLOSENESS, ModelConfig, parse_shape
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.decisions import Parents
-from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View, hide, lookup, plain
+from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View, embed_cells, hide, lookup, plain
 from varcli.pianoroll.model.tree import Tree, rectangle
+from varcli.pianoroll.roll import ONSET
 
 REACH = 16
 """Columns on a side over which the agreement of two places is added up."""
@@ -30,6 +32,10 @@ Sides = Literal["past", "given", "both"]
 METRE = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 """Bars of which a distance may be a multiple."""
 TRAITS = 5 + len(METRE)
+PLANNED = 1 + len(CLOSENESS)
+"""Features of candidates beside these where there is a plan: that a candidate is the planned one, and how closely."""
+COUNTS = 6
+"""Counts of cells that agree or differ, in a node's window and below it in its column."""
 EXACT = 256
 """Whole numbers that bfloat16 holds."""
 FAR = 1 << 14
@@ -74,6 +80,7 @@ def candidates_of(known_BPT: Tensor, config: ModelConfig, *, in_order: bool | No
         bar=config.steps_per_bar,
         binary=config.vocabulary == "binary",
         sides="past" if is_causal else "given" if in_order else "both",
+        plan_rows=config.plan_rows,
     )
 
 
@@ -89,13 +96,18 @@ def pad_candidates(parts: list[Candidates], steps: int, config: ModelConfig) -> 
     return Candidates(padded("shift"), padded("traits").float(), padded("below"))
 
 
-def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, sides: Sides) -> Candidates:
+def find(
+    known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, sides: Sides, plan_rows: int = 0
+) -> Candidates:
     """Candidates for every column of codes u8 [B, P, C * w] (UNKNOWN where nothing is known).
 
     Sides "past": candidates lie before a column, and what comes before both is compared. Sides "given": given columns
     after it are candidates too, and what is given after it is compared as well. "both": candidates lie anywhere, and
-    all that is known counts.
+    all that is known counts. The first `plan_rows` rows hold a plan of the form, a bar being a column wide; where it
+    says that a bar returns, one candidate more leads there.
     """
+    planned = plain(known_BPK[:, :plan_rows])
+    known_BPK = known_BPK[:, plan_rows:]
     B, P, steps = known_BPK.shape
     codes = plain(known_BPK)
     pattern = (codes > (0 if binary else 1)).view(B, P, -1, column).transpose(1, 2).flatten(2).float()
@@ -121,16 +133,37 @@ def find(known_BPK: Tensor, *, column: int, count: int, bar: int, binary: bool, 
         known = torch.stack([part.gather(2, best.indices) for part in (slow / 4, fast, run.log1p() / 2)], -1)
         traits.append(F.pad(known, (0, 0, 0, number - best.indices.shape[2])))
     shift_BCK = torch.cat(shift, 2).int()
+    if plan_rows:
+        back, how = _planned(planned, column)
+        count += 1
+        shift_BCK = torch.cat([shift_BCK, (-back * column).int()[..., None]], 2)
+        source = (place - back)[..., None]
+        traits.append(torch.stack([part.gather(2, source) for part in (slow / 4, fast, run.log1p() / 2)], -1))
     away = shift_BCK.abs()
     metre = torch.stack([away % max(1, round(bar * bars)) == 0 for bars in METRE], -1).float()
     where = torch.stack([away.float().clamp(min=1).log2() / 8, (shift_BCK > 0).float()], -1)
-    traits_BCKF = torch.cat([torch.cat(traits, 2), where, metre], -1) * (shift_BCK != 0)[..., None]
+    kinds = [torch.cat(traits, 2), where, metre]
+    if plan_rows:
+        is_planned = F.pad(torch.ones_like(where[:, :, :1, :1]), (0, 0, count - 1, 0))
+        kinds += [is_planned, how[:, :, None].expand(-1, -1, count, -1)]
+    traits_BCKF = torch.cat(kinds, -1) * (shift_BCK != 0)[..., None]
     if sides == "both":
         below = agreement_in_all(known_BPK, shift_BCK, column)
     else:
         columns = torch.arange(B * C, device=codes.device)
         below = agreement_below(known_BPK, shift_BCK.view(B * C, -1), columns, column).view(B, C, count, -1, 3)
     return Candidates(shift_BCK, traits_BCKF, below)
+
+
+def _planned(plan_BRK: Tensor, column: int) -> tuple[Tensor, Tensor]:
+    """What plain codes of a plan say: how many columns back each one's bar lies that returns i64 [B, C], 0 if it is
+    new or that is before the beginning, and the class of their likeness as one-hot f32 [B, C, classes]."""
+    by_column = plan_BRK.unflatten(2, (-1, column)).amax(3).transpose(1, 2).long()
+    back = by_column.argmax(2)
+    back = back.masked_fill(back > torch.arange(back.shape[1], device=back.device), 0)
+    code = by_column.gather(2, back[..., None]).squeeze(2)
+    how = F.one_hot((code - ONSET).clamp(0, len(CLOSENESS) - 1), len(CLOSENESS))
+    return back, how.float()
 
 
 def _alike(one_BCX: Tensor, other_BCX: Tensor, empty: float) -> tuple[Tensor, Tensor]:
@@ -260,8 +293,10 @@ class CopyAttention(View):
         super().__init__(level, tree.window_weights(level, offsets), config)
         self.centre = np.flatnonzero((offsets >= 0).all(1) & (offsets < (h, w)).all(1))
         self.column = tree.shapes[0][1]
-        K, channels = options.candidates, self.channels.shape[1]
-        self.judge = nn.Sequential(nn.Linear(TRAITS + 6, 24), nn.SiLU(), nn.Linear(24, 1))
+        self.plan_rows = config.plan_rows
+        K, channels = options.candidates + config.form, self.channels.shape[1]
+        traits = TRAITS + (PLANNED if config.form else 0)
+        self.judge = nn.Sequential(nn.Linear(traits + COUNTS, 24), nn.SiLU(), nn.Linear(24, 1))
         self.show = nn.Linear(len(offsets) * channels, width, bias=False)
         self.tell = nn.Linear(3 * K, width, bias=False)
         nn.init.normal_(self.show.weight, 0, 0.05)
@@ -272,6 +307,9 @@ class CopyAttention(View):
         column = (c_Nn * canvas.columns + t_Nn // self.column).view(-1)
         K = candidates.shift.shape[2]  # -1 would fail where there are no nodes
         shift = candidates.shift.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, K)
+        if self.plan_rows:
+            # What nodes of the plan decide is where to copy from: they copy nothing themselves.
+            shift = shift * (p_Nn >= self.plan_rows)[..., None]
         first = canvas.flat(c_Nn, p_Nn, t_Nn).int()
         own = canvas.windows(self, first, position_Nn)
         there = self._windows_there(canvas, first, t_Nn, shift)
@@ -280,7 +318,7 @@ class CopyAttention(View):
         sounding, counts = _overlaps(sounding, own_sounding)
         both = counts[..., :K, 0]
         here_only, there_only = counts[..., K:, 0] - both, counts[..., :K, 1] - both
-        row = canvas.layout.rows_known_below(p_Nn) // ROW
+        row = (canvas.layout.rows_known_below(p_Nn) - self.plan_rows).clamp(min=0) // ROW
         below = candidates.below.flatten(0, 1)[column, :, row.view(-1)].view(*c_Nn.shape, K, 3)
         counted = torch.cat([torch.stack([both, here_only, there_only], -1), below], -1).float().log1p() / 2
         traits = candidates.traits.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, *candidates.traits.shape[2:])
@@ -290,9 +328,10 @@ class CopyAttention(View):
         on = sounding[..., :K, :]
         centre = on[..., self.centre].amax(-1).float()
         # One channel is that of sounding cells, which are at hand.
-        shown = on if self.channels.shape[1] == 1 else lookup(there, self.channels).flatten(-2)
-        copied = (weight.to(shown.dtype)[..., None, :] @ shown).squeeze(-2)
-        return self.show(copied) + self.tell(torch.cat([weight, centre, 4 * weight * centre], -1))
+        C = self.channels.shape[1]
+        shown = on if C == 1 else lookup(there, self.channels).flatten(-2)
+        copied = (weight.to(shown.dtype)[..., None, :] @ shown).squeeze(-2).unflatten(-1, (len(self.offsets), -1))
+        return embed_cells(copied, self.show, C) + self.tell(torch.cat([weight, centre, 4 * weight * centre], -1))
 
     def _windows_there(self, canvas: Canvas, first_Nn: Tensor, t_Nn: Tensor, shift_NnK: Tensor) -> Tensor:
         """Codes u8 [N, n, K, M] around the candidates' places; UNKNOWN what is hidden from level 0 of this column."""

@@ -29,6 +29,7 @@ from varcli.pianoroll.model.decisions import (
 )
 from varcli.pianoroll.model.level import GIVEN, STATE_START, LevelModel, View, plain
 from varcli.pianoroll.model.tree import Tree
+from varcli.pianoroll.model.velocity_attention import VelocityAttention
 
 
 class FractalModel(nn.Module):
@@ -46,17 +47,18 @@ class FractalModel(nn.Module):
             width = options.width
         self.levels = nn.ModuleList(levels)
         self.echoes = nn.ModuleList(echoes)
+        self.velocities = VelocityAttention(config.model, self.tree) if config.model.velocity_attention else None
         self.masked = not all(level.is_causal for level in config.model.levels)
         self.scannable = self.masked and all(x.network == "mlp" for x in config.model.levels if not x.is_causal)
         self.layout = self._layout()
 
     def _layout(self) -> CanvasLayout:
-        views = [view for view in (*self.levels, *self.echoes) if isinstance(view, View)]
+        views = [view for view in (*self.levels, *self.echoes, self.velocities) if isinstance(view, View)]
         offsets = np.concatenate([view.offsets.numpy() for view in views])
         options, (h, w) = self.config.model, self.tree.shapes[0]
         low, high = np.maximum(0, -offsets.min(0)), np.maximum((h, w), offsets.max(0) + 1)
         return CanvasLayout(
-            pitches=options.pitches,
+            pitches=options.rows,
             patch=(h, w),
             margins=(int(low[0]), int(high[0]), int(low[1]), int(high[1])),
             is_causal=tuple(level.is_causal for level in options.levels),
@@ -204,7 +206,13 @@ class FractalModel(nn.Module):
         sounds = context.pitch_class_features(level.level, nodes)
         place, more = level.locate(nodes.pitch, nodes.step), self.more(level, context, nodes)
         x = level.embed(codes_NnW, place, state, level.inherited(cells.hidden), sounds, more)
+        louder = None
+        if self.velocities is not None:
+            into_token, louder = self.velocities(self.windows(self.velocities, canvas, nodes))
+            x = x + into_token
         logits = level.decide(level.attend(x, nodes.step), nodes.pitch).float()
+        if louder is not None:
+            logits = logits + F.pad(louder.float(), (1, 0))
         logits = forbid_held(level, logits, codes_NnW, nodes.step).squeeze(1)
         code = plain(canvas.codes.view(-1)[canvas.flat(cells.canvas, cells.pitch, cells.step)]).long()
         nats = F.cross_entropy(logits, code - 1, reduction="none")

@@ -99,7 +99,7 @@ class LevelModel(View):
         self.context_columns = max(1, config.context_steps // tree.shapes[0][1])
         self.note_dropout = config.note_dropout
 
-        rows = config.pitches // self.child_pitches
+        rows = config.rows // self.child_pitches
         inputs = window.offsets.shape[0] * self.channels.shape[1]
         D = options.width
         self.see = nn.Linear(inputs, D)
@@ -161,7 +161,7 @@ class LevelModel(View):
         if self.training and self.note_dropout > 0:
             codes_NnW = hide(codes_NnW, ~kept(codes_NnW.shape, self.note_dropout, codes_NnW.device))
             channels = channels / (1 - self.note_dropout)
-        return self.see(lookup(codes_NnW, channels).flatten(-2))
+        return embed_cells(lookup(codes_NnW, channels), self.see, channels.shape[1])
 
     def inherited(self, parent_ND: Tensor) -> Tensor:
         """What children take from their parent's vector [N, D'], as [N, n, D]: a common part and one of their own."""
@@ -233,9 +233,10 @@ def hide(codes: Tensor, hidden: Tensor) -> Tensor:
 
 
 def lookup(codes: Tensor, channels_VC: Tensor) -> Tensor:
-    """Channels [..., C] of cell codes u8 [...]; in bfloat16 under autocast.
+    """Channels [..., C] of cell codes u8 [...]; in bfloat16 under autocast, where C is 4 unless there is only one.
 
-    Four bfloat16 channels are as wide as one int64, and a gather of int64 is five times faster than one of rows.
+    Four bfloat16 channels are as wide as one int64, and a gather of int64 is five times faster than one of rows. To
+    leave the channels out again that are not there would copy all that was gathered: they are 0.
     """
     if not torch.is_autocast_enabled(codes.device.type):
         return F.embedding(codes.int(), channels_VC)
@@ -245,7 +246,15 @@ def lookup(codes: Tensor, channels_VC: Tensor) -> Tensor:
         return packed.index_select(0, codes.reshape(-1).int()).view(torch.bfloat16).view(*codes.shape, 1)
     packed = F.pad(channels_VC, (0, 4 - C)).to(torch.bfloat16).view(torch.int64).squeeze(1)
     wide = packed.index_select(0, codes.reshape(-1).int()).view(torch.bfloat16)
-    return wide.view(*codes.shape, 4)[..., :C]
+    return wide.view(*codes.shape, 4)
+
+
+def embed_cells(cells: Tensor, linear: nn.Linear, channels: int) -> Tensor:
+    """A linear map [..., D] of the cells of windows [..., W, C'], of whose C' channels the first `channels` count."""
+    weight_DX, missing = linear.weight, cells.shape[-1] - channels
+    if missing:
+        weight_DX = F.pad(weight_DX.unflatten(1, (-1, channels)), (0, missing)).flatten(1)
+    return F.linear(cells.flatten(-2), weight_DX, linear.bias)
 
 
 def level_parameters(model: nn.Module) -> int:

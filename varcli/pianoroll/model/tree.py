@@ -13,6 +13,8 @@ from varcli.pianoroll.config import LevelConfig, ModelConfig, parse_shape
 
 LAG_REACH = 2
 """Cells around a child, in pitch (and one in time), that a window at a lag shows."""
+PLANE_REACH, PLANE_STEPS = 8, 2
+"""Cells around a child, in pitch and time, that a window shows of the other planes."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,22 @@ def rectangle(pitches: range, steps: range) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tree:
-    """Levels of shapes [(pitches, steps)], coarse to fine, over `pitches` rows, scanned in one order throughout."""
+    """Levels of shapes [(pitches, steps)], coarse to fine, over `pitches` rows, scanned in one order throughout.
+
+    Rows may be those of planes, one above the other, of `plane_rows` each above the first `plan_rows`, see `planes`.
+    """
 
     shapes: tuple[tuple[int, int], ...]
     pitches: int
     scan_order: str
+    plane_rows: int | None = None
+    plan_rows: int = 0
 
     @classmethod
     def of(cls, config: ModelConfig) -> "Tree":
         """The tree that a model's config describes."""
-        return cls(
-            tuple(parse_shape(level.shape) for level in config.levels if level.shape), config.pitches, config.scan_order
-        )
+        shapes = tuple(parse_shape(level.shape) for level in config.levels if level.shape)
+        return cls(shapes, config.rows, config.scan_order, config.plane_rows, config.plan_rows)
 
     @property
     def depth(self) -> int:
@@ -91,7 +97,21 @@ class Tree:
         parts = [rectangle(range(-around, h + around), range(-config.steps_before, w + config.steps_after))]
         lags = [sign * lag for lag in config.lags for sign in ((-1,) if config.is_causal else (-1, 1))]
         parts += [rectangle(range(-LAG_REACH, h + LAG_REACH), range(lag - 1, lag + w + 1)) for lag in lags]
+        reach = min(around, LAG_REACH if level == 0 else PLANE_REACH)
+        after = min(PLANE_STEPS, config.steps_after)
+        parts += [
+            rectangle(range(away - reach, away + h + reach), range(-PLANE_STEPS, w + after))
+            for away in self.planes_away
+        ]
         return self.window_weights(level, np.unique(np.concatenate(parts), axis=0))
+
+    @property
+    def planes_away(self) -> list[int]:
+        """How many rows away the same pitch lies in other planes."""
+        if self.plane_rows is None:
+            return []
+        planes = (self.pitches - self.plan_rows) // self.plane_rows
+        return [away * self.plane_rows for away in range(1 - planes, planes) if away]
 
     def window_weights(self, level: int, offsets: np.ndarray) -> CellWindow:
         """When cells at `offsets` [W, 2] from nodes of `level` are known."""

@@ -166,7 +166,7 @@ class PianorollTask:
         """A freshly initialised model."""
         return build(self.config)
 
-    def compiled_parts(self, model: nn.Module) -> Iterator[nn.Module]:
+    def networks(self, model: nn.Module) -> Iterator[nn.Module]:
         """The networks of all levels."""
         assert isinstance(model, FractalModel | Ensemble)
         return (level.network for part in model.parts for level in part.level_models)
