@@ -59,9 +59,10 @@ def log_of(folder: Path) -> Iterator[dict[str, Any]]:
         yield {name: value for name, value in json.loads(line).items() if name not in ("seconds", "path")}
 
 
-@pytest.mark.parametrize("kind", ["ar", "mar"])
-def test_stopping_and_resuming_is_training_straight_through(kind, pieces, tmp_path) -> None:
-    config = config_of(kind, model={"dropout": 0.1}, data={"transpose_down": 2, "transpose_up": 2})
+@pytest.mark.parametrize(("kind", "optimizer"), [("ar", "adamw"), ("mar", "adamw"), ("ar", "muon")])
+def test_stopping_and_resuming_is_training_straight_through(kind, optimizer, pieces, tmp_path) -> None:
+    data = {"transpose_down": 2, "transpose_up": 2}
+    config = config_of(kind, model={"dropout": 0.1}, data=data, optimizer=optimizer)
     finish(config, pieces, tmp_path / "straight")
     finish(config, pieces, tmp_path / "halves", max_steps=3)
     assert load_state(tmp_path / "halves" / "last.state.safetensors")[1]["step"] == 3
@@ -192,6 +193,25 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
     assert rates[110] == pytest.approx(0.2)
     assert all(a > b for a, b in pairwise(rates[10:]))
     assert learning_rate(TrainConfig(steps=1, warmup_steps=0), 0) == 1e-3
+
+
+def test_the_learning_rate_may_stay_until_it_falls_in_a_straight_line() -> None:
+    options = TrainConfig(steps=100, warmup_steps=10, learning_rate=2.0, final_lr_share=0.0, decay_share=0.2)
+    assert {learning_rate(options, step) for step in range(10, 81)} == {2.0}
+    assert [learning_rate(options, step) for step in (85, 90, 100)] == pytest.approx([1.5, 1.0, 0.0])
+
+
+def test_muon_moves_inner_matrices_and_adamw_the_rest(pieces, tmp_path) -> None:
+    config = config_of(optimizer="muon", muon_learning_rate=1e-30, warmup_steps=0, weight_decay=0.0)
+    finish(config, pieces, tmp_path, max_steps=1)
+    torch.manual_seed(config.train.seed)
+    before = dict(FractalModel(config).named_parameters())
+    after, _ = load_state(tmp_path / "last.state.safetensors")
+    still = {name for name, p in before.items() if torch.equal(p, after[f"model.{name}"])}
+    inner = {name for name, p in before.items() if ".transformer." in name and p.ndim == 2}
+    assert inner
+    assert inner <= still
+    assert not [name for name in still - inner if name.endswith("see.weight")]
 
 
 def test_a_plan_counts_what_would_be_trained() -> None:
