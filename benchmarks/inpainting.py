@@ -20,13 +20,13 @@ import torch
 from varcli import loading
 from varcli.pianoroll.corpus.corpus import Corpus, read_corpus_of
 from varcli.pianoroll.evaluation.windows import windows
-from varcli.pianoroll.generation.scheduler import Scheduler
+from varcli.pianoroll.generation.batch import Batch
 from varcli.pianoroll.model.canvas import Limits
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Vocabulary, crop
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
-from varcli.pianoroll.sampling.policy import Scorer
+from varcli.pianoroll.sampling.policy import Policy
 
 WINDOW, BEFORE, LENGTH = 256, 96, 64
 
@@ -44,24 +44,17 @@ class Hole:
         return self.start + LENGTH
 
 
-class InOrder(Scorer):
-    """Follows a canvas in scan order, also where a level is masked."""
-
-    def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """The order of time."""
-        return np.arange(len(p))
-
-
 def hole_nats(model: FractalModel, cells: np.ndarray, start: int) -> float:
     """NLL of LENGTH steps from `start` on of a canvas u8 [P, T], everything else given, in nats."""
     given = np.ones(cells.shape, bool)
     given[:, start : start + LENGTH] = False
     if model.masked and not model.scannable:
         constraints = CanvasConstraints(given, cells * given, np.ones(cells.shape, bool))
-        scorer = InOrder(model.tree, cells)
-        for _ in Scheduler(model, [scorer], [0], cells.shape[1], constraints=constraints).events():
+        in_order = Policy.following(model.tree, cells, None)
+        batch = Batch(model, [in_order], [0], cells.shape[1], constraints=constraints)
+        for _ in batch.events():
             pass
-        return scorer.nats
+        return sum(nats for *_, nats in batch.samples[0].prices)
     nats = 0.0
     limits = Limits(given=torch.from_numpy(given)[None])
     codes = torch.from_numpy(np.ascontiguousarray(cells))[None]

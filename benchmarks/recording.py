@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from support import STEPS, print_table, run, seconds_of, use_threads, warm_up
+from support import STEPS, print_table, run, seconds_of, warm_up
 
 from varcli.animation.recorder import FrameRecorder
 from varcli.events import Event
@@ -35,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", default="fractal-ar", help="a model's name, file or run folder")
     parser.add_argument("--repeats", type=int, default=9, help="rolls of each kind; the medians are shown")
     parser.add_argument("--steps", type=int, default=STEPS, help="length of a roll")
-    parser.add_argument("--threads", type=int, help="threads of torch")
     options = parser.parse_args(arguments)
-    conditions = use_threads(options.threads)
     model, _ = load_model(options.checkpoint)
     warm_up(model)
     settings = SampleSettings(target_width=options.steps)
@@ -49,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ratio = median(recording) / median(without)
     row = [options.checkpoint, f"{median(without):.3f}", f"{median(recording):.3f}", f"{ratio:.3f}"]
     print_table(["checkpoint", "seconds without", "seconds with", "ratio"], [row])
-    print(f"\nmedians of {options.repeats} rolls of {options.steps} steps, {conditions}")
+    print(f"\nmedians of {options.repeats} rolls of {options.steps} steps")
 
 
 if __name__ == "__main__":

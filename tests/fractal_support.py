@@ -14,14 +14,17 @@ import torch
 
 from varcli.pianoroll.config import LevelConfig, ModelConfig, PianorollConfig
 from varcli.pianoroll.events import SampleDone
+from varcli.pianoroll.generation.batch import Batch, Written
 from varcli.pianoroll.generation.generate import SampleSettings, generate
-from varcli.pianoroll.generation.scheduler import Scheduler
+from varcli.pianoroll.inference.packing import Order
+from varcli.pianoroll.inference.turns import iterations_of, unmasked_after
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.decisions import Draw, Parents
 from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import STATE_MASKED, LevelModel
-from varcli.pianoroll.sampling.policy import Scorer
+from varcli.pianoroll.sampling.constraints import CanvasConstraints
+from varcli.pianoroll.sampling.policy import Policy
 from varcli.pianoroll.train_config import DataConfig, MusicTrainConfig
 
 torch.set_num_threads(1)
@@ -147,32 +150,46 @@ def price(
 
 def follow(model: FractalModel, codes: torch.Tensor | np.ndarray, *, seed: int = 0, **options: Any) -> np.ndarray:
     """NLL f64 [B] of canvases u8 [B, P, T] at one fixed order, one decision after another as in sampling."""
-    codes = np.asarray(codes)
-    return follow_with(model, codes, [Scorer(model.tree, canvas, seed) for canvas in codes], **options)
+    return follow_with(
+        model, codes, [Policy.following(model.tree, canvas, seed) for canvas in np.asarray(codes)], **options
+    )
 
 
 def follow_with(
-    model: FractalModel, codes: np.ndarray, scorers: list[Any], kind: type[Scheduler] = Scheduler, **options: Any
+    model: FractalModel, codes: torch.Tensor | np.ndarray, policies: list[Policy], **options: Any
 ) -> np.ndarray:
-    """The same with given scorers, one per canvas."""
-    how: dict[str, Any] = {"batch_generate_size": 1} | options
-    run = kind(model, scorers, range(len(codes)), codes.shape[2], **how)
-    for _ in run.events():
-        pass
-    assert all(np.array_equal(sheet.visible, canvas) for sheet, canvas in zip(run.samples, codes, strict=True))
-    return np.array([scorer.nats for scorer in scorers])
+    """The same with given policies, one per canvas."""
+    followed = decisions(model, codes, policies, **options)
+    return np.array([sum(nats for *_, nats in each.prices) for each in followed])
 
 
-class RemoteScheduler(Scheduler):
-    """A run that believes its model to be on another device, and so sends it copies of what is written."""
+def decisions(
+    model: FractalModel,
+    codes: torch.Tensor | np.ndarray,
+    policies: list[Policy],
+    *,
+    order: Order | None = None,
+    constraints: CanvasConstraints | None = None,
+) -> list[Written]:
+    """Canvases that were followed, with the prices of their decisions."""
+    found = []
+    for first in range(0, len(policies), 256):
+        part = policies[first : first + 256]
+        batch = Batch(
+            model, part, range(len(part)), np.shape(codes)[2], order=order or Order(together=1), constraints=constraints
+        )
+        for _ in batch.events():
+            pass
+        found += batch.samples
+    assert all(np.array_equal(each.visible, canvas) for each, canvas in zip(found, np.asarray(codes), strict=True))
+    return found
 
-    @property
-    def _on_cpu(self) -> bool:
-        return False
 
-    @_on_cpu.setter
-    def _on_cpu(self, value: bool) -> None:
-        assert value
+def unmask_counts(n: int, iterations: int, *, in_order: bool = False) -> list[int]:
+    """How many of n children each iteration unmasks, those left out that unmask none."""
+    most = iterations_of(n, iterations, in_order)
+    edges = [0, *(unmasked_after(n, most, i, in_order) for i in range(1, most + 1))]
+    return [b - a for a, b in itertools.pairwise(edges) if b > a]
 
 
 Node = tuple[int, int, int]

@@ -40,26 +40,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_speed_is_a_table(
     benchmark: ModuleType, columns: int, checkpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    benchmark.main(["--checkpoint", checkpoint, "--repeats", "2", "--threads", "1", *QUICK])
+    benchmark.main(["--checkpoint", checkpoint, "--repeats", "2", *QUICK])
     head, rule, row, *rest = capsys.readouterr().out.splitlines()
     assert len({len(line) for line in (head, rule, row)}) == 1
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert len(cells) == columns and cells[0] == checkpoint
     assert float(cells[-1]) > 0
     assert "16 steps" in rest[-1]
-
-
-@pytest.mark.parametrize("benchmark", ["sampling"], indirect=True)
-def test_batches_are_counted_per_level(
-    benchmark: ModuleType, checkpoint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    benchmark.main(["--checkpoint", checkpoint, "--repeats", "1", "--threads", "1", "--levels", *QUICK])
-    lines = capsys.readouterr().out.splitlines()
-    start = next(index for index, line in enumerate(lines) if "requests per batch" in line)
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 2 : -2]]
-    assert [row[1:3] for row in rows[:2]] == [["1", "0"], ["1", "1"]]
-    assert {row[1] for row in rows} == {"1", "16"}
-    assert all(int(row[3]) > 0 and float(row[6]) > 0 for row in rows)
 
 
 @pytest.mark.parametrize("benchmark", ["music"], indirect=True)

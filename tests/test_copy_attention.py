@@ -7,11 +7,10 @@ import pytest
 import torch
 from fractal_support import all_canvases, codes_of, follow, price, samples, some_canvas, tiny
 
-from varcli.pianoroll.inference.copy_kernel import CopyKernel
-from varcli.pianoroll.model.canvas import Canvas, Limits
+from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.context import Context
-from varcli.pianoroll.model.copy_attention import CopyAttention, Sides, candidates_of, find
-from varcli.pianoroll.model.decisions import Draw, Parents
+from varcli.pianoroll.model.copy_attention import Sides, candidates_of, find
+from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.level import GIVEN
 
 ECHO = {"echo": {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}}
@@ -170,32 +169,6 @@ def test_where_nothing_sounds_there_is_nothing_to_point_for():
     assert np.isfinite(price(model, np.zeros((1, 8, 12), np.uint8))).all()
     ar = tiny("ar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=ECHO)
     assert np.isfinite(price(ar, np.zeros((1, 8, 12), np.uint8))).all()
-
-
-@pytest.mark.parametrize("kinds", ["ar", "mar", ["ar", "mar", "mar"], ["mar", "ar", "ar"]])
-@pytest.mark.parametrize("conditioning", [True, False])
-def test_compiled_pointers_bring_what_pointers_bring(kinds: Any, conditioning: bool):
-    options = ECHO | {"conditioning": conditioning}
-    model = tiny(kinds, "4x2>2x2>1x1", 8, notes=True, model=options).requires_grad_(False)
-    rng = np.random.default_rng(0)
-    given = torch.from_numpy(rng.random((2, 8, 14)) < 0.1) if conditioning else None
-    codes = torch.from_numpy(np.stack([some_canvas(model, 14, seed=seed, density=0.5) for seed in range(2)]))
-    canvas = Canvas(model.layout, codes, limits=Limits(given=given))
-    if canvas.reveal is not None:
-        canvas.reveal.copy_(torch.from_numpy(rng.choice(4, canvas.shape)))
-    context = Context(model.config.model, canvas)
-    context.find_candidates()
-    assert context.candidates is not None
-    for level in model.level_models:
-        h, w = model.tree.shapes[min(level.level, 2)]
-        c, p, t = (torch.from_numpy(rng.integers(0, n, 40)) * size for n, size in ((2, 1), (8 // h, h), (14 // w, w)))
-        position = model.tree.position(level.level, p, t)
-        echo = model.echoes[level.level]
-        assert isinstance(echo, CopyAttention)
-        nodes = Parents(c[:, None], p[:, None], t[:, None], None, torch.ones(1))
-        copied = echo(canvas, context.candidates, nodes, position[:, None])
-        where = torch.stack([canvas.flat(c, p, t), p // h, t, position, p, c])
-        torch.testing.assert_close(CopyKernel(echo, context)(where), copied[:, 0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kinds", ["ar", "mar"])

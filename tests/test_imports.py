@@ -47,7 +47,7 @@ ROWS = (
     "checkpoint",
     "compiled",
     "registry files charts",
-    "colours threads schema events",
+    "colours schema events",
     "errors version",
 )
 ROWS_WITHIN = {

@@ -11,9 +11,19 @@ from varcli.config import load_config
 from varcli.errors import UsageError
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.context import Context
-from varcli.pianoroll.model.pitch_classes import FEATURES, PITCH_CLASSES, count_pitch_classes, features_by_class
+from varcli.pianoroll.model.pitch_classes import FEATURES, PITCH_CLASSES, count_pitch_classes, pitch_class_features
 
 TONAL: dict[str, Any] = {"model": {"tonality": True}}
+
+
+def features_by_class(counts_BCSK: torch.Tensor) -> torch.Tensor:
+    """Features relative to each of the 12 pitch classes [B * C, K, FEATURES]."""
+    B, C = counts_BCSK.shape[:2]
+    column, pitch = (
+        torch.arange(B * C)[:, None].expand(-1, PITCH_CLASSES),
+        torch.arange(PITCH_CLASSES).expand(B * C, -1),
+    )
+    return pitch_class_features(counts_BCSK, column, pitch)
 
 
 def by_hand(on: np.ndarray, width: int, column: int, reach: int, past_only: bool) -> np.ndarray:

@@ -6,14 +6,13 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import torch
-from fractal_support import samples, tiny, tiny_config
+from fractal_support import samples, tiny, tiny_config, unmask_counts
 
 from varcli.errors import UsageError
 from varcli.pianoroll.events import LevelStarted, PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.generation.generate import SampleSettings, generate
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Vocabulary
-from varcli.pianoroll.sampling.masked import unmask_counts
 
 
 def test_ar_events_tell_of_every_patch_and_the_canvas_only_grows() -> None:

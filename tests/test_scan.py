@@ -5,20 +5,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fractal_support import RemoteScheduler, all_canvases, codes_of, follow_with, some_canvas, tiny
+from fractal_support import all_canvases, codes_of, follow_with, some_canvas, tiny
 
 from varcli.pianoroll.config import SampleConfig
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 from varcli.pianoroll.events import PatchDone
+from varcli.pianoroll.generation.batch import Batch
 from varcli.pianoroll.generation.generate import generate
-from varcli.pianoroll.generation.scheduler import Scheduler
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
+from varcli.pianoroll.inference.packing import Order
 from varcli.pianoroll.model.canvas import Limits
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
-from varcli.pianoroll.sampling.policy import Sampler, Scorer
+from varcli.pianoroll.sampling.policy import Policy
 
 ECHO = {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}
 MODEL = {"echo": ECHO, "tonality": True, "conditioning": True}
@@ -41,37 +42,14 @@ def total(model: FractalModel, cells: np.ndarray, given: np.ndarray | None = Non
     return sum(prices(model, cells, given).values())
 
 
-class InOrder(Scorer):
-    """Follows a canvas; nothing asks it for a random order."""
-
-    def order(self, level: int, p: np.ndarray, t: np.ndarray) -> np.ndarray:
-        raise AssertionError
-
-
-class Whole(InOrder):
-    """The same, but wants to see all children of a family before one is chosen."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.needs_all_siblings = True
-
-
-def followed(
-    model: FractalModel,
-    canvases: np.ndarray,
-    given: np.ndarray | None = None,
-    *,
-    kind: type[Scheduler] = Scheduler,
-    order: str = "time",
-    scorer: type[Scorer] = InOrder,
-) -> Any:
+def followed(model: FractalModel, canvases: np.ndarray, given: np.ndarray | None = None, order: str = "time") -> Any:
     """The same as sampling has it, child by child; with cells given, of one canvas."""
     constraints = None
     if given is not None:
         (cells,) = canvases
         constraints = CanvasConstraints(given, cells * given, np.ones(given.shape, bool))
-    scorers = [scorer(model.tree, cells) for cells in canvases]
-    return follow_with(model, canvases, scorers, kind, order=order, constraints=constraints)
+    policies = [Policy.following(model.tree, cells) for cells in canvases]
+    return follow_with(model, canvases, policies, order=Order(order=order), constraints=constraints)
 
 
 @pytest.mark.parametrize(
@@ -92,12 +70,9 @@ def test_probabilities_in_the_order_of_time_sum_to_1(kinds: Any, shapes: str, pi
 
 
 @pytest.mark.parametrize("order", ["time", "scan"])
-@pytest.mark.parametrize("scorer", [InOrder, Whole])
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("shapes", ["4x4>2x2>1x1", "4x1>2x1>1x1"])
-def test_sampling_in_the_order_of_time_draws_from_what_the_walk_prices(
-    shapes: str, given: bool, scorer: type[Scorer], order: str
-):
+def test_sampling_in_the_order_of_time_draws_from_what_the_walk_prices(shapes: str, given: bool, order: str):
     model = tiny("mar", shapes, 8, notes=True, level=MLP, model=MODEL)
     rng = np.random.default_rng(0)
     for seed in range(3):
@@ -107,15 +82,14 @@ def test_sampling_in_the_order_of_time_draws_from_what_the_walk_prices(
             known = np.ones(cells.shape, bool)
             known[:, 6:14] = False
             known[rng.integers(0, 8, 6), rng.integers(6, 14, 6)] = True
-        nats = followed(model, cells[None], known, order=order, scorer=scorer)[0]
+        nats = followed(model, cells[None], known, order)[0]
         assert nats == pytest.approx(total(model, cells, known), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", [Scheduler, RemoteScheduler])
-def test_a_piece_costs_the_same_in_company(kind: type[Scheduler]):
+def test_a_piece_costs_the_same_in_company():
     model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=MODEL)
     canvases = np.stack([some_canvas(model, 14, seed=seed, density=0.4) for seed in range(3)])
-    assert followed(model, canvases, kind=kind) == pytest.approx([total(model, cells) for cells in canvases], rel=1e-4)
+    assert followed(model, canvases) == pytest.approx([total(model, cells) for cells in canvases], rel=1e-4)
 
 
 @pytest.mark.parametrize("shapes", ["4x1>2x1>1x1", "4x2>2x2>1x1"])
@@ -167,8 +141,7 @@ def test_what_is_drawn_one_by_one_is_drawn_by_the_looks_of_one_child_each():
     model = tiny("mar", "4x4>2x2>1x1", 8, notes=True, level=MLP, model=MODEL)
     drawn = []
     for order in ("time", "scan"):
-        policy = Sampler(model.tree, 18, (0, 0), 1.0, 1.0)
-        run = Scheduler(model, [policy], [0], 18, order=order)
+        run = Batch(model, [Policy.drawn(model.tree, 18, (0, 0))], [0], 18, order=Order(order=order))
         events = list(run.events())
         drawn.append(run.samples[0].visible.copy())
         patches = [event for event in events if isinstance(event, PatchDone) and event.level == 0]

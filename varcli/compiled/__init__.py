@@ -23,6 +23,7 @@ from numba.core.environment import lookup_environment
 from numba.core.event import Listener, register
 from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.sigutils import normalize_signature
+from numba.core.types import unliteral
 
 from varcli import events
 from varcli.compiled.cache import Cache, Helper, helpers, package_of, parts_of
@@ -85,6 +86,10 @@ class Kernel(CPUDispatcher):
                 del self.overloads[types]
             with _no_collection():
                 return super().compile(sig)
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """How another function calls it: constants are numbers like others, not each a reason to compile it anew."""
+        return super().get_call_template([unliteral(each) for each in args], kws)
 
     def signature_of(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """The types of arguments, as a call finds them."""

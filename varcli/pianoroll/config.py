@@ -36,7 +36,7 @@ class LevelKind:
 
 AR, MAR = LevelKind("ar", is_causal=True), LevelKind("mar", is_causal=False)
 LEVEL_KINDS = {kind.name: kind for kind in (AR, MAR)}
-"""Kinds that a config may name; `generation.plans.register` adds to them."""
+"""Kinds that a config may name; one more whose children come in any order is a further entry."""
 
 
 def parse_shape(text: str) -> tuple[int, int]:

@@ -14,14 +14,14 @@ import torch
 from varcli.errors import UsageError, VarError
 from varcli.pianoroll.corpus.corpus import Piece, check_rows
 from varcli.pianoroll.events import PieceScored
-from varcli.pianoroll.generation.scheduler import Scheduler
+from varcli.pianoroll.generation.batch import Batch
+from varcli.pianoroll.inference.packing import Order
 from varcli.pianoroll.model.canvas import Limits
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.model.tree import Tree
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
-from varcli.pianoroll.sampling.policy import Scorer
+from varcli.pianoroll.sampling.policy import Policy
 
 PARENTS_AT_ONCE = 512
 
@@ -162,29 +162,18 @@ def _walked(model: FractalModel | Ensemble, piece: Piece, draw: Draw, limits: Ca
         yield decisions.level, nats, decisions.pitch.cpu().numpy(), decisions.step.cpu().numpy()
 
 
-class _Ledger(Scorer):
-    """Follows a piece and keeps what each decision costs."""
-
-    def __init__(self, tree: Tree, codes: np.ndarray, seed: int) -> None:
-        super().__init__(tree, codes, seed)
-        self.entries: list[tuple[int, int, int, float]] = []
-
-    def spend(self, level: int, p: int, t: int, nats: float) -> None:
-        self.entries.append((level, p, t, nats))
-
-
 def _followed(
     model: FractalModel | Ensemble, piece: Piece, draw: Draw, number: int, limits: CanvasConstraints | None
 ) -> _Priced:
     """Price one decision after another: in random order `number` where levels are masked, or in that of time."""
     if not isinstance(model, FractalModel):
         raise UsageError("a limit on polyphony needs a single model, not an ensemble", "leave out --max-polyphony")
-    ledger = _Ledger(model.tree, piece.cells, number)
-    order = "time" if draw.scan and model.masked else "random"
-    run = Scheduler(model, [ledger], [0], piece.cells.shape[1], batch_generate_size=1, order=order, constraints=limits)
-    for _ in run.events():
+    order = Order(together=1, order="time" if draw.scan and model.masked else "random")
+    policy = Policy.following(model.tree, piece.cells, number)
+    batch = Batch(model, [policy], [0], piece.cells.shape[1], order=order, constraints=limits)
+    for _ in batch.events():
         pass
-    level, pitch, step, nats = (np.array(column) for column in zip(*ledger.entries, strict=True))
+    level, pitch, step, nats = (np.array(column) for column in zip(*batch.samples[0].prices, strict=True))
     for index in range(len(model.levels)):
         at = level == index
         yield index, nats[at], pitch[at], step[at]

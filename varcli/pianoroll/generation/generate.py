@@ -1,73 +1,48 @@
 """Sampling: batches of samples, and the rolls they end in."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 
 from varcli.events import Event
 from varcli.pianoroll.events import SampleDone, SampleStarted
-from varcli.pianoroll.generation.scheduler import Scheduler
+from varcli.pianoroll.generation.batch import Batch
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
-from varcli.pianoroll.inference.packed_transformer import multiplies_bfloat16
+from varcli.pianoroll.inference.packing import Order
 from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Roll, Vocabulary
-from varcli.pianoroll.sampling.policy import Sampler
+from varcli.pianoroll.sampling.policy import Policy
 
 
 def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterator[Event]:
     """Sample rolls, batch by batch; yields SampleStarted, LevelStarted, PatchDone and SampleDone.
 
-    The last batch is filled up with samples that are thrown away, so that sample 3 is the same however many follow it.
+    A sample hangs on its seed and number alone: it is the same whatever follows it, and whatever is written beside it.
     Raises UsageError at once for a setting that the model cannot honour.
     """
     iterations = check_settings(model.config, settings)
     assert isinstance(model, FractalModel)  # settings refuse an ensemble
-    return _batches(model.eval(), settings, iterations)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Without the threads of torch: operations are so small that sharing them out gains little, and costs many times
-    their length wherever a thread has to wait for a processor."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return _batches(model, settings, iterations)
 
 
 def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[int, ...] | None) -> Iterator[Event]:
-    defaults = model.config.sample
-    temperature = defaults.temperature if settings.temperature is None else settings.temperature
-    top_p = defaults.top_p if settings.top_p is None else settings.top_p
-    for first in range(0, settings.num_samples, settings.batch_size):
-        samples = range(first, first + settings.batch_size)
-        policies = [
-            Sampler(model.tree, settings.target_width, (settings.seed, sample), temperature, top_p)
-            for sample in samples
-        ]
-        run = Scheduler(
+    defaults, total = model.config.sample, settings.num_samples
+    for first in range(0, total, settings.batch_size):
+        samples = range(first, min(first + settings.batch_size, total))
+        batch = Batch(
             model,
-            policies,
+            [Policy.drawn(model.tree, settings.target_width, (settings.seed, sample)) for sample in samples],
             samples,
             settings.target_width,
-            iterations=iterations,
-            batch_generate_size=defaults.batch_generate_size,
-            order=defaults.order,
+            order=Order(iterations, defaults.batch_generate_size, defaults.order),
             constraints=settings.constraints,
-            dtype=torch.bfloat16 if multiplies_bfloat16(model.device) else torch.float32,
+            temperature=defaults.temperature if settings.temperature is None else settings.temperature,
+            top_p=defaults.top_p if settings.top_p is None else settings.top_p,
         )
-        wanted = [sample for sample in run.samples if sample.sample < settings.num_samples]
-        for sample in wanted:
-            yield SampleStarted(sample.sample, settings.num_samples, sample.visible)
-        numbers = {sample.sample for sample in wanted}
-        with _one_thread():
-            yield from (event for event in run.events() if getattr(event, "sample", None) in numbers)
-        for sample in wanted:
-            yield SampleDone(sample.sample, settings.num_samples, _roll(model, settings, sample.visible, sample.sample))
+        for written in batch.samples:
+            yield SampleStarted(written.sample, total, written.visible)
+        yield from batch.events()
+        for written in batch.samples:
+            yield SampleDone(written.sample, total, _roll(model, settings, written.visible, written.sample))
 
 
 def _roll(model: FractalModel, settings: SampleSettings, cells, sample: int) -> Roll:

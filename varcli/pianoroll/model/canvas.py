@@ -151,17 +151,12 @@ class Canvas:
         cells = rows + torch.arange(shape[1], device=first_N.device)
         self.reveal.view(-1)[(first_N[:, None] + cells.flatten()).flatten()] = level
 
-    def known_at_top(self, canvases: list[int] | None = None) -> Tensor:
+    def known_at_top(self) -> Tensor:
         """Cells u8 [B, P, K] that all of level 0 may know: the codes themselves if its order says what is past (the
-        caller takes whole columns before its own), else those that are unmasked or given; the others are UNKNOWN.
-
-        `canvases` are those of the batch that are wanted (None: all)."""
-        full = self.full if canvases is None else self.full[canvases]
+        caller takes whole columns before its own), else those that are unmasked or given; the others are UNKNOWN."""
         if self.columns_in_order or self.reveal is None:
-            return full
-        reveal = self.inside(self.reveal)
-        shown = (reveal if canvases is None else reveal[canvases]) == 0
-        return full.masked_fill(~shown & (full < GIVEN), UNKNOWN)
+            return self.full
+        return self.full.masked_fill((self.inside(self.reveal) != 0) & (self.full < GIVEN), UNKNOWN)
 
     def given_at(self, cells: Parents) -> Tensor | None:
         """Whether cells are given, bool [N]; None if none are."""

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from varcli.pianoroll.config import ModelConfig
 from varcli.pianoroll.model.canvas import Canvas
-from varcli.pianoroll.model.copy_attention import Candidates, agreement_below, candidates_of
+from varcli.pianoroll.model.copy_attention import Candidates, candidates_of
 from varcli.pianoroll.model.decisions import Parents
 from varcli.pianoroll.model.level import GIVEN, MOST_BELOW, UNKNOWN, plain
 from varcli.pianoroll.model.pitch_classes import count_pitch_classes, pitch_class_features
 
 
 class Context:
-    """Is settled by level 0, as far as that may know, and found anew when asked after cells were written."""
+    """Is settled by level 0, as far as that may know."""
 
     def __init__(self, config: ModelConfig, canvas: Canvas, candidates: Candidates | None = None) -> None:
         """`candidates` are those that `find_candidates` would find, if they are known."""
@@ -24,37 +24,15 @@ class Context:
         self._pitch_classes: Tensor | None = None
         self._below: Tensor | None = None
 
-    def find_candidates(self, canvases: list[int] | None = None) -> None:
-        """Find where columns may copy from, by all that level 0 knows of them now.
+    def find_candidates(self) -> None:
+        """Find where columns may copy from, by all that level 0 knows of them now."""
+        known = self.canvas.known_at_top()
+        self.candidates = candidates_of(known, self._config, in_order=self.canvas.columns_in_order)
 
-        Of a batch only `canvases` are searched anew (None: all), once all were.
-        """
-        if self.candidates is None:
-            canvases = None
-        known = self.canvas.known_at_top(canvases)
-        found = candidates_of(known, self._config, in_order=self.canvas.columns_in_order)
-        if self.candidates is None or canvases is None:
-            self.candidates = found
-        else:
-            self.candidates.replace(canvases, found)
-
-    def recompare_candidates(self, nodes: Parents) -> None:
-        """Compare the columns of nodes [N, n] with their candidates anew, after cells were written in them.
-
-        Only where nodes know what lies below them: elsewhere they count no more than was settled by level 0.
-        """
-        found = self.candidates
-        if found is not None and self.canvas.layout.knows_column_below:
-            column = (nodes.canvas[:, 0] * self.canvas.columns + nodes.step[:, 0]).long()
-            shift = found.shift.flatten(0, 1)[column]
-            below = agreement_below(self.canvas.known_at_top(), shift, column, 1)
-            found.below.flatten(0, 1)[column] = below
-
-    def count_pitch_classes(self, canvases: list[int] | None = None) -> Tensor:
-        """Counts f32 [B, C, 2, 12] of pitch classes that nodes of each column may know, of all canvases or some."""
+    def count_pitch_classes(self) -> Tensor:
+        """Counts f32 [B, C, 2, 12] of pitch classes that nodes of each column may know."""
         canvas = self.canvas
-        known = canvas.known_at_top(canvases)
-        known = known[:, self._config.plan_rows :]
+        known = canvas.known_at_top()[:, self._config.plan_rows :]
         sounding = (plain(known) > 0).unflatten(2, (canvas.columns, -1))
         later = None
         if canvas.columns_in_order and self._config.conditioning:
@@ -80,7 +58,3 @@ class Context:
             self._below = F.pad((plain(full) > 0).cumsum(1, dtype=full.dtype), (0, 0, 1, 0))
         first = (nodes.canvas * (full.shape[1] + 1) + nodes.pitch) * full.shape[2] + nodes.step
         return self._below.view(-1)[first].clamp(max=MOST_BELOW).int()
-
-    def forget_notes(self) -> None:
-        """Count them again when next asked: cells were written."""
-        self._below = None

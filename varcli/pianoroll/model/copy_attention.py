@@ -56,11 +56,6 @@ class Candidates:
         """The same on another device."""
         return Candidates(self.shift.to(device), self.traits.to(device), self.below.to(device))
 
-    def replace(self, canvases: list[int], found: "Candidates") -> None:
-        """Put what was found anew for some canvases in the place of what was."""
-        for old, new in ((self.shift, found.shift), (self.traits, found.traits), (self.below, found.below)):
-            old[canvases] = new
-
 
 def candidates_of(known_BPT: Tensor, config: ModelConfig, *, in_order: bool | None = None) -> Candidates:
     """Candidates of canvases u8 [B, P, T] by what a model's config says; see `find`.

@@ -54,14 +54,6 @@ def pitch_class_features(counts_BCSK: Tensor, column: Tensor, pitch: Tensor) -> 
     return torch.cat([turned.flatten(-2), amount], -1)
 
 
-def features_by_class(counts_BCSK: Tensor) -> Tensor:
-    """Features relative to each of the 12 pitch classes, f32 [B * C * K, FEATURES]: row (b * C + c) * 12 + class."""
-    B, C, _, K = counts_BCSK.shape
-    column = torch.arange(B * C, device=counts_BCSK.device)[:, None].expand(-1, K)
-    pitch = torch.arange(K, device=counts_BCSK.device).expand(B * C, -1)
-    return pitch_class_features(counts_BCSK, column, pitch).flatten(0, 1)
-
-
 def _shares(counts: Tensor) -> tuple[Tensor, Tensor]:
     """Counts [..., 2, K] as shares of the pitch classes, and how much there is in all [..., 2]."""
     total = counts.sum(-1)
