@@ -11,6 +11,7 @@ from roll_support import notes_to_cells
 
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import Note, Roll, Vocabulary, top_line
 from varcli.pianoroll.sampling.prompt import (
     Region,
@@ -111,43 +112,43 @@ def test_regions_that_are_none(text: str) -> None:
 @given(st.integers(1, 15), st.integers(16, 24), st.integers(0, 2**32))
 def test_a_continuation_keeps_the_first_steps_whole(steps: int, width: int, seed: int) -> None:
     cells = np.random.default_rng(seed).integers(0, 4, (128, 16)).astype(np.uint8)
-    kept = continuation(Roll(cells), steps, width)
+    kept = continuation(Roll(cells), steps, width, Planes(), 16)
     assert kept.given[:, :steps].all() and not kept.given[:, steps:].any()
     assert np.array_equal(kept.codes[:, :steps], cells[:, :steps]) and not kept.codes[:, steps:].any()
 
 
 def test_a_continuation_needs_room_and_a_prompt_that_is_long_enough() -> None:
     roll = roll_of((60, 0, 16))
-    assert continuation(roll, None, 17).given.sum() == 128 * 16
+    assert continuation(roll, None, 17, Planes(), 16).given.sum() == 128 * 16
     for steps, width, said in (
         (17, 32, "--prompt-steps 17"),
         (None, 16, "--target-width 16"),
         (8, 8, "--target-width 8"),
     ):
         with pytest.raises(UsageError) as caught:
-            continuation(roll, steps, width)
+            continuation(roll, steps, width, Planes(), 16)
         assert said in caught.value.message
 
 
 def test_inpainting_frees_the_regions_and_nothing_else() -> None:
     roll = roll_of((60, 0, 16), (72, 4, 4))
-    kept = inpainting(roll, [Region(4, 6, 70, 127), Region(15, 20)], 20)
+    kept = inpainting(roll, [Region(4, 6, 70, 127), Region(15, 20)], 20, Planes(), 16)
     free = np.zeros((128, 20), bool)
     free[70:, 4:6] = free[:, 15:] = True
     assert np.array_equal(kept.given, ~free)
     assert np.array_equal(kept.codes, np.where(free, 0, fit(roll.cells, 20)))
     with pytest.raises(UsageError, match="20 steps"):
-        inpainting(roll, [Region(4, 21)], 20)
+        inpainting(roll, [Region(4, 21)], 20, Planes(), 16)
 
 
 def test_harmonising_keeps_notes_and_their_ends() -> None:
     voice = roll_of((60, 0, 4), (60, 4, 2), (62, 14, 2)).cells
-    kept = harmonising(voice, 16)
+    kept = harmonising(voice, 16, Planes())
     assert np.array_equal(kept.codes, voice)
     assert np.flatnonzero(kept.given[60]).tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert np.flatnonzero(kept.given[62]).tolist() == [14, 15]
     with pytest.raises(UsageError, match="first 8 steps"):
-        harmonising(roll_of((62, 14, 2)).cells, 8)
+        harmonising(roll_of((62, 14, 2)).cells, 8, Planes())
 
 
 def test_the_top_voice_is_made_of_whole_notes_that_are_highest_where_they_begin() -> None:

@@ -66,6 +66,14 @@ class Plan:
         said = np.take_along_axis(by_bar, bars_back[:, None], 1)[:, 0].astype(np.int64)
         return cls(bars_back, np.where(bars_back > 0, np.maximum(said - ONSET, 0), 0))
 
+    def known(self, given: np.ndarray, steps_per_bar: int) -> np.ndarray:
+        """Where the plan is known from given cells bool [..., T]: bool [T], true in bars that are given as a whole, if
+        what they return from is too."""
+        steps = given.shape[-1]
+        bar = np.arange(steps) // steps_per_bar
+        whole = np.bincount(bar, ~given.reshape(-1, steps).all(0)) == 0
+        return (whole & whole[np.arange(len(whole)) - self.bars_back])[bar]
+
     def cells(self, steps: int, steps_per_bar: int) -> np.ndarray:
         """The plan as cells u8 [K, steps]: in the last step of each bar, an onset in the row of `bars_back`.
 

@@ -61,6 +61,26 @@ class Planes:
             canvas[self.pitch_rows(name)] = cells
         return canvas
 
+    def stack_piece(self, cells: np.ndarray, voices: Mapping[str, np.ndarray] | None) -> np.ndarray:
+        """The canvas [R, T] of a piece or roll with these voices, or of its cells [P, T] where it has none."""
+        return self.stack(voices or {self.names[0]: cells})
+
+    def canvas_of(self, cells: np.ndarray, voices: Mapping[str, np.ndarray] | None, steps_per_bar: int) -> np.ndarray:
+        """The same with the plan of its bars."""
+        return self.write_plan(self.stack_piece(cells, voices), steps_per_bar)
+
+    def allowed(self, pitches: np.ndarray, steps: int, steps_per_bar: int) -> np.ndarray:
+        """Where a canvas may sound, bool [R, T]: at some pitches, bool [P], and in the last step of a bar at the rows
+        of the plan that say a bar is new or point to an earlier one that there is."""
+        allowed = np.zeros((self.rows, steps), bool)
+        for name in self.names:
+            allowed[self.pitch_rows(name)] = pitches[:, None]
+        if self.plan_rows:
+            bar = np.arange(-(-steps // steps_per_bar))
+            last = np.minimum((bar + 1) * steps_per_bar, steps) - 1
+            allowed[: self.plan_rows, last] = np.arange(self.plan_rows)[:, None] <= bar
+        return allowed
+
     def write_plan(self, canvas: np.ndarray, steps_per_bar: int) -> np.ndarray:
         """The same canvas u8 [R, T] with the plan of its bars, the first of which starts at step 0, if it has one."""
         if self.plan_rows:
@@ -75,6 +95,15 @@ class Planes:
     def merge(self, canvas: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
         """The notes of all voices of a canvas u8 [R, T] on one of 128 pitches, u8 [128, T], see `roll.merge`."""
         return merge(self.split(canvas).values(), vocabulary)
+
+    def merge_kept(self, given: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Which cells of the roll are known if those of a canvas, `codes` u8 [R, T], are where `given` bool [R, T].
+
+        bool [P, T]: where some voice is known to sound, and where all are known.
+        """
+        known, sounding = self.split(given).values(), self.split(codes).values()
+        some = np.any([one & (cells > 0) for one, cells in zip(known, sounding, strict=True)], 0)
+        return some | np.all(list(known), 0)
 
     def transpose(self, canvas: np.ndarray, semitones: int) -> np.ndarray:
         """Transpose every plane of a canvas u8 [R, T]; it is left alone if a note would leave the pitches."""

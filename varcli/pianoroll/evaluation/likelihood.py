@@ -20,6 +20,7 @@ from varcli.pianoroll.model.canvas import Limits
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Policy
 
@@ -42,8 +43,9 @@ class PieceLikelihood:
 class LikelihoodReport:
     """NLL of a set of pieces, in nats per frame over all frames and over all but each piece's first.
 
-    `bits_per_level` is per frame. `exact` is false where a masked level has children in random order: the figure is
-    then the NLL averaged over orders, an upper bound on that of the mixture over orders, estimated from draws.
+    `bits_per_level` is per frame. `exact` is false where the figure is an upper bound. Where a masked level has
+    children in random order it is the NLL averaged over orders, estimated from draws; where a model writes voices or a
+    plan it is that of these and the roll together, which is no less than that of the roll.
     """
 
     nats_per_frame: float
@@ -78,18 +80,27 @@ def score(
         raise UsageError(
             "masked levels with attention have no likelihood in the order of time", "leave out --order time"
         )
-    exact = in_order or not model.masked
-    by_frame = exact and _visits_frames_in_order(model)
+    planes = Planes.of(model.config.model)
+    in_time = in_order or not model.masked
+    by_frame = in_time and _visits_frames_in_order(model)
     scored: list[PieceLikelihood] = []
     levels = np.zeros(len(model.levels))
     nats, frames = 0.0, 0
     for done, piece in enumerate(pieces, 1):
-        limits = None if constraints is None else constraints(piece.cells.shape[1])
-        violation = None if limits is None else limits.violation(piece.cells)
+        canvas = planes.canvas_of(piece.cells, piece.voices, model.config.model.steps_per_bar)
+        limits = None if constraints is None else constraints(canvas.shape[1])
+        violation = None if limits is None else limits.violation(canvas)
         if violation is not None:
             raise VarError(f"{piece.name} cannot be under these limits: {violation}", "loosen them, or leave it out")
-        draws = [Draw(torch.Generator(), scan=model.masked)] if exact else _draws(piece.name, passes, seed)
-        likelihood, per_level = _score_piece(model, piece, draws, by_frame, limits)
+        draws = [Draw(torch.Generator(), scan=model.masked)] if in_time else _draws(piece.name, passes, seed)
+        per_level, cells = _score_canvas(model, canvas, draws, limits)
+        total = float(per_level.sum())
+        if not math.isfinite(total):
+            raise VarError(
+                f"{piece.name} holds something the model gives no probability", "is a held note without an onset?"
+            )
+        first_frame = float(cells[:, 0].sum()) if by_frame else None
+        likelihood = PieceLikelihood(piece.name, canvas.shape[1], total, first_frame, _on_pitches(cells, planes))
         scored.append(likelihood)
         levels += per_level
         nats, frames = nats + likelihood.nats, frames + likelihood.frames
@@ -98,6 +109,7 @@ def score(
     rest = frames - len(pieces)
     bits = {f"L{index}": float(value / frames / math.log(2)) for index, value in enumerate(levels)}
     from_2 = (nats - sum(first)) / rest if by_frame and rest else None
+    exact = in_time and planes.rows == planes.pitches
     yield LikelihoodReport(nats / frames, from_2, frames, bits, exact, tuple(scored))
 
 
@@ -120,42 +132,41 @@ def _draws(name: str, passes: int, seed: int) -> list[Draw]:
     ]
 
 
+def _on_pitches(cells: np.ndarray, planes: Planes) -> np.ndarray:
+    """Nats of the cells of a canvas [R, T] as those of a roll, f32 [P, T]: added up over voices, a plan's spread evenly
+    over the pitches of its step."""
+    voices = np.sum(list(planes.split(cells).values()), 0)
+    beside = cells.sum(0) - voices.sum(0)
+    return (voices + beside / planes.pitches).astype(np.float32)
+
+
 @torch.inference_mode()
-def _score_piece(
-    model: FractalModel | Ensemble,
-    piece: Piece,
-    draws: Sequence[Draw],
-    by_frame: bool,
-    limits: CanvasConstraints | None,
-) -> tuple[PieceLikelihood, np.ndarray]:
-    """Price one piece; returns it and its nats per level."""
+def _score_canvas(
+    model: FractalModel | Ensemble, canvas: np.ndarray, draws: Sequence[Draw], limits: CanvasConstraints | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Price a canvas u8 [R, T]; nats of each level, and where they fall [R, T]."""
     model.eval()
-    T = piece.cells.shape[1]
     per_level = np.zeros(len(model.levels))
-    cells = np.zeros(piece.cells.shape, np.float64)
+    cells = np.zeros(canvas.shape, np.float64)
     for number, draw in enumerate(draws):
         moving = limits is not None and limits.max_polyphony is not None
-        priced = _followed(model, piece, draw, number, limits) if moving else _walked(model, piece, draw, limits)
+        priced = _followed(model, canvas, draw, number, limits) if moving else _walked(model, canvas, draw, limits)
         for level, nats, pitch, step in priced:
             nats = nats / len(draws)
             per_level[level] += nats.sum()
             _spread(cells, nats, pitch, step, model.tree.shapes[min(level, model.tree.depth - 1)])
-    total = float(per_level.sum())
-    if not math.isfinite(total):
-        raise VarError(
-            f"{piece.name} holds something the model gives no probability", "is a held note without an onset?"
-        )
-    first = float(cells[:, 0].sum()) if by_frame else None
-    return PieceLikelihood(piece.name, T, total, first, cells.astype(np.float32)), per_level
+    return per_level, cells
 
 
 _Priced = Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]
 """Level, then nats, pitch and step [M] of its decisions."""
 
 
-def _walked(model: FractalModel | Ensemble, piece: Piece, draw: Draw, limits: CanvasConstraints | None) -> _Priced:
+def _walked(
+    model: FractalModel | Ensemble, canvas: np.ndarray, draw: Draw, limits: CanvasConstraints | None
+) -> _Priced:
     """Price all decisions of a level at once."""
-    codes = torch.from_numpy(np.ascontiguousarray(piece.cells))[None].to(model.device)
+    codes = torch.from_numpy(np.ascontiguousarray(canvas))[None].to(model.device)
     allowed = None if limits is None else Limits(allowed=torch.from_numpy(limits.allowed)[None].to(model.device))
     for decisions in model.walk(codes, draw, limits=allowed, chunk=PARENTS_AT_ONCE):
         nats = (decisions.nats.double() * decisions.weight.double()).cpu().numpy()
@@ -163,14 +174,14 @@ def _walked(model: FractalModel | Ensemble, piece: Piece, draw: Draw, limits: Ca
 
 
 def _followed(
-    model: FractalModel | Ensemble, piece: Piece, draw: Draw, number: int, limits: CanvasConstraints | None
+    model: FractalModel | Ensemble, canvas: np.ndarray, draw: Draw, number: int, limits: CanvasConstraints | None
 ) -> _Priced:
     """Price one decision after another: in random order `number` where levels are masked, or in that of time."""
     if not isinstance(model, FractalModel):
         raise UsageError("a limit on polyphony needs a single model, not an ensemble", "leave out --max-polyphony")
     order = Order(together=1, order="time" if draw.scan and model.masked else "random")
-    policy = Policy.following(model.tree, piece.cells, number)
-    batch = Batch(model, [policy], [0], piece.cells.shape[1], order=order, constraints=limits)
+    policy = Policy.following(model.tree, canvas, number)
+    batch = Batch(model, [policy], [0], canvas.shape[1], order=order, constraints=limits)
     for _ in batch.events():
         pass
     level, pitch, step, nats = (np.array(column) for column in zip(*batch.samples[0].prices, strict=True))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import inf
 
+import numpy as np
+
 from varcli.errors import UsageError, at_least
 from varcli.pianoroll.config import PerLevel, PianorollConfig, at_levels
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
@@ -14,8 +16,8 @@ class SampleSettings:
 
     `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
     `temperature` and `top_p` are one number, or one per level, coarse to fine, a cell's value last.
-    `constraints` say what is kept and what may sound, on canvases of `target_width` steps; `steps_per_bar` and
-    `downbeats` are those of the rolls that come out.
+    `constraints` say what is kept and what may sound, on canvases of `target_width` steps; `kept` bool [P, T],
+    `steps_per_bar` and `downbeats` are those of the rolls that come out.
     """
 
     num_samples: int = 1
@@ -28,6 +30,7 @@ class SampleSettings:
     tempo_bpm: float = 120.0
     seed: int = 0
     constraints: CanvasConstraints | None = None
+    kept: np.ndarray | None = None
     steps_per_bar: int | None = None
     downbeats: tuple[int, ...] | None = None
 
@@ -50,7 +53,7 @@ def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[i
     _check_per_level(config, settings.top_p, "--top-p", 1.0)
     _check_scan_order(config, settings.scan_order)
     if settings.constraints is not None:
-        shape, wanted = settings.constraints.given.shape, (config.model.pitches, settings.target_width)
+        shape, wanted = settings.constraints.given.shape, (config.model.rows, settings.target_width)
         if shape != wanted:
             raise ValueError(f"constraints are for {shape} cells, not {wanted}")
         if settings.constraints.given.any():

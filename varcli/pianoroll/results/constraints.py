@@ -6,6 +6,7 @@ import numpy as np
 
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import PITCHES, Vocabulary
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.score.scales import parse_pitch_range, parse_scale
@@ -38,12 +39,27 @@ class Constraints:
         return allowed
 
     def on_canvas(self, config: PianorollConfig, steps: int) -> CanvasConstraints | None:
-        """The same for a canvas of a model, nothing given; None if nothing is limited."""
-        if not self:
+        """The same for a canvas of a model, nothing given; None if nothing is limited, nor the layout of its canvas."""
+        planes = Planes.of(config.model)
+        if not self and planes.rows == planes.pitches:
             return None
-        check_pitches(config)
-        allowed = self.pitches()[:, None].repeat(steps, 1)
-        return CanvasConstraints.limits(allowed, self.max_polyphony, binary=Vocabulary.of(config.model).binary)
+        kept = np.zeros((planes.rows, steps), bool)
+        return self.keeping(config, kept, kept.astype(np.uint8))
+
+    def keeping(self, config: PianorollConfig, given: np.ndarray, codes: np.ndarray) -> CanvasConstraints:
+        """The same with `codes` u8 [R, T] kept where `given` bool [R, T]: rows are those of the model's canvas."""
+        model, planes = config.model, Planes.of(config.model)
+        if self:
+            check_pitches(config)
+        pitches = self.pitches() if self else np.ones(planes.pitches, bool)
+        return CanvasConstraints(
+            given,
+            codes,
+            planes.allowed(pitches, given.shape[1], model.steps_per_bar),
+            self.max_polyphony,
+            binary=Vocabulary.of(model).binary,
+            plan_rows=planes.plan_rows,
+        )
 
 
 def check_pitches(config: PianorollConfig) -> None:

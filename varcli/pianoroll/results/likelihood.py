@@ -13,6 +13,7 @@ from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece, read_corpus_of
 from varcli.pianoroll.figures.picture import png_bytes
 from varcli.pianoroll.figures.surprise import draw_surprise
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.results.constraints import Constraints
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def evaluate(
         raise VarError(message, "loosen them")
     yield from (Warned(f"{name} is left out: {reason}") for name, reason in impossible)
     maps = _maps(job.surprise_maps, pieces, overwrite)
-    limits = partial(job.constraints.on_canvas, job.config) if job.constraints else None
+    # The layout of a canvas of voices limits what may sound even where nothing else does.
+    limits = partial(job.constraints.on_canvas, job.config)
     in_order = job.order == "time"
     for event in score(model, pieces, passes=job.passes, seed=job.seed, constraints=limits, in_order=in_order):
         if isinstance(event, LikelihoodReport):
@@ -139,10 +141,11 @@ def _possible(
     pieces: list[Piece], constraints: Constraints, config: PianorollConfig
 ) -> tuple[list[Piece], list[tuple[str, str]]]:
     """The pieces that keep to the constraints, and (name, reason) of those that do not."""
-    kept, impossible = [], []
+    kept, impossible, planes = [], [], Planes.of(config.model)
     for piece in pieces:
         limits = constraints.on_canvas(config, piece.cells.shape[1])
-        reason = None if limits is None else limits.violation(piece.cells)
+        canvas = planes.canvas_of(piece.cells, piece.voices, config.model.steps_per_bar)
+        reason = None if limits is None else limits.violation(canvas)
         if reason is None:
             kept.append(piece)
         else:

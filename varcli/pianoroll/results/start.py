@@ -10,6 +10,7 @@ import numpy as np
 from varcli.errors import UsageError, at_least, one_of
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.generation.settings import SampleSettings, check_conditioning
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.results.constraints import Constraints, check_pitches
 from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary, top_line
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
@@ -51,12 +52,16 @@ class Start:
 
 @dataclass(frozen=True)
 class Ready:
-    """The same, read and checked: width in steps, tempo, constraints, bars, and the name of a voice that is kept."""
+    """The same, read and checked: width in steps, tempo, constraints, bars, and the name of a voice that is kept.
+
+    `kept` bool [P, T] are the cells of the roll that were known before the others are written, None without a prompt.
+    """
 
     start: Start
     width: int
     tempo_bpm: float
     constraints: CanvasConstraints | None
+    kept: np.ndarray | None = None
     steps_per_bar: int | None = None
     downbeats: tuple[int, ...] | None = None
     voice: str | None = None
@@ -69,18 +74,18 @@ class Ready:
             target_width=self.width,
             tempo_bpm=self.tempo_bpm,
             constraints=self.constraints,
+            kept=self.kept,
             steps_per_bar=self.steps_per_bar,
             downbeats=self.downbeats,
         )
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
-        prompt = self.start.prompt
-        given = None if prompt is None or self.constraints is None else self.constraints.given
+        prompt, kept = self.start.prompt, self.kept
         return {
             "prompt": None if prompt is None else _name(prompt),
-            "kept_cells": 0 if given is None else int(given.sum()),
-            "written_cells": 128 * self.width if given is None else int((~given).sum()),
+            "kept_cells": 0 if kept is None else int(kept.sum()),
+            "written_cells": PITCHES * self.width - (0 if kept is None else int(kept.sum())),
             "tempo": self.tempo_bpm,
             "constraints": self.start.constraints.document(),
         }
@@ -92,7 +97,7 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
     Raises UsageError for options that do not go together or with the prompt, VarError for an unreadable prompt.
     """
     _check_mode(start)
-    allowed = start.constraints.pitches()
+    start.constraints.pitches()
     if start.prompt is None:
         width = DEFAULT_WIDTH if start.width is None else start.width
         constraints = start.constraints.on_canvas(config, width)
@@ -101,18 +106,12 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
     check_pitches(config)
     piece, kept = _keep(start, start.prompt, config)
     width, roll = kept.given.shape[1], piece.roll
-    constraints = CanvasConstraints(
-        kept.given,
-        kept.codes,
-        allowed[:, None].repeat(width, 1),
-        start.constraints.max_polyphony,
-        binary=roll.vocabulary.binary,
-    )
     return Ready(
         start,
         width,
         roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm,
-        constraints,
+        start.constraints.keeping(config, kept.given, kept.codes),
+        Planes.of(config.model).merge_kept(kept.given, kept.codes),
         roll.steps_per_bar,
         bars_of(roll, width),
         (start.keep_track or "Top voice") if start.mode == "harmonise" else None,
@@ -142,14 +141,15 @@ def _check_mode(start: Start) -> None:
 
 def _keep(start: Start, prompt: Prompt, config: PianorollConfig) -> tuple[MidiPiece, Kept]:
     """The prompt, and what of it is kept."""
+    planes, bar = Planes.of(config.model), config.model.steps_per_bar
     if start.mode == "harmonise":
         piece, voice = _voice(prompt, start.keep_track, config)
-        return piece, harmonising(voice, start.width or piece.roll.steps)
+        return piece, harmonising(voice, start.width or piece.roll.steps, planes, start.keep_track)
     regions = [parse_region(region) if isinstance(region, str) else region for region in start.regions]
     piece = read_prompt(prompt, config) if isinstance(prompt, Path) else _piece(prompt, config)
     if start.mode == "inpainting":
-        return piece, inpainting(piece.roll, regions, start.width or piece.roll.steps)
-    return piece, continuation(piece.roll, start.prompt_steps, start.width or DEFAULT_WIDTH)
+        return piece, inpainting(piece.roll, regions, start.width or piece.roll.steps, planes, bar)
+    return piece, continuation(piece.roll, start.prompt_steps, start.width or DEFAULT_WIDTH, planes, bar)
 
 
 def _voice(prompt: Prompt, track: str | None, config: PianorollConfig) -> tuple[MidiPiece, np.ndarray]:

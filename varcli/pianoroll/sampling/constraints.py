@@ -15,7 +15,8 @@ from varcli.pianoroll.roll import HELD
 @dataclass(frozen=True)
 class CanvasConstraints:
     """`given` bool [P, T]: cells known beforehand; `codes` u8 [P, T]: what they hold, 0 elsewhere; `allowed` bool
-    [P, T]: where a free cell may sound; `max_polyphony`: most cells that sound at one step.
+    [P, T]: where a free cell may sound; `max_polyphony`: most cells that sound at one step, those of the first
+    `plan_rows` rows apart, which do not sound.
 
     Given cells are exempt from `allowed`, but count as polyphony. `binary` canvases have no held cells.
     Raises UsageError for constraints that contradict one another.
@@ -26,6 +27,7 @@ class CanvasConstraints:
     allowed: np.ndarray
     max_polyphony: int | None = None
     binary: bool = False
+    plan_rows: int = 0
 
     def __post_init__(self) -> None:
         if not self.given.shape == self.codes.shape == self.allowed.shape:
@@ -64,7 +66,7 @@ class CanvasConstraints:
     @cached_property
     def settled(self) -> np.ndarray:
         """Cells of each step that sound in any case, i64 [T]."""
-        return self.must.sum(0)
+        return self.must[self.plan_rows :].sum(0)
 
     def violation(self, codes: np.ndarray) -> str | None:
         """Why a canvas u8 [P, T] cannot be under these constraints, or None if it can."""
@@ -77,7 +79,7 @@ class CanvasConstraints:
         wrong = np.argwhere(self.tied & (codes == 0))
         if len(wrong):
             return f"pitch {wrong[0, 0]} at step {wrong[0, 1]} is silent before a cell that is held"
-        voices = (codes > 0).sum(0)
+        voices = (codes[self.plan_rows :] > 0).sum(0)
         if self.max_polyphony is not None and voices.max(initial=0) > self.max_polyphony:
             return f"{voices.max()} notes sound at step {voices.argmax()}, more than {self.max_polyphony}"
         return None

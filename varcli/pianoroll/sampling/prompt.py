@@ -1,6 +1,6 @@
 """Prompts: what of a piece is kept when the rest is written, in each of the three modes that start from one.
 
-Shapes: P pitches, T steps.
+Shapes: P pitches, T steps, R rows of the model's canvas (see `planes`).
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ import numpy as np
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.sources import beats_beside
+from varcli.pianoroll.form import Plan
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary, top_line
 from varcli.pianoroll.score.midi import MidiPiece, read_midi, split_top_line
 from varcli.pianoroll.score.scales import parse_pitches
@@ -21,10 +23,20 @@ from varcli.pianoroll.score.voices import TrackRule
 
 @dataclass(frozen=True)
 class Kept:
-    """Cells that are kept: `given` bool [P, T], and `codes` u8 [P, T] of what they hold, 0 elsewhere."""
+    """Cells that are kept: `given` bool [R, T], and `codes` u8 [R, T] of what they hold, 0 elsewhere."""
 
     given: np.ndarray
     codes: np.ndarray
+
+    @classmethod
+    def of(cls, canvas: np.ndarray, given: np.ndarray, planes: Planes, steps_per_bar: int) -> "Kept":
+        """What is `given` of a canvas u8 [R, T], and the plan of the bars of which that is enough to know it."""
+        known = np.where(given, canvas, 0).astype(np.uint8)
+        if planes.plan_rows:
+            plan = Plan.of(known[planes.plan_rows :], steps_per_bar)
+            given[: planes.plan_rows] = plan.known(given[planes.plan_rows :], steps_per_bar)
+            known[: planes.plan_rows] = plan.cells(given.shape[1], steps_per_bar) * given[: planes.plan_rows]
+        return cls(given, known)
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ def read_voice(path: Path, track: str | None, config: PianorollConfig) -> tuple[
     return piece, voice
 
 
-def continuation(roll: Roll, steps: int | None, width: int) -> Kept:
+def continuation(roll: Roll, steps: int | None, width: int, planes: Planes, steps_per_bar: int) -> Kept:
     """Keep the first `steps` steps of a roll (None: all), to be continued up to `width`."""
     kept = roll.steps if steps is None else steps
     if kept > roll.steps:
@@ -89,35 +101,43 @@ def continuation(roll: Roll, steps: int | None, width: int) -> Kept:
             f"{kept} steps of the prompt leave nothing to write of --target-width {width}",
             f"give a --target-width above {kept}, or keep less with --prompt-steps",
         )
-    given = np.zeros((roll.cells.shape[0], width), bool)
-    given[:, :kept] = True
-    return Kept(given, np.where(given, fit(roll.cells, width), 0).astype(np.uint8))
+    given = np.zeros((planes.rows, width), bool)
+    given[planes.plan_rows :, :kept] = True
+    return Kept.of(fit(planes.stack_piece(roll.cells, roll.voices), width), given, planes, steps_per_bar)
 
 
-def inpainting(roll: Roll, regions: Sequence[Region], width: int) -> Kept:
-    """Keep everything but the cells in `regions`; what lies beyond the end of the roll is kept silent."""
-    given = np.ones((roll.cells.shape[0], width), bool)
+def inpainting(roll: Roll, regions: Sequence[Region], width: int, planes: Planes, steps_per_bar: int) -> Kept:
+    """Keep everything but the cells in `regions`, of all voices; what lies beyond the end of the roll stays silent."""
+    given = np.ones((planes.rows, width), bool)
     for region in regions:
         if region.end > width:
             raise UsageError(
                 f"--region {region.start}:{region.end} goes beyond the roll, which has {width} steps",
                 f"end it at {width}, or make the roll longer with --target-width",
             )
-        given[region.low : region.high + 1, region.start : region.end] = False
-    return Kept(given, np.where(given, fit(roll.cells, width), 0).astype(np.uint8))
+        for name in planes.names:
+            given[planes.pitch_rows(name)][region.low : region.high + 1, region.start : region.end] = False
+    return Kept.of(fit(planes.stack_piece(roll.cells, roll.voices), width), given, planes, steps_per_bar)
 
 
-def harmonising(voice: np.ndarray, width: int) -> Kept:
-    """Keep the cells in which a voice u8 [P, T] sounds, and the silent one after each note.
+def harmonising(voice: np.ndarray, width: int, planes: Planes, name: str | None = None) -> Kept:
+    """Keep a voice u8 [P, T]: of a model with voices that called `name`, else its first, as a whole.
 
-    That one ends the note where it ends in the voice; all other cells are free.
+    Of a model without voices, the cells in which it sounds are kept and the silent one after each note, which ends the
+    note where it ends in the voice; all other cells are free.
     """
     codes = fit(voice, width)
     if not codes.any():
         raise UsageError(f"no note of the voice begins in the first {width} steps", "raise --target-width")
+    if len(planes.names) > 1:
+        canvas, given = np.zeros((2, planes.rows, width), np.uint8)
+        rows = planes.pitch_rows(name if name in planes.names else planes.names[0])
+        canvas[rows] = codes
+        given[rows.start : rows.start + planes.plane_rows] = 1
+        return Kept(given.astype(bool), canvas)
     given = codes > 0
     given[:, 1:] |= codes[:, :-1] > 0
-    return Kept(given, codes)
+    return Kept(planes.stack_piece(given, None), planes.stack_piece(codes, None))
 
 
 def fit(cells: np.ndarray, width: int) -> np.ndarray:

@@ -28,7 +28,7 @@ def draw_given(
 
     For a share `holes` of all canvases that is all but some holes, for 0.7 less that share it is nothing, and otherwise
     a beginning, a voice, or some regions. Of several planes a voice is one or all but one of them, whole, and holes and
-    regions lie in all planes or in one. A plan is given where it is known from what is given (see `_known_plan`), and
+    regions lie in all planes or in one. A plan is given where it is known from what is given (see `Plan.known`), and
     sometimes by itself.
     """
     planes = planes or Planes(pitches=len(canvas))
@@ -39,7 +39,7 @@ def draw_given(
     plan = np.zeros((planes.plan_rows, canvas.shape[1]), bool)
     if planes.plan_rows:
         alone = kind in ("nothing", "voice") and rng.random() < PLAN_ALONE
-        plan[:] = alone or _known_plan(Plan.read(canvas[: planes.plan_rows], steps_per_bar), given, steps_per_bar)
+        plan[:] = alone or Plan.read(canvas[: planes.plan_rows], steps_per_bar).known(given, steps_per_bar)
     return np.concatenate([plan, given.reshape(-1, canvas.shape[1])])
 
 
@@ -64,15 +64,6 @@ def _given(codes: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray
         for _ in range(rng.integers(1, 6)):
             given[_region(codes, rng)] = True
     return given
-
-
-def _known_plan(plan: Plan, given: np.ndarray, steps_per_bar: int) -> np.ndarray:
-    """Where a plan is known from given cells bool [V, P, T]: bool [T], true in bars that are given, if what they return
-    from is given too."""
-    steps = given.shape[2]
-    bar = np.arange(steps) // steps_per_bar
-    whole = np.bincount(bar, ~given.all((0, 1))) == 0
-    return (whole & whole[np.arange(len(whole)) - plan.bars_back])[bar]
 
 
 def _region(codes: np.ndarray, rng: np.random.Generator) -> tuple[slice, slice, slice]:

@@ -23,7 +23,7 @@ from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.ensemble import Ensemble, build
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import level_parameters
-from varcli.pianoroll.planes import ONE_VOICE, Planes
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import HELD, crop
 from varcli.pianoroll.training.given_masks import draw_given
 
@@ -35,12 +35,14 @@ OPENINGS = 0.2
 class CropBatch:
     """Crops u8 [B, R, T], padded with silence at the right, and how many steps of each count [B].
 
-    `given` bool [B, R, T] says which cells are known beforehand; `candidates` are where whole pieces may copy from.
+    `given` bool [B, R, T] says which cells are known beforehand, `allowed` where the layout lets cells sound;
+    `candidates` are where whole pieces may copy from.
     """
 
     codes: Tensor
     steps: Tensor
     given: Tensor | None = None
+    allowed: Tensor | None = None
     candidates: Candidates | None = None
 
 
@@ -127,23 +129,26 @@ class PianorollTask:
         # Beginnings are a part of form, and one downbeat of many would hardly ever show one.
         opens = self.config.model.form and rng.random() < OPENINGS
         start = 0 if opens else int(rng.choice(bars))
-        voices = piece.voices or {ONE_VOICE: piece.cells}
         stop = min(steps, start + want)
-        canvas = self.planes.stack({name: crop(part, start, stop, self.vocabulary) for name, part in voices.items()})
+        voices = {name: crop(part, start, stop, self.vocabulary) for name, part in (piece.voices or {}).items()}
+        canvas = self.planes.stack_piece(crop(piece.cells, start, stop, self.vocabulary), voices)
         return self.planes.write_plan(self.planes.transpose(canvas, transpose), self.config.model.steps_per_bar)
 
     def _collate(self, pieces: list[Piece], crops: list[np.ndarray], given: list[np.ndarray] | None) -> CropBatch:
         steps = torch.tensor([part.shape[1] for part in crops])
         shape = (len(crops), self.planes.rows, int(steps.max()))
-        codes, known = np.zeros(shape, np.uint8), np.zeros(shape, bool)
+        codes, known, allowed = np.zeros(shape, np.uint8), np.zeros(shape, bool), np.zeros(shape, bool)
+        everything, bar = np.ones(self.planes.pitches, bool), self.config.model.steps_per_bar
         for row, part in enumerate(crops):
             codes[row, :, : part.shape[1]] = part
+            allowed[row, :, : part.shape[1]] = self.planes.allowed(everything, part.shape[1], bar)
             if given is not None:
                 known[row, :, : part.shape[1]] = given[row]
         return CropBatch(
             torch.from_numpy(codes),
             steps,
             torch.from_numpy(known) if given is not None else None,
+            torch.from_numpy(allowed) if shape[1] != self.planes.pitches else None,
             self._pointers(pieces, crops, shape[2]),
         )
 
@@ -210,7 +215,8 @@ class PianorollTask:
     def _loss(self, model: FractalModel | Ensemble, batch: CropBatch, draw: Draw) -> StepLoss:
         frames = int(batch.steps.sum())
         device = model.device
-        limits = None if batch.given is None else Limits(given=batch.given.to(device))
+        given, allowed = (None if x is None else x.to(device) for x in (batch.given, batch.allowed))
+        limits = None if given is None and allowed is None else Limits(given, allowed)
         candidates = None if batch.candidates is None else batch.candidates.to(device)
         terms, nats = [], []
         steps_B = batch.steps.to(device)
