@@ -1,14 +1,24 @@
 """Models of voices: planes, the plan of the form and velocities that attend to others stay one exact model."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from fractal_support import all_canvases, follow, price, tiny
 
+from varcli.pianoroll.corpus.corpus import Piece
+from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
+from varcli.pianoroll.events import PatchDone, SampleDone
+from varcli.pianoroll.generation.generate import generate
+from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.model.copy_attention import METRE, find
+from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.planes import Planes
-from varcli.pianoroll.roll import HELD, ONSET
+from varcli.pianoroll.results.constraints import Constraints
+from varcli.pianoroll.results.start import Ready, Start, prepare
+from varcli.pianoroll.roll import HELD, ONSET, Roll, Vocabulary, merge, top_line
 
 VOICES = {"voices": ["melody", "piano"], "form": True, "velocity_attention": True, "tonality": True}
 ECHO = {"candidates": 2, "pitches_around": 1, "steps_before": 1, "steps_after": 1}
@@ -54,8 +64,6 @@ def test_no_decision_knows_what_comes_after_it() -> None:
 
 
 def priced(model: FractalModel, cells: np.ndarray) -> dict[tuple[int, int, int], float]:
-    from varcli.pianoroll.model.decisions import Draw
-
     with torch.inference_mode():
         walk = list(model.walk(torch.from_numpy(cells)[None], Draw(torch.Generator())))
     return {
@@ -63,6 +71,98 @@ def priced(model: FractalModel, cells: np.ndarray) -> dict[tuple[int, int, int],
         for part in walk
         for nats, p, t in zip(part.nats.tolist(), part.pitch.tolist(), part.step.tolist(), strict=True)
     }
+
+
+def start_of(mode: Any, roll: Roll, width: int, **options: Any) -> Start:
+    fields = {"prompt_steps": None, "regions": (), "keep_track": None, "constraints": Constraints(), "tempo_bpm": None}
+    return Start(mode=mode, prompt=roll, width=width, **fields | options)
+
+
+def written(model: FractalModel, ready: Ready, **how: Any) -> tuple[list[PatchDone], Roll]:
+    events = list(generate(model, ready.settings(SampleSettings(**how))))
+    (done,) = [event for event in events if isinstance(event, SampleDone)]
+    return [event for event in events if isinstance(event, PatchDone)], done.roll
+
+
+@pytest.fixture(scope="module")
+def of_128() -> FractalModel:
+    return tiny(
+        "ar", "16x4>4x2>1x1", 128, notes=True, velocity_bins=4, model=VOICES | {"echo": ECHO, "conditioning": True}
+    )
+
+
+@pytest.fixture(scope="module")
+def prompt() -> Roll:
+    rng, cells = np.random.default_rng(0), np.zeros((2, 128, 12), np.uint8)
+    for voice, low in ((0, 72), (1, 48)):
+        for step in range(0, 12, 2):
+            cells[voice, low + rng.integers(12), step] = ONSET + 2
+    vocabulary = Vocabulary(4)
+    return Roll(merge(cells, vocabulary), vocabulary, 4, 4, voices=dict(zip(("melody", "piano"), cells, strict=True)))
+
+
+def test_what_is_continued_stays_in_its_voice(of_128: FractalModel, prompt: Roll) -> None:
+    ready = prepare(start_of("continuation", prompt, 20, prompt_steps=8), of_128.config)
+    patches, roll = written(of_128, ready, seed=1)
+    assert roll.voices is not None
+    assert prompt.voices is not None
+    for name, cells in prompt.voices.items():
+        assert np.array_equal(roll.voices[name][:, :8], cells[:, :8])
+    assert np.array_equal(roll.cells, merge(roll.voices.values(), roll.vocabulary))
+    assert roll.kept is not None
+    assert roll.kept[:, :8].all()
+    assert not roll.kept[:, 8:].any()
+    bounds = [box for event in patches for box in event.bounds]
+    assert bounds
+    assert all(0 <= low < high <= 128 for low, high, _, _ in bounds)
+    assert all(event.canvas.shape == (128, 20) for event in patches)
+    # A note that another voice strikes again ends there in the roll; while it is written both are shown.
+    assert not roll.cells[patches[-1].canvas == 0].any()
+
+
+def test_harmonising_keeps_a_voice_whole_and_writes_the_others(of_128: FractalModel, prompt: Roll) -> None:
+    ready = prepare(start_of("harmonise", prompt, 12), of_128.config)
+    _, roll = written(of_128, ready)
+    assert roll.voices is not None
+    melody = top_line(prompt.cells, prompt.vocabulary)
+    assert np.array_equal(roll.voices["melody"], melody)
+    assert roll.voices["piano"].any()
+
+
+def test_only_the_region_is_written_anew_in_all_voices(of_128: FractalModel, prompt: Roll) -> None:
+    ready = prepare(start_of("inpainting", prompt, 12, regions=("4:8",)), of_128.config)
+    _, roll = written(of_128, ready)
+    assert prompt.voices is not None
+    assert roll.voices is not None
+    for name, cells in prompt.voices.items():
+        outside = np.r_[0:4, 9:12]  # a note that is written may be held into what was silent after it
+        assert np.array_equal(roll.voices[name][:, outside], cells[:, outside])
+
+
+def test_a_limit_on_polyphony_counts_all_voices_and_no_plan(of_128: FractalModel) -> None:
+    limit = Constraints(max_polyphony=2)
+    ready = prepare(
+        Start("unconditional", None, None, (), None, limit, 16, None),
+        of_128.config,
+    )
+    _, roll = written(of_128, ready)
+    assert roll.voices is not None
+    sounding = np.sum([cells > 0 for cells in roll.voices.values()], (0, 1))
+    assert sounding.max() == 2
+
+
+def test_a_likelihood_with_voices_and_a_plan_is_a_bound() -> None:
+    model, planes = model_of_voices(), Planes(("melody", "piano"), 24, 48)
+    canvas = song(0)
+    voices, vocabulary = planes.split(canvas), Vocabulary(4)
+    cells = planes.merge(canvas, vocabulary)[:24]
+    piece = Piece("song", cells, np.zeros(0, np.int32), 0.0, "test", voices=voices)
+    report = list(score(model, [piece]))[-1]
+    assert isinstance(report, LikelihoodReport)
+    assert not report.exact
+    assert report.nats_per_frame * 16 == pytest.approx(price(model, canvas[None])[0], rel=1e-5)
+    assert report.pieces[0].cells_nats.shape == (24, 16)
+    assert report.pieces[0].cells_nats.sum() == pytest.approx(report.pieces[0].nats, rel=1e-5)
 
 
 def test_a_plan_adds_the_bar_that_returns_to_the_candidates() -> None:

@@ -92,6 +92,11 @@ class Planes:
         """The voices [P, T] of a canvas [R, T], views of it."""
         return {name: canvas[self.pitch_rows(name)] for name in self.names}
 
+    def only(self, canvas: np.ndarray) -> np.ndarray:
+        """The cells [P, T] of the only voice of a canvas [R, T], a view of it."""
+        (name,) = self.names
+        return canvas[self.pitch_rows(name)]
+
     def merge(self, canvas: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
         """The notes of all voices of a canvas u8 [R, T] on one of 128 pitches, u8 [128, T], see `roll.merge`."""
         return merge(self.split(canvas).values(), vocabulary)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from varcli.events import Event
 from varcli.pianoroll.config import PerLevel, at_levels
 from varcli.pianoroll.events import LevelStarted, PatchDone
 from varcli.pianoroll.inference import fields as f
@@ -79,7 +78,7 @@ class Batch:
             for written in self.samples:
                 written.visible[constraints.given] = constraints.codes[constraints.given]
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[LevelStarted | PatchDone]:
         """Write all samples; yields what happened, a part of each sample in turn."""
         queues: list[SimpleQueue[Part | BaseException]] = [SimpleQueue() for _ in self.samples]
         pool = ThreadPoolExecutor(min(len(queues), os.cpu_count() or 1))
@@ -108,7 +107,7 @@ class Batch:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _replay(self, written: Written, rows: list[list[float]]) -> Iterator[Event]:
+    def _replay(self, written: Written, rows: list[list[float]]) -> Iterator[LevelStarted | PatchDone]:
         """What a part of the log tells, while what it wrote becomes visible."""
         index = 0
         while index < len(rows):

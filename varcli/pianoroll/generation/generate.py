@@ -4,12 +4,15 @@ from collections.abc import Iterator
 
 from varcli.events import Event
 from varcli.pianoroll.events import SampleDone, SampleStarted
-from varcli.pianoroll.generation.batch import Batch
+from varcli.pianoroll.generation.batch import Batch, Written
+from varcli.pianoroll.generation.pitches import OnPitches
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
 from varcli.pianoroll.inference.packing import Order
 from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import Roll, Vocabulary
+from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Policy
 
 
@@ -25,7 +28,10 @@ def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterat
 
 
 def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[int, ...] | None) -> Iterator[Event]:
-    defaults, total = model.config.sample, settings.num_samples
+    defaults, total, planes = model.config.sample, settings.num_samples, Planes.of(model.config.model)
+    constraints = settings.constraints
+    if constraints is None and planes.rows > planes.pitches:
+        constraints = CanvasConstraints.on_planes(model.config.model, settings.target_width)
     for first in range(0, total, settings.batch_size):
         samples = range(first, min(first + settings.batch_size, total))
         batch = Batch(
@@ -34,26 +40,29 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
             samples,
             settings.target_width,
             order=Order(iterations, defaults.batch_generate_size, defaults.order),
-            constraints=settings.constraints,
+            constraints=constraints,
             temperature=defaults.temperature if settings.temperature is None else settings.temperature,
             top_p=defaults.top_p if settings.top_p is None else settings.top_p,
         )
+        shown = {written.sample: OnPitches(planes, written.visible) for written in batch.samples}
+        for sample, on_pitches in shown.items():
+            yield SampleStarted(sample, total, on_pitches.roll)
+        for event in batch.events():
+            yield shown[event.sample](event)
         for written in batch.samples:
-            yield SampleStarted(written.sample, total, written.visible)
-        yield from batch.events()
-        for written in batch.samples:
-            yield SampleDone(written.sample, total, _roll(model, settings, written.visible, written.sample))
+            yield SampleDone(written.sample, total, _roll(model, settings, planes, written))
 
 
-def _roll(model: FractalModel, settings: SampleSettings, cells, sample: int) -> Roll:
-    options, constraints = model.config.model, settings.constraints
+def _roll(model: FractalModel, settings: SampleSettings, planes: Planes, written: Written) -> Roll:
+    options, sample, vocabulary = model.config.model, written.sample, Vocabulary.of(model.config.model)
     return Roll(
-        cells=cells,
-        vocabulary=Vocabulary.of(options),
+        cells=planes.merge(written.visible, vocabulary) if options.voices else planes.only(written.visible),
+        voices=planes.split(written.visible) if options.voices else None,
+        vocabulary=vocabulary,
         steps_per_beat=options.steps_per_beat,
         steps_per_bar=settings.steps_per_bar or options.steps_per_bar,
         downbeats=settings.downbeats,
-        kept=constraints.given if constraints is not None and constraints.given.any() else None,
+        kept=settings.kept,
         tempo_bpm=settings.tempo_bpm,
         title=f"{model.config.name}, seed {settings.seed}, sample {sample}",
     )

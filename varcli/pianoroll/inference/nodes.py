@@ -25,10 +25,10 @@ def place(level: np.ndarray, model: ModelArrays, frame: np.ndarray, child: int) 
 @kernel(allocates=False)
 def is_open(level: np.ndarray, model: ModelArrays, sample: SampleArrays, p: int, t: int) -> bool:
     """Whether a node holds a free cell that may sound now."""
-    width = model.run[f.COLUMNS] * model.run[f.COLUMN]
+    width, sounds = model.run[f.COLUMNS] * model.run[f.COLUMN], p >= model.run[f.PLAN_ROWS]
     first = level[f.FREE] + p // level[f.HEIGHT] * width + t
     for i in range(level[f.STEPS]):
-        if sample.free[first + i] and sample.left[t + i] > 0:
+        if sample.free[first + i] and (sample.left[t + i] > 0 or not sounds):
             return True
     return sample.tied[grid(level, model, p, t)] != 0
 

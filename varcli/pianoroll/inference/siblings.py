@@ -67,7 +67,7 @@ def fill(number: int, model: ModelArrays, sample: SampleArrays, child: int) -> N
         return
     code = 1 if model.run[f.BINARY] else _value(number + 1, model, sample, p, t)
     sample.codes[p * model.run[f.STRIDE] + t + model.run[f.ORIGIN]] = code
-    if model.run[f.MOVING] and not sample.tied[grid(level, model, p, t)]:
+    if model.run[f.MOVING] and p >= model.run[f.PLAN_ROWS] and not sample.tied[grid(level, model, p, t)]:
         sample.left[t] -= 1
     log(sample, f.WROTE, p, t, code)
 

@@ -6,8 +6,7 @@ import numpy as np
 
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.planes import Planes
-from varcli.pianoroll.roll import PITCHES, Vocabulary
+from varcli.pianoroll.roll import PITCHES
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.score.scales import parse_pitch_range, parse_scale
 
@@ -40,26 +39,19 @@ class Constraints:
 
     def on_canvas(self, config: PianorollConfig, steps: int) -> CanvasConstraints | None:
         """The same for a canvas of a model, nothing given; None if nothing is limited, nor the layout of its canvas."""
-        planes = Planes.of(config.model)
-        if not self and planes.rows == planes.pitches:
+        if not self and config.model.rows == config.model.pitches:
             return None
-        kept = np.zeros((planes.rows, steps), bool)
-        return self.keeping(config, kept, kept.astype(np.uint8))
+        return self.keeping(config, steps)
 
-    def keeping(self, config: PianorollConfig, given: np.ndarray, codes: np.ndarray) -> CanvasConstraints:
-        """The same with `codes` u8 [R, T] kept where `given` bool [R, T]: rows are those of the model's canvas."""
-        model, planes = config.model, Planes.of(config.model)
+    def keeping(
+        self, config: PianorollConfig, steps: int, given: np.ndarray | None = None, codes: np.ndarray | None = None
+    ) -> CanvasConstraints:
+        """The same with `codes` u8 [R, T] kept where `given` bool [R, T], rows being those of the model's canvas."""
         if self:
             check_pitches(config)
-        pitches = self.pitches() if self else np.ones(planes.pitches, bool)
-        return CanvasConstraints(
-            given,
-            codes,
-            planes.allowed(pitches, given.shape[1], model.steps_per_bar),
-            self.max_polyphony,
-            binary=Vocabulary.of(model).binary,
-            plan_rows=planes.plan_rows,
-        )
+        pitches = self.pitches() if self else None
+        limits = {"pitches": pitches, "max_polyphony": self.max_polyphony}
+        return CanvasConstraints.on_planes(config.model, steps, given=given, codes=codes, **limits)
 
 
 def check_pitches(config: PianorollConfig) -> None:

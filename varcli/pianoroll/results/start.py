@@ -110,7 +110,7 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
         start,
         width,
         roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm,
-        start.constraints.keeping(config, kept.given, kept.codes),
+        start.constraints.keeping(config, width, kept.given, kept.codes),
         Planes.of(config.model).merge_kept(kept.given, kept.codes),
         roll.steps_per_bar,
         bars_of(roll, width),

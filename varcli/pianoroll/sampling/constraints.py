@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from varcli.errors import UsageError, at_least
+from varcli.pianoroll.config import ModelConfig
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import HELD
 
 
@@ -44,6 +46,29 @@ class CanvasConstraints:
     ) -> "CanvasConstraints":
         """Constraints without given cells."""
         return cls(np.zeros(allowed.shape, bool), np.zeros(allowed.shape, np.uint8), allowed, max_polyphony, binary)
+
+    @classmethod
+    def on_planes(
+        cls,
+        model: ModelConfig,
+        steps: int,
+        *,
+        pitches: np.ndarray | None = None,
+        max_polyphony: int | None = None,
+        given: np.ndarray | None = None,
+        codes: np.ndarray | None = None,
+    ) -> "CanvasConstraints":
+        """Constraints of a canvas [R, T] of a model, whose layout limits where it may sound.
+
+        `pitches` bool [P] are those that may (None: all); without `given` and `codes` [R, T] nothing is known.
+        """
+        planes = Planes.of(model)
+        allowed = planes.allowed(
+            np.ones(planes.pitches, bool) if pitches is None else pitches, steps, model.steps_per_bar
+        )
+        given = np.zeros(allowed.shape, bool) if given is None else given
+        codes = np.zeros(allowed.shape, np.uint8) if codes is None else codes
+        return cls(given, codes, allowed, max_polyphony, model.vocabulary == "binary", planes.plan_rows)
 
     @cached_property
     def tied(self) -> np.ndarray:
