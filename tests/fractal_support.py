@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from varcli.pianoroll.config import LevelConfig, ModelConfig, PianorollConfig
+from varcli.pianoroll.constants import STATE_MASKED
 from varcli.pianoroll.events import SampleDone
 from varcli.pianoroll.generation.batch import Batch, Written
 from varcli.pianoroll.generation.generate import SampleSettings, generate
@@ -22,7 +23,7 @@ from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.decisions import Draw, Parents
 from varcli.pianoroll.model.ensemble import Ensemble
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.model.level import STATE_MASKED, LevelModel
+from varcli.pianoroll.model.level import LevelModel
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Policy
 from varcli.pianoroll.train_config import DataConfig, MusicTrainConfig

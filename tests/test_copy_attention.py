@@ -7,11 +7,11 @@ import pytest
 import torch
 from fractal_support import all_canvases, codes_of, follow, price, samples, some_canvas, tiny
 
+from varcli.pianoroll.constants import GIVEN
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.context import Context
 from varcli.pianoroll.model.copy_attention import Sides, candidates_of, find
 from varcli.pianoroll.model.decisions import Draw
-from varcli.pianoroll.model.level import GIVEN
 
 ECHO = {"echo": {"candidates": 3, "pitches_around": 1, "steps_before": 1, "steps_after": 1}}
 MLP = {"network": "mlp"}

@@ -77,6 +77,7 @@ ROWS_WITHIN = {
         "planes",
         "form",
         "roll",
+        "constants",
         "config",
         "train_config",
     ),

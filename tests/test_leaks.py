@@ -11,9 +11,9 @@ import pytest
 import torch
 from fractal_support import Looks, Node, looks, some_canvas, tiny
 
+from varcli.pianoroll.constants import UNKNOWN
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.model.level import UNKNOWN
 
 ORDERS = ("column_major", "row_major")
 STEPS = 10

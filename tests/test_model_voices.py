@@ -7,12 +7,13 @@ import pytest
 import torch
 from fractal_support import all_canvases, follow, price, tiny
 
+from varcli.pianoroll.constants import METRE
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 from varcli.pianoroll.events import PatchDone, SampleDone
 from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.settings import SampleSettings
-from varcli.pianoroll.model.copy_attention import METRE, find
+from varcli.pianoroll.model.copy_attention import find
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.planes import Planes

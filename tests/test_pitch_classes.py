@@ -9,9 +9,10 @@ from fractal_support import all_canvases, codes_of, follow, price, some_canvas, 
 
 from varcli.config import load_config
 from varcli.errors import UsageError
+from varcli.pianoroll.constants import FEATURES, PITCH_CLASSES
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.context import Context
-from varcli.pianoroll.model.pitch_classes import FEATURES, PITCH_CLASSES, count_pitch_classes, pitch_class_features
+from varcli.pianoroll.model.pitch_classes import count_pitch_classes, pitch_class_features
 
 TONAL: dict[str, Any] = {"model": {"tonality": True}}
 

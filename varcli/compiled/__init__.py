@@ -95,6 +95,13 @@ class Kernel(CPUDispatcher):
         """The types of arguments, as a call finds them."""
         return tuple(self.typeof_pyval(each) for each in arguments)
 
+    def address(self, arguments: tuple[Any, ...]) -> int:
+        """Where its machine code for such arguments begins, for `pieces.call`; compiled if it is not yet."""
+        kinds = self.signature_of(arguments)
+        self.compile(kinds)
+        compiled = self.overloads[kinds]
+        return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
     def add_overload(self, cres: Any) -> None:
         """Take what was compiled or loaded; a part cannot be called from Python."""
         if isinstance(cres.library, _Part):

@@ -50,9 +50,9 @@ class Cache:
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was compiled for a signature, or None."""
-        target_context.refresh()
         if self._is_part():
             return None
+        target_context.refresh()
         try:
             path = self.path(sig)
             if path in helpers:

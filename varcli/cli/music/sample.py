@@ -140,6 +140,7 @@ def sample(
     max_polyphony}, samples [{index, midi, picture, gif, frames, notes, steps, seconds}] and seconds, with null for what
     was not asked for.
     """
+    _compile_beside()
     from varcli.api.music import sample_events
     from varcli.pianoroll.results.samples import Recordings, Samples
 
@@ -168,6 +169,15 @@ def sample(
     with Display() as display:
         document = display.result(events, Samples).document()
     emit(document, _lines(document), as_json)
+
+
+def _compile_beside() -> None:
+    """Begin to compile the engine's pieces, if need be, before the rest is imported, which takes its time."""
+    from varcli.compiled import compile_beside
+    from varcli.pianoroll.inference import engine
+
+    for example in (engine.advance_example, engine.look_example, engine.network_example):
+        compile_beside(example)
 
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from varcli.pianoroll.config import PerLevel, at_levels
+from varcli.pianoroll.constants import UNKNOWN
 from varcli.pianoroll.events import LevelStarted, PatchDone
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
@@ -19,7 +20,6 @@ from varcli.pianoroll.inference.packing import Order, pack
 from varcli.pianoroll.inference.samples import begin
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.fractal import FractalModel
-from varcli.pianoroll.model.level import UNKNOWN
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Policy
 
@@ -80,6 +80,9 @@ class Batch:
 
     def events(self) -> Iterator[LevelStarted | PatchDone]:
         """Write all samples; yields what happened, a part of each sample in turn."""
+        from varcli.pianoroll.inference.engine import prepare  # numba is slow to import
+
+        prepare(self._model, self._arrays[0])
         queues: list[SimpleQueue[Part | BaseException]] = [SimpleQueue() for _ in self.samples]
         pool = ThreadPoolExecutor(min(len(queues), os.cpu_count() or 1))
 

@@ -9,13 +9,21 @@ import numpy as np
 
 from varcli.compiled import kernel
 from varcli.pianoroll.config import CLOSENESS
+from varcli.pianoroll.constants import (
+    FAST,
+    GIVEN,
+    LONGEST_RUN,
+    METRE,
+    NEAR_COLUMNS_IN_STEPS,
+    REACH,
+    ROW,
+    SLOW,
+    TRAITS,
+)
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
-from varcli.pianoroll.inference.tokens import CODE, HIDDEN, sounds
-from varcli.pianoroll.model.agreement import FAST, LONGEST_RUN, REACH, SLOW
-from varcli.pianoroll.model.copy_attention import METRE, ROW, TRAITS
-from varcli.pianoroll.model.level import GIVEN
-from varcli.pianoroll.model.pitch_classes import NEAR_COLUMNS_IN_STEPS
+from varcli.pianoroll.inference.nodes import CODE
+from varcli.pianoroll.inference.tokens import HIDDEN, sounds
 from varcli.pianoroll.roll import ONSET
 
 SLOWER = np.array([SLOW ** (j - 1) for j in range(1, REACH + 1)], np.float32)

@@ -8,12 +8,18 @@ Levels in order decide one child after another, each by all that comes before it
 children in turns, see `turns`. An occupied child is filled, by all finer levels, before its parent's next decision.
 """
 
-from varcli.compiled import kernel
+from typing import Any, cast
+
+import numpy as np
+
+from varcli.compiled import Kernel, kernel
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
 from varcli.pianoroll.inference.in_order import step_in_order
 from varcli.pianoroll.inference.masked import step_masked
+from varcli.pianoroll.inference.network import run_network
 from varcli.pianoroll.inference.siblings import begin
+from varcli.pianoroll.inference.velocities import look
 
 
 @kernel(allocates=False)
@@ -32,3 +38,31 @@ def advance(model: ModelArrays, sample: SampleArrays) -> int:
         else:
             step_masked(number, model, sample)
     return position[f.LOGGED] if position[f.LEVEL] >= 0 else -1 - position[f.LOGGED]
+
+
+def prepare(model: ModelArrays, sample: SampleArrays) -> None:
+    """Compile what is not yet compiled, and tell `advance` where the pieces are that it calls."""
+    for number, example in ((f.MAKE_TOKEN, look_example), (f.RUN, network_example)):
+        model.calls[number] = cast(Kernel, example()[0]).address((0, model, sample, 0, 0, 0, 0))
+
+
+def advance_example() -> tuple[Any, tuple[Any, ...]]:
+    """The engine, and arguments like those that it will have, for `compile_beside`."""
+    return advance, _records()
+
+
+def look_example() -> tuple[Any, tuple[Any, ...]]:
+    """The same of what makes tokens."""
+    return look, (0, *_records(), 0, 0, 0, 0)
+
+
+def network_example() -> tuple[Any, tuple[Any, ...]]:
+    """The same of what runs networks."""
+    return run_network, (0, *_records(), 0, 0, 0, 0)
+
+
+def _records() -> tuple[ModelArrays, SampleArrays]:
+    def empty(kinds: dict[str, tuple[type, int]]) -> dict[str, np.ndarray]:
+        return {name: np.zeros((0,) * n, dtype) for name, (dtype, n) in kinds.items()}
+
+    return ModelArrays(**empty(ModelArrays.kinds)), SampleArrays(**empty(SampleArrays.kinds))

@@ -148,10 +148,14 @@ EXISTS, MUST, OPEN = 1, 2, 4
 """Kinds of rows of `SampleArrays.log`, in the first of its columns."""
 
 
+(MAKE_TOKEN, RUN) = range(2)
+"""Entries of `ModelArrays.calls`."""
+
+
 class ModelArrays(Record):
     """What all samples of a batch share. weights f32; levels i64 [L, LEVEL_FIELDS]; run i64 [RUN_FIELDS]; offsets i64:
     cells of windows in the flat canvas, and first cells of children; rules u8: when cells of windows are known; sharp
-    f64 [L, 2]: temperature and top-p."""
+    f64 [L, 2]: temperature and top-p; calls i64: addresses of the pieces that make tokens and run networks."""
 
     kinds: ClassVar = {
         "weights": (np.float32, 1),
@@ -160,6 +164,7 @@ class ModelArrays(Record):
         "offsets": (np.int64, 1),
         "rules": (np.uint8, 1),
         "sharp": (np.float64, 2),
+        "calls": (np.int64, 1),
     }
 
 

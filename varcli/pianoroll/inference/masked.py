@@ -6,13 +6,13 @@ be filled.
 """
 
 from varcli.compiled import kernel
+from varcli.pianoroll.constants import STATE_EMPTY, STATE_OCCUPIED
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.decisions import decide_each
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
 from varcli.pianoroll.inference.nodes import finish, is_open, log, log_done, place
 from varcli.pianoroll.inference.siblings import ask, fill, leave, look
 from varcli.pianoroll.inference.turns import iterations_of, unmasked_after
-from varcli.pianoroll.model.level import STATE_EMPTY, STATE_OCCUPIED
 
 
 @kernel(allocates=False)

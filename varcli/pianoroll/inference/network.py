@@ -9,6 +9,7 @@ Shapes: m nodes that run together, K inputs, N outputs, D width, H heads.
 import numpy as np
 
 from varcli.compiled import REORDERED, kernel
+from varcli.pianoroll.constants import OWN_SHARE
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
 
@@ -205,3 +206,40 @@ def _finish(x: np.ndarray, row: int, m: int, D: int, weights: np.ndarray, at: in
     for i in range(m):
         for k in range(D):
             x[row + i, k] = room[i, k]
+
+
+@kernel(fastmath=REORDERED, allocates=False)
+def add_row(factor: np.float32, weights: np.ndarray, at: int, out: np.ndarray, D: int) -> None:
+    """Add to out [D] a row of weights, times a factor."""
+    row = weights[at : at + D]
+    for i in range(D):
+        out[i] += factor * row[i]
+
+
+@kernel(allocates=False)
+def inherit(level: np.ndarray, model: ModelArrays, sample: SampleArrays, parent: int) -> None:
+    """Write what each sibling takes from its parent, whose vector is row `parent` of `hidden`, to `inherited`."""
+    D, n, weights, rows = level[f.WIDTH], level[f.SIBLINGS], model.weights, level[f.ROWS]
+    vector = sample.hidden[parent : parent + 1]
+    linear(vector, 1, level[f.PARENT_WIDTH], weights, level[f.INHERIT], D, sample.normed)
+    width = n * OWN_SHARE
+    linear(vector, 1, level[f.PARENT_WIDTH], weights, level[f.SHARE], width, sample.wide)
+    for child in range(n):
+        to = sample.inherited[rows + child]
+        for i in range(D):
+            to[i] = sample.normed[0, i] + weights[level[f.PLACE] + child * D + i]
+        for k in range(OWN_SHARE):
+            add_row(sample.wide[0, child * OWN_SHARE + k], weights, level[f.SPREAD] + k * D, to, D)
+
+
+@kernel(allocates=False)
+def run_network(
+    number: int, model: ModelArrays, sample: SampleArrays, first: int, m: int, _third: int, _fourth: int
+) -> int:
+    """Run the tokens of m siblings of a level from `first` on; a piece, see `pieces.call`."""
+    level = model.levels[number]
+    if level[f.ATTENDS]:
+        run_transformer(level, model, sample, first, m)
+    else:
+        run_perceptron(level, model, sample, first, m)
+    return m

@@ -3,9 +3,12 @@
 import numpy as np
 
 from varcli.compiled import kernel
+from varcli.pianoroll.constants import GIVEN, UNKNOWN
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
-from varcli.pianoroll.model.level import GIVEN, UNKNOWN
+
+CODE = np.uint8(GIVEN - 1)
+"""What is left of a code without the flag of given cells."""
 
 
 @kernel(allocates=False)

@@ -106,6 +106,7 @@ def pack(
         offsets=offsets.array(np.int64),
         rules=rules.array(np.uint8),
         sharp=sharp,
+        calls=np.zeros(2, np.int64),
     )
 
 

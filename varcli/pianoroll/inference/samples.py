@@ -7,13 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from varcli.pianoroll.constants import COUNTS, FALLS, FEATURES, GIVEN, OWN_SHARE, PLANNED, TRAITS
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
 from varcli.pianoroll.model.canvas import Canvas
-from varcli.pianoroll.model.copy_attention import COUNTS, PLANNED, TRAITS
-from varcli.pianoroll.model.level import GIVEN, OWN_SHARE
-from varcli.pianoroll.model.pitch_classes import FEATURES
-from varcli.pianoroll.model.velocity_attention import FALLS
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Policy
 

@@ -3,16 +3,14 @@
 import numpy as np
 
 from varcli.compiled import kernel
+from varcli.compiled.pieces import call
+from varcli.pianoroll.constants import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED, STATE_START
 from varcli.pianoroll.inference import fields as f
-from varcli.pianoroll.inference.context import count_below, refresh
 from varcli.pianoroll.inference.decisions import decide_value
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
-from varcli.pianoroll.inference.network import run_perceptron, run_transformer
-from varcli.pianoroll.inference.nodes import finish, grid, is_open, log, place
-from varcli.pianoroll.inference.tokens import CODE, inherit, make_token
+from varcli.pianoroll.inference.network import inherit
+from varcli.pianoroll.inference.nodes import CODE, finish, grid, is_open, log, place
 from varcli.pianoroll.inference.turns import take_turns
-from varcli.pianoroll.inference.velocities import attend_velocities
-from varcli.pianoroll.model.level import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED, STATE_START
 
 
 @kernel(allocates=False)
@@ -77,11 +75,9 @@ def _value(number: int, model: ModelArrays, sample: SampleArrays, p: int, t: int
     """Decide what one cell holds, "held" or an onset in a velocity bin."""
     level, weights = model.levels[number], model.weights
     n, D, row, numbers = level[f.OUTPUTS], level[f.WIDTH], level[f.ROWS], sample.numbers
-    make_token(level, model, sample, 0, p, t, STATE_START)
+    call(model.calls[f.MAKE_TOKEN], number, model, sample, 0, p, t, STATE_START)
     silent_before = t == 0 or sample.window[0, level[f.BEFORE]] & CODE == 0
-    if level[f.VELOCITY_CELLS] > 0:
-        attend_velocities(level, model, sample, p, t)
-    _run(level, model, sample, 0, 1)
+    call(model.calls[f.RUN], number, model, sample, 0, 1, 0, 0)
     for i in range(n):
         logit, at = np.float32(0), level[f.HEAD] + i * D
         for k in range(D):
@@ -95,39 +91,24 @@ def _value(number: int, model: ModelArrays, sample: SampleArrays, p: int, t: int
 
 
 @kernel(allocates=False)
-def _run(level: np.ndarray, model: ModelArrays, sample: SampleArrays, first: int, m: int) -> None:
-    if level[f.ATTENDS]:
-        run_transformer(level, model, sample, first, m)
-    else:
-        run_perceptron(level, model, sample, first, m)
-
-
-@kernel(allocates=False)
 def look(number: int, model: ModelArrays, sample: SampleArrays, child: int) -> None:
     """Make the token of a child, of what is known now."""
-    level, run, rows = model.levels[number], model.run, model.levels[number, f.ROWS]
+    level, rows = model.levels[number], model.levels[number, f.ROWS]
     p, t = place(level, model, sample.frames[number], child)
-    column = t // run[f.COLUMN]
-    known = 2 * column + (p >= run[f.PLAN_ROWS])
-    if number == 0 and (run[f.CANDIDATES] or run[f.HEARS]) and sample.position[f.KNOWN] != known:
-        refresh(model, sample, column)
-        sample.position[f.KNOWN] = known
-    if run[f.CANDIDATES] and (number == 0 or run[f.KNOWS_BELOW]):
-        count_below(model, sample, p, t)
     if not level[f.CAUSAL]:
         state = sample.lists[f.STATE_OF, rows + child]
     elif child == 0:
         state = STATE_START
     else:
         state = STATE_OCCUPIED if sample.lists[f.OUTCOME, rows + child - 1] else STATE_EMPTY
-    make_token(level, model, sample, child, p, t, state)
+    call(model.calls[f.MAKE_TOKEN], number, model, sample, child, p, t, state)
 
 
 @kernel(allocates=False)
 def ask(number: int, model: ModelArrays, sample: SampleArrays, first: int, m: int) -> None:
     """Run m siblings from `first` on, whose tokens are made, for their logits; those that must sound are sure to."""
     level, weights = model.levels[number], model.weights
-    _run(level, model, sample, first, m)
+    call(model.calls[f.RUN], number, model, sample, first, m, 0, 0)
     D, rows = level[f.WIDTH], level[f.ROWS]
     for child in range(first, first + m):
         p, _ = place(level, model, sample.frames[number], child)

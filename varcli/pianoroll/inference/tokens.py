@@ -9,17 +9,22 @@ Shapes: n siblings, W cells of a window, M of that of copy attention, C channels
 import numpy as np
 
 from varcli.compiled import REORDERED, kernel
+from varcli.pianoroll.constants import (
+    COUNTS,
+    FEATURES,
+    GIVEN,
+    JUDGED,
+    MOST_BELOW,
+    PLANNED,
+    TRAITS,
+    UNKNOWN,
+)
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
-from varcli.pianoroll.inference.network import exponential, linear
-from varcli.pianoroll.model.copy_attention import COUNTS, PLANNED, TRAITS
-from varcli.pianoroll.model.level import GIVEN, MOST_BELOW, OWN_SHARE, UNKNOWN
-from varcli.pianoroll.model.pitch_classes import FEATURES
+from varcli.pianoroll.inference.network import add_row, exponential, linear
+from varcli.pianoroll.inference.nodes import CODE
 
-CODE = np.uint8(GIVEN - 1)
 HIDDEN = np.uint8(UNKNOWN)
-JUDGED = 24
-"""Hidden units of the network that scores candidates."""
 ONE, FOUR = np.float32(1), np.float32(4)
 
 
@@ -27,14 +32,6 @@ ONE, FOUR = np.float32(1), np.float32(4)
 def sounds(code: np.uint8) -> bool:
     """Whether a code is that of a cell known to sound."""
     return code != HIDDEN and code & CODE != 0
-
-
-@kernel(fastmath=REORDERED, allocates=False)
-def add_row(factor: np.float32, weights: np.ndarray, at: int, out: np.ndarray, D: int) -> None:
-    """Add to out [D] a row of weights, times a factor."""
-    row = weights[at : at + D]
-    for i in range(D):
-        out[i] += factor * row[i]
 
 
 @kernel(allocates=False)
@@ -79,22 +76,6 @@ def embed_window(level: np.ndarray, model: ModelArrays, codes: np.ndarray, token
             share = model.weights[table + code * C + channel]
             if share != 0:
                 add_row(share, model.weights, level[f.CELLS_WEIGHT] + (cell * C + channel) * D, token, D)
-
-
-@kernel(allocates=False)
-def inherit(level: np.ndarray, model: ModelArrays, sample: SampleArrays, parent: int) -> None:
-    """Write what each sibling takes from its parent, whose vector is row `parent` of `hidden`, to `inherited`."""
-    D, n, weights, rows = level[f.WIDTH], level[f.SIBLINGS], model.weights, level[f.ROWS]
-    vector = sample.hidden[parent : parent + 1]
-    linear(vector, 1, level[f.PARENT_WIDTH], weights, level[f.INHERIT], D, sample.normed)
-    width = n * OWN_SHARE
-    linear(vector, 1, level[f.PARENT_WIDTH], weights, level[f.SHARE], width, sample.wide)
-    for child in range(n):
-        to = sample.inherited[rows + child]
-        for i in range(D):
-            to[i] = sample.normed[0, i] + weights[level[f.PLACE] + child * D + i]
-        for k in range(OWN_SHARE):
-            add_row(sample.wide[0, child * OWN_SHARE + k], weights, level[f.SPREAD] + k * D, to, D)
 
 
 @kernel(allocates=False)

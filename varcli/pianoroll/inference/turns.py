@@ -6,10 +6,10 @@ Few are unmasked at first, along a cosine, as MaskGIT and fractal MAR do; equall
 import math
 
 from varcli.compiled import kernel
+from varcli.pianoroll.constants import STATE_EMPTY
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
 from varcli.pianoroll.inference.nodes import finish, grid, place
-from varcli.pianoroll.model.level import STATE_EMPTY
 
 
 @kernel(allocates=False)

@@ -6,11 +6,13 @@ Shapes: M cells of the window, H heads, V classes of velocity, D width.
 import numpy as np
 
 from varcli.compiled import kernel
+from varcli.pianoroll.constants import FALLS
 from varcli.pianoroll.inference import fields as f
+from varcli.pianoroll.inference.context import count_below, refresh
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
 from varcli.pianoroll.inference.network import linear
-from varcli.pianoroll.inference.tokens import CODE, HIDDEN, position, read_window
-from varcli.pianoroll.model.velocity_attention import FALLS
+from varcli.pianoroll.inference.nodes import CODE
+from varcli.pianoroll.inference.tokens import HIDDEN, make_token, position, read_window
 from varcli.pianoroll.roll import ONSET
 
 HEADS = len(FALLS)
@@ -47,3 +49,19 @@ def attend_velocities(level: np.ndarray, model: ModelArrays, sample: SampleArray
     linear(sample.votes, 1, inputs, model.weights, level[f.VELOCITY_LOGITS], V, sample.mixed)
     for i in range(V):
         sample.votes[1, i] = sample.mixed[0, i]
+
+
+@kernel(allocates=False)
+def look(number: int, model: ModelArrays, sample: SampleArrays, child: int, p: int, t: int, state: int) -> int:
+    """Make the token of a child at pitch `p` and step `t`, of all that is known now; a piece, see `pieces.call`."""
+    level, run = model.levels[number], model.run
+    known = 2 * (t // run[f.COLUMN]) + (p >= run[f.PLAN_ROWS])
+    if number == 0 and (run[f.CANDIDATES] or run[f.HEARS]) and sample.position[f.KNOWN] != known:
+        refresh(model, sample, t // run[f.COLUMN])
+        sample.position[f.KNOWN] = known
+    if run[f.CANDIDATES] and (number == 0 or run[f.KNOWS_BELOW]):
+        count_below(model, sample, p, t)
+    make_token(level, model, sample, child, p, t, state)
+    if level[f.VELOCITY_CELLS] > 0:
+        attend_velocities(level, model, sample, p, t)
+    return child

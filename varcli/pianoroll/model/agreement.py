@@ -6,11 +6,7 @@ Shapes: B canvases, C columns of level 0, X cells of a column.
 import torch
 from torch import Tensor
 
-REACH = 16
-"""Columns on a side over which the agreement of two places is added up."""
-LONGEST_RUN = 32
-SLOW, FAST = 0.85, 0.5
-"""How much less each further column counts, in the long and in the short view."""
+from varcli.pianoroll.constants import FAST, LONGEST_RUN, REACH, SLOW
 
 
 def _alike(one_BCX: Tensor, other_BCX: Tensor, empty: float) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from varcli.pianoroll.constants import GIVEN, UNKNOWN
 from varcli.pianoroll.model.decisions import Parents
-from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View, hide, plain
+from varcli.pianoroll.model.level import View, hide, plain
 
 NEVER = 255
 """Reveal level of a cell that no masked level shows."""

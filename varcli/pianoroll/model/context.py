@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varcli.pianoroll.config import ModelConfig
+from varcli.pianoroll.constants import GIVEN, MOST_BELOW, UNKNOWN
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.copy_attention import Candidates, candidates_of
 from varcli.pianoroll.model.decisions import Parents
-from varcli.pianoroll.model.level import GIVEN, MOST_BELOW, UNKNOWN, plain
+from varcli.pianoroll.model.level import plain
 from varcli.pianoroll.model.pitch_classes import count_pitch_classes, pitch_class_features
 
 

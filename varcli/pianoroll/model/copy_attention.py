@@ -17,27 +17,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.pianoroll.config import CLOSENESS, ModelConfig, parse_shape
+from varcli.pianoroll.constants import COUNTS, GIVEN, JUDGED, METRE, PLANNED, ROW, TRAITS, UNKNOWN
 from varcli.pianoroll.model.agreement import agreement, agreement_with_given
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.decisions import Parents
-from varcli.pianoroll.model.level import GIVEN, UNKNOWN, View, embed_cells, hide, lookup, plain
+from varcli.pianoroll.model.level import View, embed_cells, hide, lookup, plain
 from varcli.pianoroll.model.tree import Tree, rectangle
 from varcli.pianoroll.roll import ONSET
 
 Sides = Literal["past", "given", "both"]
-METRE = (0.125, 0.25, 0.5, 1, 2, 4, 8)
-"""Bars of which a distance may be a multiple."""
-TRAITS = 5 + len(METRE)
-PLANNED = 1 + len(CLOSENESS)
-"""Features of candidates beside these where there is a plan: that a candidate is the planned one, and how closely."""
-COUNTS = 6
-"""Counts of cells that agree or differ, in a node's window and below it in its column."""
 EXACT = 256
 """Whole numbers that bfloat16 holds."""
 FAR = 1 << 14
 """Steps that are farther than any window reaches."""
-ROW = 8
-"""Pitches of a row in which the agreement inside a column is kept."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +198,7 @@ class CopyAttention(View):
         self.plan_rows = config.plan_rows
         K, channels = options.candidates + config.form, self.channels.shape[1]
         traits = TRAITS + (PLANNED if config.form else 0)
-        self.judge = nn.Sequential(nn.Linear(traits + COUNTS, 24), nn.SiLU(), nn.Linear(24, 1))
+        self.judge = nn.Sequential(nn.Linear(traits + COUNTS, JUDGED), nn.SiLU(), nn.Linear(JUDGED, 1))
         self.show = nn.Linear(len(offsets) * channels, width, bias=False)
         self.tell = nn.Linear(3 * K, width, bias=False)
         nn.init.normal_(self.show.weight, 0, 0.05)

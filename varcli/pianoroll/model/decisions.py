@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from varcli.pianoroll.model.level import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED, STATE_START
+from varcli.pianoroll.constants import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED, STATE_START
 
 
 @dataclass(frozen=True)

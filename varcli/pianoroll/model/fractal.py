@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.constants import GIVEN, STATE_START
 from varcli.pianoroll.model.canvas import Canvas, CanvasLayout, Limits
 from varcli.pianoroll.model.context import Context
 from varcli.pianoroll.model.copy_attention import Candidates, CopyAttention
@@ -27,7 +28,7 @@ from varcli.pianoroll.model.decisions import (
     join,
     masked,
 )
-from varcli.pianoroll.model.level import GIVEN, STATE_START, LevelModel, View, plain
+from varcli.pianoroll.model.level import LevelModel, View, plain
 from varcli.pianoroll.model.tree import Tree
 from varcli.pianoroll.model.velocity_attention import VelocityAttention
 

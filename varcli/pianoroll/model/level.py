@@ -11,24 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.pianoroll.config import LevelConfig, ModelConfig
+from varcli.pianoroll.constants import FEATURES, GIVEN, MOST_BELOW, OWN_SHARE, UNKNOWN
 from varcli.pianoroll.model.dropout import kept
 from varcli.pianoroll.model.mlp import ResidualMLP
-from varcli.pianoroll.model.pitch_classes import FEATURES
 from varcli.pianoroll.model.transformer import Transformer, rotary_tables
 from varcli.pianoroll.model.tree import CellWindow, Tree
 
-UNKNOWN = 255
-"""Code of a cell that is hidden from a node, or not decided yet."""
-GIVEN = 128
-"""Flag on the code of a cell that is known beforehand: it is hidden from no node, whatever the order or the masks."""
-
-STATE_START, STATE_EMPTY, STATE_OCCUPIED, STATE_MASKED = range(4)
 START_COLUMNS, START_STEPS = 32, 256
 """Columns whose distance from the beginning is embedded: so many, and in so many steps."""
-MOST_BELOW = 7
-"""Cells counted below a node in its step; more are as many."""
-OWN_SHARE = 32
-"""Width of the part of its parent's vector that belongs to one child alone."""
 
 
 def cell_channels(config: ModelConfig) -> Tensor:

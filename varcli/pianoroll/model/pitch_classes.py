@@ -10,10 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PITCH_CLASSES = 12
-NEAR_COLUMNS_IN_STEPS = 64
-FEATURES = 2 * PITCH_CLASSES + 2
-"""Shares of the pitch classes near and in all, and how much sounds at all."""
+from varcli.pianoroll.constants import NEAR_COLUMNS_IN_STEPS, PITCH_CLASSES
 
 
 def count_pitch_classes(sounding_BPCw: Tensor, *, past_only: bool, later: Tensor | None = None) -> Tensor:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.pianoroll.config import ModelConfig
+from varcli.pianoroll.constants import FALLS
 from varcli.pianoroll.model.level import View, plain
 from varcli.pianoroll.model.tree import Tree, rectangle
 from varcli.pianoroll.roll import ONSET
@@ -22,8 +23,6 @@ LONG = 32
 """Steps before in which the same pitch is looked for."""
 OTHERS = 16
 """Pitches on both sides in other planes, at the same step."""
-FALLS = ((0.5, 0.1), (3.0, 0.2), (0.1, 3.0), (0.15, 0.0), (0.4, 0.4), (1.0, 0.0))
-"""How much the score of each head falls at first, for each step and each pitch away."""
 
 
 class VelocityAttention(View):
