@@ -7,10 +7,12 @@ import pytest
 import torch
 from fractal_support import all_canvases, follow, price, tiny
 
+from varcli.errors import UsageError
 from varcli.pianoroll.constants import METRE
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
 from varcli.pianoroll.events import PatchDone, SampleDone
+from varcli.pianoroll.form import Plan
 from varcli.pianoroll.generation.generate import generate
 from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.model.copy_attention import find
@@ -138,6 +140,35 @@ def test_only_the_region_is_written_anew_in_all_voices(of_128: FractalModel, pro
     for name, cells in prompt.voices.items():
         outside = np.r_[0:4, 9:12]  # a note that is written may be held into what was silent after it
         assert np.array_equal(roll.voices[name][:, outside], cells[:, outside])
+
+
+def test_a_form_says_which_sections_return_and_leaves_the_others_to_the_model(of_128: FractalModel) -> None:
+    start = Start("unconditional", None, None, (), None, Constraints(), 32, None, form="AABA'")
+    limits = prepare(start, of_128.config).constraints
+    assert limits is not None
+    plan = limits.given[:48].all(0).reshape(-1, 4).all(1)
+    assert plan.tolist() == [False, False, True, True, False, False, True, True]
+    said = Plan.read(limits.codes[:48], 4)
+    assert said.bars_back.tolist() == [0, 0, 2, 2, 0, 0, 4, 4]
+    assert said.closeness.tolist() == [0, 0, 2, 2, 0, 0, 1, 1]
+    # A bar of a new section may return from that section alone.
+    assert limits.allowed[:48, 19].nonzero()[0].tolist() == [0]
+    assert limits.allowed[:48, 23].nonzero()[0].tolist() == [0, 1]
+    list(generate(of_128, SampleSettings(target_width=32, constraints=limits)))
+
+
+@pytest.mark.parametrize(
+    ("form", "width"), [("aba", 32), ("", 32), ("A B", 32), ("ABA", 32), ("A" * 9, 32), ("'A", 32)]
+)
+def test_what_is_no_form_is_refused(form: str, width: int, of_128: FractalModel) -> None:
+    with pytest.raises(UsageError, match="form"):
+        prepare(Start("unconditional", None, None, (), None, Constraints(), width, None, form), of_128.config)
+
+
+def test_a_model_that_plans_nothing_has_no_form() -> None:
+    config = tiny("ar", "16x4>4x2>1x1", 128, notes=True, model={"conditioning": True}).config
+    with pytest.raises(UsageError, match="plans no form"):
+        prepare(Start("unconditional", None, None, (), None, Constraints(), 32, None, "AABA"), config)
 
 
 def test_a_limit_on_polyphony_counts_all_voices_and_no_plan(of_128: FractalModel) -> None:

@@ -3,13 +3,17 @@
 Legend: B bars, X whatever describes a bar, S steps per bar, P pitches, T steps, K = PLAN_ROWS rows of a plan.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from varcli.errors import UsageError
 from varcli.pianoroll.config import CLOSENESS, PLAN_ROWS
 from varcli.pianoroll.roll import ONSET
 
+SAME, VARIED = 2, 1
+"""Classes of closeness of a section that returns, and of one that returns varied."""
 _AS_GOOD = 0.05  # a bar so much less like is as good an answer to what returns
 
 
@@ -83,6 +87,48 @@ class Plan:
         last = np.minimum(np.arange(1, len(self.bars_back) + 1) * steps_per_bar, steps) - 1
         cells[self.bars_back, last] = ONSET + self.closeness
         return cells
+
+
+@dataclass(frozen=True)
+class Sections:
+    """A form such as AABA' by sections of equal length: the plan of its bars, and which of them return, bool [B].
+
+    In the others, `most_back` i64 [B] bars lie between a bar and the beginning of its section.
+    """
+
+    plan: Plan
+    returns: np.ndarray
+    most_back: np.ndarray
+
+    @classmethod
+    def parse(cls, text: str, bars: int) -> "Sections":
+        """Read a form over so many bars: a capital letter a section, with ' behind it where it returns varied.
+
+        A section returns to the last one of its letter. Raises UsageError for what is no form, and for one whose
+        sections do not share out the bars.
+        """
+        names = re.findall(r"([A-Z])('?)", text)
+        if not names or "".join(map("".join, names)) != text:
+            raise UsageError(f"--form {text!r}: not letters such as AABA or ABA'", "for example --form AABA")
+        each, rest = divmod(bars, len(names))
+        if rest or not each:
+            raise UsageError(
+                f"--form {text}: {bars} bars do not make {len(names)} sections of equal length",
+                f"give a width of a multiple of {len(names)} bars",
+            )
+        last: dict[str, int] = {}
+        back, closeness = np.zeros((2, len(names)), np.int64)
+        for section, (letter, prime) in enumerate(names):
+            back[section] = (section - last.get(letter, section)) * each
+            closeness[section] = (VARIED if prime else SAME) if letter in last else 0
+            last[letter] = section
+        if back.max() >= PLAN_ROWS:
+            raise UsageError(
+                f"--form {text}: a section returns {back.max()} bars later; {PLAN_ROWS - 1} is the most",
+                "give a smaller --target-width",
+            )
+        back, closeness = back.repeat(each), closeness.repeat(each)
+        return cls(Plan(back, closeness), back > 0, np.arange(bars) % each)
 
 
 def _onsets(canvas: np.ndarray, steps_per_bar: int) -> np.ndarray:

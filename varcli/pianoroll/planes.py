@@ -69,16 +69,20 @@ class Planes:
         """The same with the plan of its bars."""
         return self.write_plan(self.stack_piece(cells, voices), steps_per_bar)
 
-    def allowed(self, pitches: np.ndarray, steps: int, steps_per_bar: int) -> np.ndarray:
+    def allowed(
+        self, pitches: np.ndarray, steps: int, steps_per_bar: int, most_back: np.ndarray | None = None
+    ) -> np.ndarray:
         """Where a canvas may sound, bool [R, T]: at some pitches, bool [P], and in the last step of a bar at the rows
-        of the plan that say a bar is new or point to an earlier one that there is."""
+        of the plan that say a bar is new or point to an earlier one that there is, `most_back` i64 [B] bars back."""
         allowed = np.zeros((self.rows, steps), bool)
         for name in self.names:
             allowed[self.pitch_rows(name)] = pitches[:, None]
         if self.plan_rows:
             bar = np.arange(-(-steps // steps_per_bar))
             last = np.minimum((bar + 1) * steps_per_bar, steps) - 1
-            allowed[: self.plan_rows, last] = np.arange(self.plan_rows)[:, None] <= bar
+            allowed[: self.plan_rows, last] = np.arange(self.plan_rows)[:, None] <= (
+                bar if most_back is None else most_back
+            )
         return allowed
 
     def write_plan(self, canvas: np.ndarray, steps_per_bar: int) -> np.ndarray:

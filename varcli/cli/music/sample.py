@@ -56,6 +56,12 @@ class ModelOptions:
         Literal["row_major", "column_major"] | None,
         typer.Option("--scan-order", help="Order of children; the checkpoint's own by default."),
     ] = None
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--form", metavar="AABA", help="Sections of equal length; one returns to the last of its letter, A' varied."
+        ),
+    ] = None
     temperature: Annotated[
         str | None,
         typer.Option("--temperature", help='Divides the logits; a number, or one per level, such as "1,1,0.9,1".'),
@@ -136,9 +142,9 @@ def sample(
     """Write new piano rolls: MODE_000.mid and .png, and with --gif MODE_000_process.gif, for each sample.
 
     What is kept of a prompt stays as it is, cell by cell. The same seed, machine and --batch-size give the same bytes.
-    JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, constraints {scale, pitch_range,
-    max_polyphony}, samples [{index, midi, picture, gif, frames, notes, steps, seconds}] and seconds, with null for what
-    was not asked for.
+    JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, form, constraints {scale,
+    pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, notes, steps, seconds}] and seconds,
+    with null for what was not asked for.
     """
     _compile_beside()
     from varcli.api.music import sample_events
@@ -158,6 +164,7 @@ def sample(
         num_iter_list=parse_counts(model.num_iter_list, "--num-iter-list"),
         scan_order=model.scan_order,
         tempo_bpm=model.tempo,
+        form=model.form,
         **asdict(start),
         **asdict(constraints),
         recordings=Recordings(animated, recording.fps, levels, every, recording.save_frames),

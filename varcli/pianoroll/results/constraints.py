@@ -43,15 +43,14 @@ class Constraints:
             return None
         return self.keeping(config, steps)
 
-    def keeping(
-        self, config: PianorollConfig, steps: int, given: np.ndarray | None = None, codes: np.ndarray | None = None
-    ) -> CanvasConstraints:
-        """The same with `codes` u8 [R, T] kept where `given` bool [R, T], rows being those of the model's canvas."""
+    def keeping(self, config: PianorollConfig, steps: int, **kept: np.ndarray | None) -> CanvasConstraints:
+        """The same with what is `kept`: `given`, `codes` and `most_back` of `CanvasConstraints.on_planes`."""
         if self:
             check_pitches(config)
         pitches = self.pitches() if self else None
-        limits = {"pitches": pitches, "max_polyphony": self.max_polyphony}
-        return CanvasConstraints.on_planes(config.model, steps, given=given, codes=codes, **limits)
+        return CanvasConstraints.on_planes(
+            config.model, steps, pitches=pitches, max_polyphony=self.max_polyphony, **kept
+        )
 
 
 def check_pitches(config: PianorollConfig) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from varcli.errors import UsageError, at_least, one_of
 from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.form import Sections
 from varcli.pianoroll.generation.settings import SampleSettings, check_conditioning
 from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.results.constraints import Constraints, check_pitches
@@ -48,6 +49,7 @@ class Start:
     constraints: Constraints
     width: int | None
     tempo_bpm: float | None
+    form: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Ready:
             "kept_cells": 0 if kept is None else int(kept.sum()),
             "written_cells": PITCHES * self.width - (0 if kept is None else int(kept.sum())),
             "tempo": self.tempo_bpm,
+            "form": self.start.form,
             "constraints": self.start.constraints.document(),
         }
 
@@ -101,6 +104,9 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
     if start.prompt is None:
         width = DEFAULT_WIDTH if start.width is None else start.width
         constraints = start.constraints.on_canvas(config, width)
+        if start.form is not None:
+            nothing = np.zeros((config.model.rows, width), np.uint8)
+            constraints = start.constraints.keeping(config, width, **_planned(start.form, config, nothing, nothing))
         return Ready(start, width, DEFAULT_TEMPO if start.tempo_bpm is None else start.tempo_bpm, constraints)
     check_conditioning(config)
     check_pitches(config)
@@ -110,13 +116,32 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
         start,
         width,
         roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm,
-        start.constraints.keeping(config, width, kept.given, kept.codes),
+        start.constraints.keeping(config, width, **_planned(start.form, config, kept.given, kept.codes)),
         Planes.of(config.model).merge_kept(kept.given, kept.codes),
         roll.steps_per_bar,
         bars_of(roll, width),
         (start.keep_track or "Top voice") if start.mode == "harmonise" else None,
         tuple(_warnings(piece, _name(start.prompt), config)),
     )
+
+
+def _planned(
+    form: str | None, config: PianorollConfig, given: np.ndarray, codes: np.ndarray
+) -> dict[str, np.ndarray | None]:
+    """What is kept, [R, T], and the plan of a form in the bars whose plan is not known."""
+    if form is None:
+        return {"given": given, "codes": codes}
+    model, steps = config.model, given.shape[1]
+    if not model.form:
+        raise UsageError(f"{config.name} plans no form", "leave out --form, or take a checkpoint with model.form")
+    check_conditioning(config)
+    sections = Sections.parse(form, -(-steps // model.steps_per_bar))
+    returns = sections.returns.repeat(model.steps_per_bar)[:steps]
+    given, codes, rows = given.astype(bool), codes.copy(), slice(0, model.plan_rows)
+    new = ~given[rows] & returns
+    given[rows] |= returns
+    codes[rows] = np.where(new, sections.plan.cells(steps, model.steps_per_bar), codes[rows])
+    return {"given": given, "codes": codes, "most_back": sections.most_back}
 
 
 def _check_mode(start: Start) -> None:

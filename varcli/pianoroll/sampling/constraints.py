@@ -57,15 +57,16 @@ class CanvasConstraints:
         max_polyphony: int | None = None,
         given: np.ndarray | None = None,
         codes: np.ndarray | None = None,
+        most_back: np.ndarray | None = None,
     ) -> "CanvasConstraints":
         """Constraints of a canvas [R, T] of a model, whose layout limits where it may sound.
 
-        `pitches` bool [P] are those that may (None: all); without `given` and `codes` [R, T] nothing is known.
+        `pitches` bool [P] are those that may (None: all); without `given` and `codes` [R, T] nothing is known. A bar
+        may return from `most_back` i64 [B] bars before it, see `Planes.allowed`.
         """
         planes = Planes.of(model)
-        allowed = planes.allowed(
-            np.ones(planes.pitches, bool) if pitches is None else pitches, steps, model.steps_per_bar
-        )
+        pitches = np.ones(planes.pitches, bool) if pitches is None else pitches
+        allowed = planes.allowed(pitches, steps, model.steps_per_bar, most_back)
         given = np.zeros(allowed.shape, bool) if given is None else given
         codes = np.zeros(allowed.shape, np.uint8) if codes is None else codes
         return cls(given, codes, allowed, max_polyphony, model.vocabulary == "binary", planes.plan_rows)
