@@ -18,7 +18,6 @@ from varcli.compiled.records import Record
     IN_ORDER,
     CAUSAL,
     ATTENDS,
-    VALUE,
     WIDTH,
     HEADS,
     BLOCKS,
@@ -73,12 +72,11 @@ from varcli.compiled.records import Record
     GRID,
     FREE,
     LEVEL_FIELDS,
-) = range(55)
+) = range(54)
 """Columns of `ModelArrays.levels`."""
 
 (
     DEPTH,
-    LEVELS,
     PITCHES,
     PLAN_ROWS,
     CANVAS_STEPS,
@@ -103,7 +101,7 @@ from varcli.compiled.records import Record
     MOVING,
     FOLLOWS,
     RUN_FIELDS,
-) = range(26)
+) = range(25)
 """Entries of `ModelArrays.run`."""
 
 PAST, GIVEN_LATER, BOTH = range(3)

@@ -118,7 +118,7 @@ def _describe(model: FractalModel, network: LevelModel, canvas: Canvas, order: O
     """What a level is, and how its children come."""
     level = network.level
     row[f.CAUSAL], row[f.IN_ORDER] = network.is_causal, network.is_causal or order.one_by_one
-    row[f.ATTENDS], row[f.VALUE], row[f.WIDTH] = not network.stateless, network.is_value, network.width
+    row[f.ATTENDS], row[f.WIDTH] = not network.stateless, network.width
     row[f.PARENT_WIDTH] = model.level_models[level - 1].width if level else 0
     row[f.HEIGHT], row[f.STEPS], row[f.OUTPUTS] = network.child_pitches, network.child_steps, network.head.out_features
     row[f.BAR_UNIT], row[f.STARTS] = network.bar_unit, network.start.num_embeddings if level == 0 else 0
@@ -221,7 +221,6 @@ def _run(model: FractalModel, canvas: Canvas, levels: np.ndarray) -> np.ndarray:
     first = model.level_models[0]
     known: dict[int, int] = {
         f.DEPTH: tree.depth,
-        f.LEVELS: len(levels),
         f.PITCHES: tree.pitches,
         f.PLAN_ROWS: tree.plan_rows,
         f.CANVAS_STEPS: canvas.steps,
