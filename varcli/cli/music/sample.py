@@ -179,11 +179,11 @@ def sample(
 
 
 def _compile_beside() -> None:
-    """Begin to compile the engine's pieces, if need be, before the rest is imported, which takes its time."""
+    """Begin to compile the engine's larger pieces, if need be, before the rest is imported, which takes its time."""
     from varcli.compiled import compile_beside
     from varcli.pianoroll.inference import engine
 
-    for example in (engine.advance_example, engine.look_example, engine.network_example):
+    for example in (engine.advance_example, engine.look_example):
         compile_beside(example)
 
 

@@ -42,7 +42,8 @@ def advance(model: ModelArrays, sample: SampleArrays) -> int:
 
 def prepare(model: ModelArrays, sample: SampleArrays) -> None:
     """Compile what is not yet compiled, and tell `advance` where the pieces are that it calls."""
-    for number, example in ((f.MAKE_TOKEN, look_example), (f.RUN, network_example)):
+    # The other piece may be on its way in a process of its own.
+    for number, example in ((f.RUN, network_example), (f.MAKE_TOKEN, look_example)):
         model.calls[number] = cast(Kernel, example()[0]).address((0, model, sample, 0, 0, 0, 0))
 
 
