@@ -14,6 +14,7 @@ from roll_support import notes_to_cells
 from varcli.checkpoint import read_header
 from varcli.errors import UsageError, VarError
 from varcli.pianoroll.config import ModelConfig
+from varcli.pianoroll.corpus.arrays import read_npz
 from varcli.pianoroll.roll import Note, Vocabulary
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -117,3 +118,44 @@ def test_what_a_user_can_mend_is_two_lines(benchmark: ModuleType, capsys: pytest
         benchmark.run(main)
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "error: no model there\nhint: choose another\n"
+
+
+@pytest.fixture
+def chorales_16th(tmp_path: Path) -> Path:
+    """Two pieces of four voices as the published file holds them: pickled, soprano first, NaN for a rest."""
+    piece = np.array([[60, 57, 52, 36], [64, 57, 52, np.nan], [81, 74, 69, 66]], np.float16)
+    pickled = np.empty(1, object)
+    pickled[0] = piece
+    path = tmp_path / "pickled.npz"
+    np.savez(path, train=pickled, valid=pickled, test=pickled)
+    return path
+
+
+@pytest.mark.parametrize("benchmark", ["chorales_16th"], indirect=True)
+def test_chorales_at_sixteenths_keep_every_voice_in_its_rows(
+    benchmark: ModuleType, chorales_16th: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "canvases.npz"
+    monkeypatch.setattr("sys.argv", ["chorales_16th.py", str(chorales_16th), str(target), "--transpose", "2"])
+    benchmark.main()
+    pieces = {name: (split, canvas) for name, split, canvas in read_npz(target)}
+    # The first bass is at the lowest of its rows and the last near the highest: this piece can move up by one alone.
+    assert {name: split for name, (split, _) in pieces.items()} == {
+        "train_000": "train",
+        "train_000_+1": "train",
+        "valid_000": "valid",
+        "test_000": "test",
+    }
+    canvas = pieces["test_000"][1]
+    rows = [[0, 40, 69, 96], [40, 69, 100], [30, 57, 86, 117]]
+    assert [list(np.flatnonzero(column)) for column in canvas.T] == rows
+    assert (canvas == pieces["train_000"][1]).all()
+    moved = [list(np.flatnonzero(column) - 1) for column in pieces["train_000_+1"][1].T]
+    assert moved == rows
+
+
+@pytest.mark.parametrize("benchmark", ["chorales_16th"], indirect=True)
+@pytest.mark.parametrize("piece", [np.full((2, 4), 35.0), np.full((2, 3), 60.0), np.full((2, 4), 60.5)])
+def test_chorales_at_sixteenths_that_are_not_four_voices_are_refused(benchmark: ModuleType, piece: np.ndarray) -> None:
+    with pytest.raises(UsageError):
+        benchmark.rows_of(piece)
