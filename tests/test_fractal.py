@@ -11,25 +11,29 @@ import torch
 from fractal_support import all_canvases, codes_of, follow, follow_with, price, some_canvas, tiny
 
 from varcli.config import load_config
+from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.inference.decisions import at_least_one
 from varcli.pianoroll.inference.packing import Order
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import level_parameters
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.sampling.policy import Policy
 from varcli.registry import entries
 
 ORDERS = ("column_major", "row_major")
 
 
-def binary_crop(vocabulary: str, steps: int = 32) -> torch.Tensor:
-    """Two crops u8 [2, 128, steps] with a few long notes."""
+def crop_of(config: PianorollConfig, steps: int = 32) -> torch.Tensor:
+    """Two crops u8 [2, R, steps] with a few long notes, in all voices, and bars that are new where there is a plan."""
+    planes, vocabulary = Planes.of(config.model), config.model.vocabulary
     cells = np.zeros((2, 128, steps), np.uint8)
     for start, pitch in ((0, 48), (4, 60), (9, 64), (16, 67), (18, 48), (20, 72)):
         cells[:, pitch, start : start + 6] = 1
         if vocabulary == "notes":
             cells[:, pitch, start] = 9
-    return torch.from_numpy(cells)
+    canvases = [planes.canvas_of(one, dict.fromkeys(planes.names, one), config.model.steps_per_bar) for one in cells]
+    return torch.from_numpy(np.stack(canvases))
 
 
 @pytest.mark.parametrize("entry", [e for e in entries() if e.task == "pianoroll"], ids=lambda entry: entry.name)
@@ -37,13 +41,14 @@ def test_every_registered_model_prices_a_crop_and_all_its_parts_learn_from_it(en
     torch.manual_seed(0)
     config = load_config(entry.name)
     model = FractalModel(config).train()
-    assert level_parameters(model) == sum(level_parameters(part) for part in (*model.level_models, model.echoes))
+    parts = [part for part in (*model.level_models, model.echoes, model.velocities) if part is not None]
+    assert level_parameters(model) == sum(map(level_parameters, parts))
     draw = Draw(torch.Generator().manual_seed(0), 48)
     seen = []
     total = torch.zeros(())
-    for decisions in model.walk(binary_crop(config.model.vocabulary), draw):
+    for decisions in model.walk(crop_of(config), draw):
         assert torch.isfinite(decisions.nats).all() and (decisions.nats >= 0).all()
-        assert (decisions.step < 32).all() and (decisions.pitch < 128).all()
+        assert (decisions.step < 32).all() and (decisions.pitch < config.model.rows).all()
         seen.append(decisions.level)
         total = total + decisions.nats.mean()
     assert seen == list(range(len(config.model.levels)))

@@ -24,6 +24,7 @@ class Entry:
 _MODELS = (
     ("fractal-ar", "pianoroll", "autoregressive at every level, exact likelihood; trained on POP909"),
     ("fractal-mar", "pianoroll", "masked and faster, order-averaged likelihood; trained on POP909"),
+    ("fractal-voices", "pianoroll", "melody, bridge and piano after a plan of the form; trained on POP909"),
     ("fractal-ar-reference", "pianoroll", "autoregressive, sized for speed comparisons; no weights"),
     ("fractal-mar-reference", "pianoroll", "masked, sized for speed comparisons; no weights"),
     ("emitter-2d", "emitters", "emitters of any two-dimensional microscope; trained on simulations"),

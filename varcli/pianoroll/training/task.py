@@ -257,6 +257,8 @@ def plan(config: PianorollConfig) -> dict[str, Any]:
     per_level = {f"L{level.level}": len(parts) * level_parameters(level) for level in parts[0].level_models}
     if len(parts[0].echoes):
         per_level["echo"] = len(parts) * level_parameters(parts[0].echoes)
+    if parts[0].velocities is not None:
+        per_level["velocities"] = len(parts) * level_parameters(parts[0].velocities)
     crops = config.train.steps * config.train.batch_size
     return {
         "name": config.name,
