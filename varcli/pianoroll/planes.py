@@ -62,8 +62,11 @@ class Planes:
         return canvas
 
     def stack_piece(self, cells: np.ndarray, voices: Mapping[str, np.ndarray] | None) -> np.ndarray:
-        """The canvas [R, T] of a piece or roll with these voices, or of its cells [P, T] where it has none."""
-        return self.stack(voices or {self.names[0]: cells})
+        """The canvas [R, T] of a piece or roll with these voices, or of its cells [P, T] on the first plane.
+
+        That is where there is one plane alone, or where it has no voices.
+        """
+        return self.stack(voices if voices and len(self.names) > 1 else {self.names[0]: cells})
 
     def canvas_of(self, cells: np.ndarray, voices: Mapping[str, np.ndarray] | None, steps_per_bar: int) -> np.ndarray:
         """The same with the plan of its bars."""
