@@ -66,7 +66,8 @@ class Planes:
 
         That is where there is one plane alone, or where it has no voices.
         """
-        return self.stack(voices if voices and len(self.names) > 1 else {self.names[0]: cells})
+        first, *others = self.names
+        return self.stack(voices if voices and others else {first: cells})
 
     def canvas_of(self, cells: np.ndarray, voices: Mapping[str, np.ndarray] | None, steps_per_bar: int) -> np.ndarray:
         """The same with the plan of its bars."""
