@@ -1,5 +1,6 @@
 """The compiled engine decides by the probabilities that the trained module has, decision by decision."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,9 @@ def test_a_batch_is_told_in_the_same_order_whatever_thread_is_first() -> None:
 
 def test_a_batch_that_is_left_early_stops() -> None:
     model = tiny("mar", "4x4>2x2>1x1", 8, notes=True)
+    before = threading.active_count()
     events = generate(model, SampleSettings(num_samples=4, batch_size=4, target_width=400))
     next(event for event in events if isinstance(event, PatchDone))
+    assert threading.active_count() > before
     events.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before

@@ -64,8 +64,8 @@ def sample_events(
     the model's grid or its cell codes [128, T]; docs/conditioning.md says what each mode keeps of it. Widths count
     steps, a `region` is "START:END[,LOW:HIGH]", `pitch_range` (low, high), both inclusive. `num_iter_list` serves
     masked models; `form` such as "AABA" says which sections return; `temperature` and `top_p` are one number or one
-    per level. With `output_dir` the files of `var sample` are written there, as `recordings` say. Equal seeds and
-    batch sizes give equal rolls.
+    per level. With `output_dir` the files of `var sample` are written there, as `recordings` say. Equal seeds give
+    equal rolls.
     Raises UsageError for what the model cannot honour, VarError for a prompt that cannot be read.
     """
     config = loading.config_of(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint.config

@@ -141,7 +141,7 @@ def sample(
 ) -> None:
     """Write new piano rolls: MODE_000.mid and .png, and with --gif MODE_000_process.gif, for each sample.
 
-    What is kept of a prompt stays as it is, cell by cell. The same seed, machine and --batch-size give the same bytes.
+    What is kept of a prompt stays as it is, cell by cell. The same seed gives the same bytes on the same machine.
     JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, form, constraints {scale,
     pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, notes, steps, seconds}] and seconds,
     with null for what was not asked for.
