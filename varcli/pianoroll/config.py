@@ -153,6 +153,11 @@ class ModelConfig(Section):
         default=False,
         description="A plan says of each bar, before it is written, whether it is new or which earlier one returns.",
     )
+    metre: bool = Field(
+        default=False,
+        description="Every bar begins a first patch, whatever its length: nodes get the number of its steps, and those "
+        "beyond it are silent; without it bars are all of steps_per_bar.",
+    )
     polyphony: bool = Field(
         default=False,
         description="Nodes get the number of notes below them in their step; for first patches one step wide.",
@@ -240,10 +245,10 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _planes(self) -> "ModelConfig":
-        if not (self.voices or self.form):
+        if not (self.voices or self.form or self.metre):
             return self
         h, w = parse_shape(str(self.levels[0].shape))
-        what = "voices" if self.voices else "form"
+        what = "voices" if self.voices else "form" if self.form else "metre"
         if self.vocabulary != "notes":
             raise ValueError(f"{what} needs vocabulary 'notes'")
         if self.scan_order != "column_major" or w != self.steps_per_bar:
@@ -252,6 +257,8 @@ class ModelConfig(Section):
             )
         if self.plane_rows % h or self.plan_rows % h:
             raise ValueError(f"first shape {h}x{w} does not divide planes of {self.plane_rows} rows")
+        if self.metre and not all(level.is_causal for level in self.levels):
+            raise ValueError("metre needs AR levels: what lies beyond a bar is known as soon as the bar is")
         if self.form and self.velocity_bins < len(CLOSENESS):
             raise ValueError(f"form needs {len(CLOSENESS)} velocity_bins: they say how close a bar returns")
         return self

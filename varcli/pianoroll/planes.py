@@ -3,13 +3,14 @@
 Legend: P pitches, T steps, R rows: those of the plan first, then the planes, in the order in which a bar is written.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from varcli.pianoroll.config import ModelConfig, rows_of_plane
 from varcli.pianoroll.form import Plan
+from varcli.pianoroll.metre import BarColumns
 from varcli.pianoroll.roll import PITCHES, Vocabulary, merge
 
 ONE_VOICE = "piano"
@@ -21,17 +22,41 @@ class Planes:
     """The layout of a canvas [R, T]: the rows of a plan, if there are any, then one plane for each of `names`.
 
     A plane alone without a plan is as high as the pitches, so that the canvas is that of a roll. Others are somewhat
-    higher (`rows_of_plane`); the rows above the pitches are silent.
+    higher (`rows_of_plane`); the rows above the pitches are silent. For models that know metre, `bars` of the piece say
+    which steps of its roll those of the canvas are; else they are the same.
     """
 
     names: tuple[str, ...] = (ONE_VOICE,)
     pitches: int = PITCHES
     plan_rows: int = 0
+    bars: BarColumns | None = None
 
     @classmethod
     def of(cls, config: ModelConfig) -> "Planes":
         """The layout of a model's canvas."""
         return cls(config.voices or (ONE_VOICE,), config.pitches, config.plan_rows)
+
+    @classmethod
+    def over(
+        cls, config: ModelConfig, steps: int, steps_per_bar: int | None = None, downbeats: Sequence[int] | None = None
+    ) -> "Planes":
+        """The layout of a model's canvas of a piece of so many steps, with its bars if the model knows metre.
+
+        They begin at `downbeats`, or, if those are unknown, each `steps_per_bar` (None: those of the config).
+        """
+        usual = steps_per_bar or config.steps_per_bar
+        known = () if downbeats is None else downbeats
+        bars = BarColumns.of(steps, config.steps_per_bar, config.steps_per_beat, usual, known)
+        return replace(cls.of(config), bars=bars if config.metre else None)
+
+    @property
+    def is_roll(self) -> bool:
+        """Whether a canvas is the roll itself."""
+        return self.rows == self.pitches and self.bars is None
+
+    def canvas_steps(self, steps: int) -> int:
+        """Steps of the canvas of a roll of so many steps."""
+        return steps if self.bars is None else self.bars.canvas_steps
 
     @property
     def plane_rows(self) -> int:
@@ -54,12 +79,15 @@ class Planes:
         return (None, row) if row < self.plan_rows else (voice, pitch)
 
     def stack(self, voices: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The canvas [R, T] of voices [P, T] of one type; those that are missing and the plan are 0."""
+        """The canvas [R, T] of voices [P, T] of one type; those that are missing and the plan are 0.
+
+        With bars it is of other width, see `BarColumns.spread`.
+        """
         some = next(iter(voices.values()))
         canvas = np.zeros((self.rows, some.shape[1]), some.dtype)
         for name, cells in voices.items():
             canvas[self.pitch_rows(name)] = cells
-        return canvas
+        return canvas if self.bars is None else self.bars.spread(canvas)
 
     def stack_piece(self, cells: np.ndarray, voices: Mapping[str, np.ndarray] | None) -> np.ndarray:
         """The canvas [R, T] of a piece or roll with these voices, or of its cells [P, T] on the first plane.
@@ -87,6 +115,8 @@ class Planes:
             allowed[: self.plan_rows, last] = np.arange(self.plan_rows)[:, None] <= (
                 bar if most_back is None else most_back
             )
+        if self.bars is not None:
+            allowed[self.plan_rows :] &= self.bars.inside[:steps]
         return allowed
 
     def write_plan(self, canvas: np.ndarray, steps_per_bar: int) -> np.ndarray:
@@ -97,13 +127,14 @@ class Planes:
         return canvas
 
     def split(self, canvas: np.ndarray) -> dict[str, np.ndarray]:
-        """The voices [P, T] of a canvas [R, T], views of it."""
+        """The voices [P, T] of a canvas [R, T], views of it unless there are bars."""
+        canvas = canvas if self.bars is None else canvas[:, self.bars.inside]
         return {name: canvas[self.pitch_rows(name)] for name in self.names}
 
     def only(self, canvas: np.ndarray) -> np.ndarray:
-        """The cells [P, T] of the only voice of a canvas [R, T], a view of it."""
-        (name,) = self.names
-        return canvas[self.pitch_rows(name)]
+        """The cells [P, T] of the only voice of a canvas [R, T]."""
+        (cells,) = self.split(canvas).values()
+        return cells
 
     def merge(self, canvas: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
         """The notes of all voices of a canvas u8 [R, T] on one of 128 pitches, u8 [128, T], see `roll.merge`."""
