@@ -75,7 +75,7 @@ ROWS_WITHIN = {
         "score",
         "events",
         "planes",
-        "form",
+        "form metre",
         "roll",
         "constants",
         "config",
