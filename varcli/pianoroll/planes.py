@@ -54,6 +54,10 @@ class Planes:
         """Whether a canvas is the roll itself."""
         return self.rows == self.pitches and self.bars is None
 
+    def roll_step(self, step: int) -> int:
+        """The step of the roll that a step of the canvas is; beyond a bar that of the next."""
+        return step if self.bars is None else self.bars.piece_step(step)
+
     def canvas_steps(self, steps: int) -> int:
         """Steps of the canvas of a roll of so many steps."""
         return steps if self.bars is None else self.bars.canvas_steps
@@ -126,9 +130,10 @@ class Planes:
             canvas[: self.plan_rows] = plan.cells(canvas.shape[1], steps_per_bar)
         return canvas
 
-    def split(self, canvas: np.ndarray) -> dict[str, np.ndarray]:
-        """The voices [P, T] of a canvas [R, T], views of it unless there are bars."""
-        canvas = canvas if self.bars is None else canvas[:, self.bars.inside]
+    def split(self, canvas: np.ndarray, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
+        """The voices [P, T] of a canvas [R, T], or of these of its steps; views of it unless there are bars."""
+        inside = slice(None) if self.bars is None else self.bars.inside[start:stop]
+        canvas = canvas[:, start:stop][:, inside]
         return {name: canvas[self.pitch_rows(name)] for name in self.names}
 
     def only(self, canvas: np.ndarray) -> np.ndarray:

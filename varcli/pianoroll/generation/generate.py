@@ -1,11 +1,13 @@
 """Sampling: batches of samples, and the rolls they end in."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
 
 from varcli.events import Event
-from varcli.pianoroll.events import SampleDone, SampleStarted
+from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.generation.batch import Batch, Written
-from varcli.pianoroll.generation.pitches import OnPitches
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
 from varcli.pianoroll.inference.packing import Order
 from varcli.pianoroll.model.ensemble import Ensemble
@@ -14,6 +16,8 @@ from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Policy
+
+Bounds = tuple[int, int, int, int]
 
 
 def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterator[Event]:
@@ -66,3 +70,32 @@ def _roll(model: FractalModel, settings: SampleSettings, planes: Planes, written
         tempo_bpm=settings.tempo_bpm,
         title=f"{model.config.name}, seed {settings.seed}, sample {sample}",
     )
+
+
+class OnPitches:
+    """A sample's canvas u8 [R, K] while it is written, and the roll u8 [P, T] that all of its voices make so far.
+
+    Of two voices on one cell the louder onset is shown. Where a canvas is the roll itself both are the same array.
+    """
+
+    def __init__(self, planes: Planes, canvas: np.ndarray) -> None:
+        self._planes, self._canvas = planes, canvas
+        self.roll = canvas if planes.is_roll else np.max(list(planes.split(canvas).values()), 0)
+
+    def __call__(self, event: Event) -> Event:
+        """The same event with bounds and canvas of the roll; there are none in the plan, above a voice, or beyond a
+        bar."""
+        if self.roll is self._canvas or not isinstance(event, PatchDone):
+            return event
+        bounds = [at for at in map(self._show, event.bounds) if at is not None]
+        return replace(event, bounds=tuple(bounds), canvas=self.roll)
+
+    def _show(self, bounds: Bounds) -> Bounds | None:
+        """Take over to the roll what the canvas holds within bounds; returns those of the roll."""
+        row, end, first, last = bounds
+        voice, low = self._planes.place_of(row)
+        start, stop = self._planes.roll_step(first), self._planes.roll_step(last)
+        if voice is None or low >= self._planes.pitches or start == stop:
+            return None
+        self.roll[:, start:stop] = np.max(list(self._planes.split(self._canvas, first, last).values()), 0)
+        return low, min(low + end - row, self._planes.pitches), start, stop
