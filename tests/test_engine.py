@@ -10,11 +10,13 @@ from fractal_support import decisions, samples, tiny
 
 from varcli.loading import load_model
 from varcli.pianoroll.events import PatchDone
+from varcli.pianoroll.generation.batch import Batch
 from varcli.pianoroll.generation.generate import SampleSettings, generate
 from varcli.pianoroll.inference.packing import Order
 from varcli.pianoroll.model.canvas import Limits
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Policy
 
@@ -103,3 +105,60 @@ def test_a_batch_that_is_left_early_stops() -> None:
     assert threading.active_count() > before
     events.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+def with_metre() -> FractalModel:
+    """A model of two voices, a plan, copy attention and metre, on few pitches."""
+    level = {"steps_before": 5, "pitches_around": 3, "steps_after": 2, "lags": (4,)}
+    planned = {"voices": ("a", "b"), "form": True, "metre": True, "velocity_attention": True}
+    options = ALL["model"] | planned
+    model = tiny("ar", "16x4>4x2>1x1", 12, notes=True, velocity_bins=4, level=level, model=options)
+    with torch.no_grad():
+        for part in model.level_models:
+            part.head.weight.mul_(0.1)
+            part.row_bias.weight.mul_(0.1)
+    return model
+
+
+@pytest.mark.parametrize("given", ["nothing", "beginning", "hole"])
+def test_so_do_models_that_know_metre(given: str) -> None:
+    model = with_metre()
+    planes = Planes.over(model.config.model, 23, None, (0, 1, 4, 7, 9, 13, 19))
+    assert planes.bars is not None and planes.bars.lengths == (1, 3, 3, 2, 4, 4, 2, 4)
+    rng = np.random.default_rng(1)
+    shape = (2, 12, 23)
+    held = rng.random(shape) < 0.5
+    rolls = np.where(rng.random(shape) < 0.3, rng.integers(2, 6, shape), held).astype(np.uint8)
+    for step in range(23):
+        before = rolls[..., step - 1] > 0 if step else False
+        rolls[..., step][(rolls[..., step] == 1) & ~np.asarray(before)] = 0
+    canvas = planes.write_plan(planes.stack(dict(zip("ab", rolls, strict=True))), 4)
+    known = np.zeros(canvas.shape, bool)
+    known[planes.plan_rows :, : 10 if given == "beginning" else 0] = True
+    if given == "hole":
+        known[planes.plan_rows :] = True
+        known[planes.plan_rows :, 7:17] = False
+    known, codes = planes.bars.spread_given(known, canvas * known)
+    constraints = CanvasConstraints.on_planes(model.config.model, planes, canvas.shape[1], given=known, codes=codes)
+    assert constraints.violation(canvas) is None
+    limits = Limits(
+        torch.from_numpy(known)[None] if known.any() else None,
+        torch.from_numpy(constraints.allowed)[None],
+        torch.tensor(planes.bars.lengths)[None],
+    )
+    walked: Prices = {}
+    with torch.inference_mode():
+        for part in model.walk(torch.from_numpy(canvas)[None], Draw(torch.Generator()), limits=limits):
+            rows = zip(part.pitch.tolist(), part.step.tolist(), part.nats.tolist(), strict=True)
+            walked |= {(part.level, p, t): nats for p, t, nats in rows}
+            if part.level > 1:
+                assert constraints.in_bar[part.pitch, part.step].all()
+    batch = Batch(model, [Policy.following(model.tree, canvas)], [0], canvas.shape[1], constraints=constraints)
+    for _ in batch.events():
+        pass
+    (written,) = batch.samples
+    assert np.array_equal(written.visible * constraints.in_bar, canvas * constraints.in_bar)
+    followed = {(level, p, t): nats for level, p, t, nats in written.prices}
+    assert len(walked) > 100
+    for node in walked.keys() | followed.keys():
+        assert followed.get(node, 0.0) == pytest.approx(walked.get(node, 0.0), abs=1e-4), node

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+from fractal_support import all_canvases, price, tiny
 from roll_support import notes_to_cells
 
 from varcli.pianoroll.config import ModelConfig
 from varcli.pianoroll.metre import BarColumns, shares
+from varcli.pianoroll.model.canvas import Limits
 from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import Note, Vocabulary
 
@@ -108,3 +111,19 @@ def test_metre_has_its_needs() -> None:
     assert Planes.over(ModelConfig(voices=("a", "b")), 40, 12).bars is None
     with pytest.raises(ValueError, match="metre needs"):
         ModelConfig.model_validate({"metre": True, "steps_per_bar": 12})
+
+
+def test_probabilities_of_all_pieces_add_up_to_one() -> None:
+    """What lies beyond a bar is no decision, and leaks nothing of one."""
+    options = {"steps_per_bar": 2, "metre": True, "steps_per_beat": 1}
+    model = tiny("ar", "2x2>1x1", 2, notes=True, model=options)
+    planes = Planes.over(model.config.model, 4, 2, (0, 1, 3))
+    assert planes.bars is not None and planes.bars.lengths == (1, 2, 2)
+    canvases = np.array([planes.stack_piece(cells, None) for cells in all_canvases(2, 4, 3).numpy()])
+    assert (canvases[:, :, 1] == (canvases[:, :, 0] > 0)).all()
+    shape = (len(canvases), -1, -1)
+    allowed = torch.from_numpy(planes.allowed(np.ones(2, bool), 5, 2)).expand(*shape)
+    limits = Limits(allowed=allowed, bar_steps=torch.tensor(planes.bars.lengths).expand(shape[:2]))
+    nats = price(model, canvases, limits=limits)
+    assert np.exp(-nats).sum() == pytest.approx(1, abs=1e-4)
+    assert np.isfinite(nats[(canvases[:, :, 1] == 1).all(1) & (canvases[:, :, 2] == 1).all(1)]).any()

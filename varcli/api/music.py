@@ -16,6 +16,7 @@ from varcli.pianoroll.config import PerLevel
 from varcli.pianoroll.corpus.arrays import READERS, Split
 from varcli.pianoroll.corpus.corpus import Piece
 from varcli.pianoroll.generation.settings import SampleSettings, check_settings
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.results import comparison, likelihood
 from varcli.pianoroll.results.comparison import MusicEvaluation, MusicJob
 from varcli.pianoroll.results.constraints import Constraints
@@ -140,7 +141,7 @@ def evaluate_likelihood_events(
     one_of("--order", order, ("random", "time"))
     at_least("--passes", passes, 1)
     constraints = Constraints(scale, _range(pitch_range), max_polyphony)
-    constraints.on_canvas(config, 1)
+    constraints.on_canvas(config, Planes.of(config.model), 1)
     folder = None if surprise_maps is None else ensure_output_dir(surprise_maps)
     pieces = _music(data, Vocabulary.of(config.model), config.model.steps_per_beat)
     name = str(checkpoint) if isinstance(checkpoint, str | Path) else config.name

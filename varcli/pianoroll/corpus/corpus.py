@@ -13,11 +13,12 @@ import numpy as np
 from varcli.errors import UsageError, VarError
 from varcli.events import FilesRead
 from varcli.files import user_cache_dir
-from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.config import ModelConfig, PianorollConfig
 from varcli.pianoroll.corpus.arrays import READERS, Split
 from varcli.pianoroll.corpus.cache import load_parsed, save_parsed
 from varcli.pianoroll.corpus.parse import Parsed, Settings, Unread, parse_all
 from varcli.pianoroll.corpus.sources import is_midi, open_sources
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.score.midi import LossReport
 from varcli.pianoroll.score.voices import TrackRule
@@ -40,6 +41,10 @@ class Piece:
     split: Split
     steps_per_bar: int | None = None
     voices: Mapping[str, np.ndarray] | None = None
+
+    def planes(self, model: ModelConfig) -> Planes:
+        """The layout of a model's canvas of the piece."""
+        return Planes.over(model, self.cells.shape[1], self.steps_per_bar, self.downbeats.tolist())
 
 
 @dataclass(frozen=True)

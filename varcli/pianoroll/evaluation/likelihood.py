@@ -62,7 +62,7 @@ def score(
     *,
     passes: int = 1,
     seed: int = 0,
-    constraints: Callable[[int], CanvasConstraints | None] | None = None,
+    constraints: Callable[[Planes, int], CanvasConstraints | None] | None = None,
     in_order: bool = False,
 ) -> Iterator[PieceScored | LikelihoodReport]:
     """Score pieces one by one; the last item is the report.
@@ -80,15 +80,18 @@ def score(
         raise UsageError(
             "masked levels with attention have no likelihood in the order of time", "leave out --order time"
         )
-    planes = Planes.of(model.config.model)
+    options = model.config.model
     in_time = in_order or not model.masked
     by_frame = in_time and _visits_frames_in_order(model)
     scored: list[PieceLikelihood] = []
     levels = np.zeros(len(model.levels))
     nats, frames = 0.0, 0
     for done, piece in enumerate(pieces, 1):
-        canvas = planes.canvas_of(piece.cells, piece.voices, model.config.model.steps_per_bar)
-        limits = None if constraints is None else constraints(canvas.shape[1])
+        planes = piece.planes(options)
+        canvas = planes.canvas_of(piece.cells, piece.voices, options.steps_per_bar)
+        limits = None if constraints is None else constraints(planes, piece.cells.shape[1])
+        if limits is None and planes.bars is not None:
+            limits = CanvasConstraints.on_planes(options, planes, canvas.shape[1])
         violation = None if limits is None else limits.violation(canvas)
         if violation is not None:
             raise VarError(f"{piece.name} cannot be under these limits: {violation}", "loosen them, or leave it out")
@@ -100,7 +103,8 @@ def score(
                 f"{piece.name} holds something the model gives no probability", "is a held note without an onset?"
             )
         first_frame = float(cells[:, 0].sum()) if by_frame else None
-        likelihood = PieceLikelihood(piece.name, canvas.shape[1], total, first_frame, _on_pitches(cells, planes))
+        on_pitches = _on_pitches(cells, planes)
+        likelihood = PieceLikelihood(piece.name, on_pitches.shape[1], total, first_frame, on_pitches)
         scored.append(likelihood)
         levels += per_level
         nats, frames = nats + likelihood.nats, frames + likelihood.frames
@@ -109,7 +113,7 @@ def score(
     rest = frames - len(pieces)
     bits = {f"L{index}": float(value / frames / math.log(2)) for index, value in enumerate(levels)}
     from_2 = (nats - sum(first)) / rest if by_frame and rest else None
-    exact = in_time and planes.rows == planes.pitches
+    exact = in_time and options.rows == options.pitches
     yield LikelihoodReport(nats / frames, from_2, frames, bits, exact, tuple(scored))
 
 
@@ -135,7 +139,9 @@ def _draws(name: str, passes: int, seed: int) -> list[Draw]:
 def _on_pitches(cells: np.ndarray, planes: Planes) -> np.ndarray:
     """Nats of the cells of a canvas [R, T] as those of a roll, f32 [P, T]: added up over voices, a plan's spread evenly
     over the pitches of its step."""
-    voices = np.sum(list(planes.split(cells).values()), 0)
+    if planes.bars is not None:
+        cells = planes.bars.gather(cells)
+    voices = np.sum([cells[planes.pitch_rows(name)] for name in planes.names], 0)
     beside = cells.sum(0) - voices.sum(0)
     return (voices + beside / planes.pitches).astype(np.float32)
 
@@ -167,8 +173,11 @@ def _walked(
 ) -> _Priced:
     """Price all decisions of a level at once."""
     codes = torch.from_numpy(np.ascontiguousarray(canvas))[None].to(model.device)
-    allowed = None if limits is None else Limits(allowed=torch.from_numpy(limits.allowed)[None].to(model.device))
-    for decisions in model.walk(codes, draw, limits=allowed, chunk=PARENTS_AT_ONCE):
+    known = Limits()
+    if limits is not None:
+        bars = None if limits.bars is None else torch.tensor([limits.bars.lengths], device=model.device)
+        known = Limits(allowed=torch.from_numpy(limits.allowed)[None].to(model.device), bar_steps=bars)
+    for decisions in model.walk(codes, draw, limits=known, chunk=PARENTS_AT_ONCE):
         nats = (decisions.nats.double() * decisions.weight.double()).cpu().numpy()
         yield decisions.level, nats, decisions.pitch.cpu().numpy(), decisions.step.cpu().numpy()
 

@@ -34,8 +34,8 @@ def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterat
 def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[int, ...] | None) -> Iterator[Event]:
     defaults, total, planes = model.config.sample, settings.num_samples, Planes.of(model.config.model)
     constraints = settings.constraints
-    if constraints is None and planes.rows > planes.pitches:
-        constraints = CanvasConstraints.on_planes(model.config.model, settings.target_width)
+    if constraints is None and not planes.is_roll:
+        constraints = CanvasConstraints.on_planes(model.config.model, planes, settings.target_width)
     for first in range(0, total, settings.batch_size):
         samples = range(first, min(first + settings.batch_size, total))
         batch = Batch(

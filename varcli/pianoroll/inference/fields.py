@@ -38,6 +38,7 @@ from varcli.compiled.records import Record
     SPREAD,
     PITCH_CLASSES,
     POLYPHONY,
+    METRE,
     NETWORK,
     HEAD,
     ROW_BIAS,
@@ -72,7 +73,7 @@ from varcli.compiled.records import Record
     GRID,
     FREE,
     LEVEL_FIELDS,
-) = range(54)
+) = range(55)
 """Columns of `ModelArrays.levels`."""
 
 (
@@ -168,7 +169,8 @@ class ModelArrays(Record):
 
 class SampleArrays(Record):
     """One sample on its way. codes, reveal: the flat canvas; truth u8 [P, T]: what is followed; free, must, tied u8,
-    left i64 [T]: where it may and must sound; draws f64: uniform numbers and priorities by place.
+    left i64 [T]: where it may and must sound; draws f64: uniform numbers and priorities by place; bar_steps i64 [C]:
+    how many steps of each column lie in a bar.
 
     Of all siblings: lists i64 [5, R], see `ORDER`; tokens, inherited, hidden f32 [R, D], logits f64 [R].
     keys f32 [rows of all blocks, 2 D]; normed, mixed f32 [n, D] and wide f32 [n, 4 D] are room for one run of a
@@ -182,7 +184,7 @@ class SampleArrays(Record):
     kinds: ClassVar = {
         **dict.fromkeys(("codes", "reveal", "free", "must", "tied"), (np.uint8, 1)),
         **dict.fromkeys(("truth", "window", "there", "patterns"), (np.uint8, 2)),
-        **dict.fromkeys(("left", "position"), (np.int64, 1)),
+        **dict.fromkeys(("left", "position", "bar_steps"), (np.int64, 1)),
         **dict.fromkeys(("frames", "lists", "shift", "below", "counted"), (np.int64, 2)),
         **dict.fromkeys(("draws", "numbers", "logits"), (np.float64, 1)),
         "log": (np.float64, 2),

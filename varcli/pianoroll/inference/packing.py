@@ -142,6 +142,8 @@ def _pack_token(network: LevelModel, weights: _Flat, row: np.ndarray) -> None:
         row[f.PITCH_CLASSES] = weights.add(network.hear.weight.t())
     if network.polyphony is not None:
         row[f.POLYPHONY] = weights.add(network.polyphony.weight)
+    if network.metre is not None:
+        row[f.METRE] = weights.add(network.metre.weight)
     head = network.head.weight if network.is_value else network.row_head.weight + network.head.weight
     row[f.HEAD], row[f.ROW_BIAS] = weights.add(head), weights.add(network.row_bias.weight + network.head.bias)
 

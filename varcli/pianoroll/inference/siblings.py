@@ -4,13 +4,14 @@ import numpy as np
 
 from varcli.compiled import kernel
 from varcli.compiled.pieces import call
-from varcli.pianoroll.constants import STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED, STATE_START
+from varcli.pianoroll.constants import GIVEN, STATE_EMPTY, STATE_MASKED, STATE_OCCUPIED, STATE_START
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.decisions import decide_value
 from varcli.pianoroll.inference.fields import ModelArrays, SampleArrays
 from varcli.pianoroll.inference.network import inherit
 from varcli.pianoroll.inference.nodes import CODE, finish, grid, is_open, log, place
 from varcli.pianoroll.inference.turns import take_turns
+from varcli.pianoroll.roll import HELD
 
 
 @kernel(allocates=False)
@@ -65,9 +66,23 @@ def fill(number: int, model: ModelArrays, sample: SampleArrays, child: int) -> N
         return
     code = 1 if model.run[f.BINARY] else _value(number + 1, model, sample, p, t)
     sample.codes[p * model.run[f.STRIDE] + t + model.run[f.ORIGIN]] = code
+    if p >= model.run[f.PLAN_ROWS]:
+        _hold_beyond(model, sample, p, t)
     if model.run[f.MOVING] and p >= model.run[f.PLAN_ROWS] and not sample.tied[grid(level, model, p, t)]:
         sample.left[t] -= 1
     log(sample, f.WROTE, p, t, code)
+
+
+@kernel(allocates=False)
+def _hold_beyond(model: ModelArrays, sample: SampleArrays, p: int, t: int) -> None:
+    """Hold a cell that sounds in the last step of its bar through the rest of the column, as `BarColumns.spread`."""
+    run = model.run
+    column, place = t // run[f.COLUMN], t % run[f.COLUMN]
+    if place + 1 == sample.bar_steps[column]:
+        for step in range(t + 1, min((column + 1) * run[f.COLUMN], run[f.CANVAS_STEPS])):
+            at = p * run[f.STRIDE] + step + run[f.ORIGIN]
+            if sample.codes[at] < GIVEN:
+                sample.codes[at] = HELD
 
 
 @kernel(allocates=False)

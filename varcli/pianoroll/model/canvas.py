@@ -24,11 +24,13 @@ class Limits:
     """What holds for cells before any decision: `given` ones have their codes, free ones may sound if `allowed`.
 
     Both bool [B, P, T]; None stands for none given, and all allowed. A free cell whose next cell is given and held must
-    sound itself: what is held began somewhere.
+    sound itself: what is held began somewhere. `bar_steps` i64 [B, C] says how many steps of each column lie in a bar
+    (None: all); beyond it, but for the plan, no cell is decided, whatever its code, see `metre.BarColumns.spread`.
     """
 
     given: Tensor | None = None
     allowed: Tensor | None = None
+    bar_steps: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class CanvasLayout:
 
     `patch` is the shape of a node of level 0; `margins` are the cells below, above, before and after a canvas that some
     window may show; `is_causal` [levels] says which levels have a scan order. Cells may be given beforehand if
-    `conditioning`, and be held if `has_held`.
+    `conditioning`, and be held if `has_held`. The first `plan_rows` rows are those of a plan.
     """
 
     pitches: int
@@ -46,6 +48,7 @@ class CanvasLayout:
     is_causal: tuple[bool, ...]
     conditioning: bool
     has_held: bool
+    plan_rows: int = 0
 
     @property
     def masked(self) -> bool:
@@ -100,6 +103,7 @@ class Canvas:
             self._is_causal = torch.tensor(layout.is_causal, device=self.codes.device)
         self._inside = torch.arange(T, device=codes_BPT.device) < self.steps_B[:, None]
         self._limits = limits or Limits()
+        self._in_bar = self._cells_in_bars(self._limits.bar_steps)
         self._offsets: dict[View, Tensor] = {}
         self._maps: dict[tuple[str, tuple[int, int]], Tensor] = {}
         self._origin = low_p * self.shape[2] + low_t
@@ -159,6 +163,19 @@ class Canvas:
             return self.full
         return self.full.masked_fill((self.inside(self.reveal) != 0) & (self.full < GIVEN), UNKNOWN)
 
+    def bar_steps(self, nodes: Parents) -> Tensor:
+        """How many steps of the column of each node lie in a bar, i64 like the nodes."""
+        known, w = self._limits.bar_steps, self.layout.patch[1]
+        return torch.full_like(nodes.step, w) if known is None else known[nodes.canvas, nodes.step // w]
+
+    def _cells_in_bars(self, bar_steps_BC: Tensor | None) -> Tensor | None:
+        """Which cells do not lie beyond a bar, bool [B, P, K]; None if all."""
+        if bar_steps_BC is None:
+            return None
+        steps = torch.arange(self.layout.patch[1], device=bar_steps_BC.device) < bar_steps_BC[..., None]
+        in_plan = torch.arange(self.layout.pitches, device=steps.device) < self.layout.plan_rows
+        return in_plan[:, None] | steps.flatten(1)[:, None]
+
     def given_at(self, cells: Parents) -> Tensor | None:
         """Whether cells are given, bool [N]; None if none are."""
         given = self._limits.given
@@ -199,7 +216,7 @@ class Canvas:
         return self._maps[key]
 
     def _sounds(self) -> Tensor:
-        return plain(self.full) > 0
+        return self._bars_only(plain(self.full) > 0)
 
     def _can(self) -> Tensor:
         can = self._inside[:, None].expand_as(self.inner)
@@ -207,7 +224,7 @@ class Canvas:
             can = can & self._limits.allowed
         if self._limits.given is not None:
             can = torch.where(self._limits.given, plain(self.inner) > 0, can)
-        return self._widen(can)
+        return self._bars_only(self._widen(can))
 
     def _must(self) -> Tensor:
         given = self._limits.given
@@ -216,7 +233,10 @@ class Canvas:
         if self.layout.has_held:
             held = self.inner == (GIVEN | 1)
             must[..., :-1] |= held[..., 1:] & ~given[..., :-1]
-        return self._widen(must)
+        return self._bars_only(self._widen(must))
+
+    def _bars_only(self, cells: Tensor) -> Tensor:
+        return cells if self._in_bar is None else cells & self._in_bar
 
     def _widen(self, cells: Tensor) -> Tensor:
         return F.pad(cells, (0, self.full.shape[2] - cells.shape[2]))

@@ -65,6 +65,7 @@ class FractalModel(nn.Module):
             is_causal=tuple(level.is_causal for level in options.levels),
             conditioning=options.conditioning,
             has_held=options.vocabulary == "notes",
+            plan_rows=options.plan_rows,
         )
 
     @property
@@ -88,8 +89,11 @@ class FractalModel(nn.Module):
         return canvas.windows(level, first, self.tree.position(level.level, nodes.pitch, nodes.step))
 
     def more(self, level: LevelModel, context: Context, nodes: Parents) -> Tensor | None:
-        """What copy attention and the number of notes add to nodes, [N, n, D], or None."""
+        """What copy attention, the number of notes and the metre add to nodes, [N, n, D], or None."""
         below = self.polyphony(level, context, nodes)
+        if level.metre is not None:
+            metre = level.metre(context.canvas.bar_steps(nodes))
+            below = metre if below is None else below + metre
         if not len(self.echoes):
             return below
         assert context.candidates is not None

@@ -108,6 +108,7 @@ class LevelModel(View):
             self.spread = nn.Linear(OWN_SHARE, D, bias=False)
         self.hear = nn.Linear(FEATURES, D, bias=False) if config.tonality else None
         self.polyphony = nn.Embedding(MOST_BELOW + 1, D) if config.polyphony and level else None
+        self.metre = nn.Embedding(config.steps_per_bar + 1, D) if config.metre else None
         self.register_load_state_dict_pre_hook(_rename_old)
         self.transformer, self.perceptron = None, None
         if self.stateless:
@@ -138,6 +139,8 @@ class LevelModel(View):
         for table in (self.pitch, self.bar, self.state, *((self.start,) if self.level == 0 else (self.place,))):
             nn.init.normal_(table.weight, 0, 0.1)
         nn.init.zeros_(self.row_bias.weight)
+        if self.metre is not None:
+            nn.init.zeros_(self.metre.weight)
         if not self.is_value:
             nn.init.zeros_(self.row_head.weight)
         nn.init.normal_(self.head.weight, 0, 0.02)

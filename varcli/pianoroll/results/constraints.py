@@ -6,6 +6,7 @@ import numpy as np
 
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import PITCHES
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.score.scales import parse_pitch_range, parse_scale
@@ -37,19 +38,20 @@ class Constraints:
             )
         return allowed
 
-    def on_canvas(self, config: PianorollConfig, steps: int) -> CanvasConstraints | None:
-        """The same for a canvas of a model, nothing given; None if nothing is limited, nor the layout of its canvas."""
-        if not self and config.model.rows == config.model.pitches:
-            return None
-        return self.keeping(config, steps)
+    def on_canvas(self, config: PianorollConfig, planes: Planes, steps: int) -> CanvasConstraints | None:
+        """The same for a model's canvas of a roll of so many steps, nothing given; None if nothing is limited, nor the
+        layout of the canvas."""
+        return None if planes.is_roll and not self else self.keeping(config, planes, steps)
 
-    def keeping(self, config: PianorollConfig, steps: int, **kept: np.ndarray | None) -> CanvasConstraints:
+    def keeping(
+        self, config: PianorollConfig, planes: Planes, steps: int, **kept: np.ndarray | None
+    ) -> CanvasConstraints:
         """The same with what is `kept`: `given`, `codes` and `most_back` of `CanvasConstraints.on_planes`."""
         if self:
             check_pitches(config)
-        pitches = self.pitches() if self else None
+        pitches, most = self.pitches() if self else None, self.max_polyphony
         return CanvasConstraints.on_planes(
-            config.model, steps, pitches=pitches, max_polyphony=self.max_polyphony, **kept
+            config.model, planes, planes.canvas_steps(steps), pitches=pitches, max_polyphony=most, **kept
         )
 
 

@@ -13,7 +13,6 @@ from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.corpus import Corpus, Piece, read_corpus_of
 from varcli.pianoroll.figures.picture import png_bytes
 from varcli.pianoroll.figures.surprise import draw_surprise
-from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.results.constraints import Constraints
 
 if TYPE_CHECKING:
@@ -141,9 +140,10 @@ def _possible(
     pieces: list[Piece], constraints: Constraints, config: PianorollConfig
 ) -> tuple[list[Piece], list[tuple[str, str]]]:
     """The pieces that keep to the constraints, and (name, reason) of those that do not."""
-    kept, impossible, planes = [], [], Planes.of(config.model)
+    kept, impossible = [], []
     for piece in pieces:
-        limits = constraints.on_canvas(config, piece.cells.shape[1])
+        planes = piece.planes(config.model)
+        limits = constraints.on_canvas(config, planes, piece.cells.shape[1])
         canvas = planes.canvas_of(piece.cells, piece.voices, config.model.steps_per_bar)
         reason = None if limits is None else limits.violation(canvas)
         if reason is None:

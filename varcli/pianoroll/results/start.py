@@ -103,21 +103,23 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
     start.constraints.pitches()
     if start.prompt is None:
         width = DEFAULT_WIDTH if start.width is None else start.width
-        constraints = start.constraints.on_canvas(config, width)
+        planes = Planes.over(config.model, width)
+        constraints = start.constraints.on_canvas(config, planes, width)
         if start.form is not None:
             nothing = np.zeros((config.model.rows, width), np.uint8)
-            constraints = start.constraints.keeping(config, width, **_planned(start.form, config, nothing, nothing))
+            planned = _planned(start.form, config, nothing, nothing)
+            constraints = start.constraints.keeping(config, planes, width, **planned)
         return Ready(start, width, DEFAULT_TEMPO if start.tempo_bpm is None else start.tempo_bpm, constraints)
     check_conditioning(config)
     check_pitches(config)
     piece, kept = _keep(start, start.prompt, config)
-    width, roll = kept.given.shape[1], piece.roll
+    width, roll, planes = kept.given.shape[1], piece.roll, Planes.of(config.model)
     return Ready(
         start,
         width,
         roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm,
-        start.constraints.keeping(config, width, **_planned(start.form, config, kept.given, kept.codes)),
-        Planes.of(config.model).merge_kept(kept.given, kept.codes),
+        start.constraints.keeping(config, planes, width, **_planned(start.form, config, kept.given, kept.codes)),
+        planes.merge_kept(kept.given, kept.codes),
         roll.steps_per_bar,
         bars_of(roll, width),
         (start.keep_track or "Top voice") if start.mode == "harmonise" else None,

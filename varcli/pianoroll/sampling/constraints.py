@@ -10,6 +10,7 @@ import numpy as np
 
 from varcli.errors import UsageError, at_least
 from varcli.pianoroll.config import ModelConfig
+from varcli.pianoroll.metre import BarColumns
 from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import HELD
 
@@ -18,7 +19,7 @@ from varcli.pianoroll.roll import HELD
 class CanvasConstraints:
     """`given` bool [P, T]: cells known beforehand; `codes` u8 [P, T]: what they hold, 0 elsewhere; `allowed` bool
     [P, T]: where a free cell may sound; `max_polyphony`: most cells that sound at one step, those of the first
-    `plan_rows` rows apart, which do not sound.
+    `plan_rows` rows apart, which do not sound; `bars`: what lies beyond them is no decision, whatever its code.
 
     Given cells are exempt from `allowed`, but count as polyphony. `binary` canvases have no held cells.
     Raises UsageError for constraints that contradict one another.
@@ -30,6 +31,7 @@ class CanvasConstraints:
     max_polyphony: int | None = None
     binary: bool = False
     plan_rows: int = 0
+    bars: BarColumns | None = None
 
     def __post_init__(self) -> None:
         if not self.given.shape == self.codes.shape == self.allowed.shape:
@@ -51,6 +53,7 @@ class CanvasConstraints:
     def on_planes(
         cls,
         model: ModelConfig,
+        planes: Planes,
         steps: int,
         *,
         pitches: np.ndarray | None = None,
@@ -59,17 +62,25 @@ class CanvasConstraints:
         codes: np.ndarray | None = None,
         most_back: np.ndarray | None = None,
     ) -> "CanvasConstraints":
-        """Constraints of a canvas [R, T] of a model, whose layout limits where it may sound.
+        """Constraints of a canvas [R, T] of a model, whose layout `planes` limits where it may sound.
 
         `pitches` bool [P] are those that may (None: all); without `given` and `codes` [R, T] nothing is known. A bar
         may return from `most_back` i64 [B] bars before it, see `Planes.allowed`.
         """
-        planes = Planes.of(model)
         pitches = np.ones(planes.pitches, bool) if pitches is None else pitches
         allowed = planes.allowed(pitches, steps, model.steps_per_bar, most_back)
         given = np.zeros(allowed.shape, bool) if given is None else given
         codes = np.zeros(allowed.shape, np.uint8) if codes is None else codes
-        return cls(given, codes, allowed, max_polyphony, model.vocabulary == "binary", planes.plan_rows)
+        binary = model.vocabulary == "binary"
+        return cls(given, codes, allowed, max_polyphony, binary, planes.plan_rows, planes.bars)
+
+    @cached_property
+    def in_bar(self) -> np.ndarray:
+        """Cells that do not lie beyond a bar, bool [P, T]."""
+        found = np.ones(self.given.shape, bool)
+        if self.bars is not None:
+            found[self.plan_rows :] = self.bars.inside
+        return found
 
     @cached_property
     def tied(self) -> np.ndarray:
@@ -82,7 +93,7 @@ class CanvasConstraints:
     @cached_property
     def must(self) -> np.ndarray:
         """Cells that sound in any case, bool [P, T]."""
-        return (self.codes > 0) | self.tied
+        return ((self.codes > 0) | self.tied) & self.in_bar
 
     @cached_property
     def can(self) -> np.ndarray:
@@ -99,7 +110,7 @@ class CanvasConstraints:
         wrong = np.argwhere(self.given & (codes != self.codes))
         if len(wrong):
             return f"pitch {wrong[0, 0]} at step {wrong[0, 1]} is not what was given"
-        wrong = np.argwhere((codes > 0) & ~self.can)
+        wrong = np.argwhere((codes > 0) & ~self.can & self.in_bar)
         if len(wrong):
             return f"pitch {wrong[0, 0]} at step {wrong[0, 1]} sounds where nothing may"
         wrong = np.argwhere(self.tied & (codes == 0))
