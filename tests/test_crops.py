@@ -1,5 +1,6 @@
 """What training is fed: crops that begin at bars, transposed, and a loss that is their price."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ from fractal_support import config_of, price, some_canvas, tiny, tiny_config
 
 from varcli.errors import UsageError
 from varcli.events import Warned
+from varcli.pianoroll import roll
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.arrays import Split
 from varcli.pianoroll.corpus.corpus import Corpus, Piece
 from varcli.pianoroll.form import Plan
+from varcli.pianoroll.metre import BarColumns
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Roll, Vocabulary, merge
@@ -235,3 +238,42 @@ def test_pieces_without_the_voices_of_the_model_are_refused() -> None:
     plain = [Piece(f"{split}0", piece.cells, piece.downbeats, 0.0, split) for split in ("train", "valid")]
     with pytest.raises(UsageError, match=r"train0 has voices \(\), the model \('melody', 'piano'\)"):
         PianorollTask(planned_config(), Corpus(tuple(plain), (), Vocabulary(4), 4, "digest"))
+
+
+def test_crops_of_models_with_metre_begin_at_bars_of_any_length() -> None:
+    config = planned_config(conditioning=True, holes_share=0.4, crop_steps=20)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"metre": True})})
+    downbeats = (0, 1, 4, 7, 10, 16, 20, 23, 26, 29)
+    whole = piece_in_voices(*range(8))
+    piece = replace(whole, downbeats=np.array(downbeats, np.int32), steps_per_bar=3)
+    task = PianorollTask(config, Corpus((piece, replace(piece, split="valid")), (), Vocabulary(4), 4, "digest"))
+    lengths = (1, 3, 3, 3, 4, 2, 4, 3, 3, 3, 3)
+    model = FractalModel(task.config).eval()
+    starts = np.cumsum((0, *lengths))
+    seen = set()
+    for step in range(30):
+        batch = task.batch(step, 0, 2)
+        assert batch.bar_steps is not None and batch.given is not None and batch.allowed is not None
+        frames = 0
+        for codes, steps, given, bars in zip(
+            batch.codes.numpy(), batch.steps.tolist(), batch.given.numpy(), batch.bar_steps.tolist(), strict=True
+        ):
+            (first,) = (c for c in (0, 1, 2, 3, 4, 6) if lengths[c : c + 5] == tuple(bars))
+            own = BarColumns(4, tuple(bars), (True,) * 5, min(int(starts[first + 5]), 32) - int(starts[first]))
+            assert own.canvas_steps == steps
+            planes = replace(task.planes, bars=own)
+            voices = {
+                name: roll.crop(cells, int(starts[first]), int(starts[first]) + own.steps, Vocabulary(4))
+                for name, cells in (piece.voices or {}).items()
+            }
+            assert np.array_equal(codes[48:, :steps], planes.stack(voices)[48:])
+            given, known = given[:, :steps], codes[:, :steps] * given[:, :steps]
+            again = planes.spread_given(given, known)
+            assert np.array_equal(again[0], given) and np.array_equal(again[1], known)
+            frames += own.steps
+            seen.add(first)
+        assert batch.frames == frames
+        if step < 3:
+            loss = task.loss(model, batch, Draw(torch.Generator()))
+            assert np.isfinite(loss.nats_per_frame)
+    assert seen == {0, 1, 2, 3, 4, 6}

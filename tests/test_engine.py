@@ -138,7 +138,7 @@ def test_so_do_models_that_know_metre(given: str) -> None:
     if given == "hole":
         known[planes.plan_rows :] = True
         known[planes.plan_rows :, 7:17] = False
-    known, codes = planes.bars.spread_given(known, canvas * known)
+    known, codes = planes.spread_given(known, canvas * known)
     constraints = CanvasConstraints.on_planes(model.config.model, planes, canvas.shape[1], given=known, codes=codes)
     assert constraints.violation(canvas) is None
     limits = Limits(

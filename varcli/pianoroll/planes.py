@@ -130,6 +130,14 @@ class Planes:
             canvas[: self.plan_rows] = plan.cells(canvas.shape[1], steps_per_bar)
         return canvas
 
+    def spread_given(self, given: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which cells of a canvas are given, bool [R, T], and their codes, with those beyond bars that follow."""
+        if self.bars is None:
+            return given, codes
+        own, plan = slice(self.plan_rows, None), slice(0, self.plan_rows)
+        pair = self.bars.spread_given(given[own], codes[own])
+        return np.concatenate([given[plan], pair[0]]), np.concatenate([codes[plan], pair[1]])
+
     def split(self, canvas: np.ndarray, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
         """The voices [P, T] of a canvas [R, T], or of these of its steps; views of it unless there are bars."""
         inside = slice(None) if self.bars is None else self.bars.inside[start:stop]

@@ -32,17 +32,19 @@ def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterat
 
 
 def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[int, ...] | None) -> Iterator[Event]:
-    defaults, total, planes = model.config.sample, settings.num_samples, Planes.of(model.config.model)
+    defaults, total, options = model.config.sample, settings.num_samples, model.config.model
+    planes = Planes.over(options, settings.target_width, settings.steps_per_bar, settings.downbeats)
+    steps = planes.canvas_steps(settings.target_width)
     constraints = settings.constraints
     if constraints is None and not planes.is_roll:
-        constraints = CanvasConstraints.on_planes(model.config.model, planes, settings.target_width)
+        constraints = CanvasConstraints.on_planes(options, planes, steps)
     for first in range(0, total, settings.batch_size):
         samples = range(first, min(first + settings.batch_size, total))
         batch = Batch(
             model,
-            [Policy.drawn(model.tree, settings.target_width, (settings.seed, sample)) for sample in samples],
+            [Policy.drawn(model.tree, steps, (settings.seed, sample)) for sample in samples],
             samples,
-            settings.target_width,
+            steps,
             order=Order(iterations, defaults.batch_generate_size, defaults.order),
             constraints=constraints,
             temperature=defaults.temperature if settings.temperature is None else settings.temperature,

@@ -7,6 +7,7 @@ import numpy as np
 
 from varcli.errors import UsageError, at_least
 from varcli.pianoroll.config import PerLevel, PianorollConfig, at_levels
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 
 
@@ -16,8 +17,8 @@ class SampleSettings:
 
     `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
     `temperature` and `top_p` are one number, or one per level, coarse to fine, a cell's value last.
-    `constraints` say what is kept and what may sound, on canvases of `target_width` steps; `kept` bool [P, T],
-    `steps_per_bar` and `downbeats` are those of the rolls that come out.
+    `constraints` say what is kept and what may sound, on the canvases of rolls of that width; `kept` bool [P, T],
+    `steps_per_bar` and `downbeats` are those of the rolls that come out, and of what a model is told of metre.
     """
 
     num_samples: int = 1
@@ -53,7 +54,9 @@ def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[i
     _check_per_level(config, settings.top_p, "--top-p", 1.0)
     _check_scan_order(config, settings.scan_order)
     if settings.constraints is not None:
-        shape, wanted = settings.constraints.given.shape, (config.model.rows, settings.target_width)
+        model, width = config.model, settings.target_width
+        planes = Planes.over(model, width, settings.steps_per_bar, settings.downbeats)
+        shape, wanted = settings.constraints.given.shape, (model.rows, planes.canvas_steps(width))
         if shape != wanted:
             raise ValueError(f"constraints are for {shape} cells, not {wanted}")
         if settings.constraints.given.any():

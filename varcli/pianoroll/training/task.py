@@ -4,7 +4,7 @@ Shapes: B crops, R rows of the canvas (pitches; with voices or form more, see `p
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ OPENINGS = 0.2
 class CropBatch:
     """Crops u8 [B, R, T], padded with silence at the right, and how many steps of each count [B].
 
-    `given` bool [B, R, T] says which cells are known beforehand, `allowed` where the layout lets cells sound;
+    `given` bool [B, R, T] says which cells are known beforehand, `allowed` where the layout lets cells sound,
+    `bar_steps` i64 [B, C] how many steps of each column lie in a bar; `beyond` counts those of all crops that do not.
     `candidates` are where whole pieces may copy from.
     """
 
@@ -43,7 +44,22 @@ class CropBatch:
     steps: Tensor
     given: Tensor | None = None
     allowed: Tensor | None = None
+    bar_steps: Tensor | None = None
     candidates: Candidates | None = None
+    beyond: int = 0
+
+    @property
+    def frames(self) -> int:
+        """Steps of music in all crops."""
+        return int(self.steps.sum()) - self.beyond
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Some steps of a piece, u8 [R, T], and their layout."""
+
+    codes: np.ndarray
+    planes: Planes
 
 
 @dataclass(frozen=True)
@@ -68,9 +84,11 @@ class PianorollTask:
             if not pieces:
                 raise UsageError(f"the corpus has no {name} pieces", "files are split by song number; give more files")
         check_rows(config, (*self.pieces, *self.valid))
-        steps = np.array([piece.cells.shape[1] for piece in self.pieces], np.float64)
+        steps = np.array([piece.cells.shape[1] for piece in self.pieces])
+        self._planes = {piece.name: piece.planes(config.model) for piece in (*self.pieces, *self.valid)}
+        lengths = [self._planes[piece.name].canvas_steps(piece.cells.shape[1]) for piece in self.pieces]
         # Crops of one length are drawn by how many a piece holds; pieces shorter than that all come as often.
-        crops = np.maximum(steps, config.data.crop_steps)
+        crops = np.maximum(np.array(lengths, np.float64), config.data.crop_steps)
         self._share = crops / crops.sum()
         self._candidates: dict[str, Candidates] = {}
         self.provenance: dict[str, Any] = {
@@ -88,13 +106,14 @@ class PianorollTask:
     def read(cls, config: PianorollConfig, data: Path) -> "Iterator[FilesRead | Warned | PianorollTask]":
         """Read the corpus of a config, with an event per file; the last item is the task.
 
-        For a model with form, pieces in another metre are left out: their bars are not the plan's.
+        For a model with form that knows no metre, pieces in another one are left out: their bars are not the plan's.
         """
         for item in read_corpus_of(config, data):
             if isinstance(item, FilesRead):
                 yield item
                 continue
-            corpus = item.in_metre(config.model.steps_per_bar) if config.model.form else item
+            one_metre = config.model.form and not config.model.metre
+            corpus = item.in_metre(config.model.steps_per_bar) if one_metre else item
             yield from _notes(item, corpus)
             yield cls(config, corpus)
 
@@ -108,7 +127,9 @@ class PianorollTask:
         draw = partial(
             draw_given, rng=rng, holes=holes, planes=self.planes, steps_per_bar=self.config.model.steps_per_bar
         )
-        given = [draw(part) for part in crops] if self.config.model.conditioning else None
+        given = None
+        if self.config.model.conditioning:
+            given = [part.planes.spread_given(draw(part.codes), part.codes)[0] for part in crops]
         return self._collate(pieces, crops, given)
 
     def validation_batches(self, size: int) -> Iterator[CropBatch]:
@@ -121,35 +142,54 @@ class PianorollTask:
         for start in range(0, count, size):
             yield self._collate(pieces[start : start + size], crops[start : start + size], None)
 
-    def _crop(self, piece: Piece, rng: np.random.Generator, transpose: int) -> np.ndarray:
+    def _crop(self, piece: Piece, rng: np.random.Generator, transpose: int) -> Crop:
+        planes, start, stop = self._window(piece, rng)
+        voices = {name: crop(part, start, stop, self.vocabulary) for name, part in (piece.voices or {}).items()}
+        canvas = planes.stack_piece(crop(piece.cells, start, stop, self.vocabulary), voices)
+        return Crop(planes.write_plan(planes.transpose(canvas, transpose), self.config.model.steps_per_bar), planes)
+
+    def _window(self, piece: Piece, rng: np.random.Generator) -> tuple[Planes, int, int]:
+        """Which steps of a piece a crop holds, and its layout; it begins where a bar does."""
         steps, want = piece.cells.shape[1], self.config.data.crop_steps
+        # Beginnings are a part of form, and one downbeat of many would hardly ever show one.
+        opens = self.config.model.form and rng.random() < OPENINGS
+        whole = self._planes[piece.name]
+        if whole.bars is not None:
+            count = max(1, want // whole.bars.width)
+            starts = np.flatnonzero(whole.bars.begins[: max(1, len(whole.bars.lengths) - count + 1)])
+            first = 0 if opens else int(rng.choice(starts))
+            bars = whole.bars.crop(first, count)
+            start = int(whole.bars.starts[first])
+            return replace(whole, bars=bars), start, start + bars.steps
         bars = piece.downbeats[piece.downbeats <= max(0, steps - want)]
         if len(bars) == 0:
             bars = np.arange(0, max(1, steps - want + 1), self.config.model.steps_per_bar)
-        # Beginnings are a part of form, and one downbeat of many would hardly ever show one.
-        opens = self.config.model.form and rng.random() < OPENINGS
         start = 0 if opens else int(rng.choice(bars))
-        stop = min(steps, start + want)
-        voices = {name: crop(part, start, stop, self.vocabulary) for name, part in (piece.voices or {}).items()}
-        canvas = self.planes.stack_piece(crop(piece.cells, start, stop, self.vocabulary), voices)
-        return self.planes.write_plan(self.planes.transpose(canvas, transpose), self.config.model.steps_per_bar)
+        return self.planes, start, min(steps, start + want)
 
-    def _collate(self, pieces: list[Piece], crops: list[np.ndarray], given: list[np.ndarray] | None) -> CropBatch:
-        steps = torch.tensor([part.shape[1] for part in crops])
-        shape = (len(crops), self.planes.rows, int(steps.max()))
+    def _collate(self, pieces: list[Piece], crops: list[Crop], given: list[np.ndarray] | None) -> CropBatch:
+        steps = torch.tensor([part.codes.shape[1] for part in crops])
+        shape, bar = (len(crops), self.planes.rows, int(steps.max())), self.config.model.steps_per_bar
         codes, known, allowed = np.zeros(shape, np.uint8), np.zeros(shape, bool), np.zeros(shape, bool)
-        everything, bar = np.ones(self.planes.pitches, bool), self.config.model.steps_per_bar
+        everything = np.ones(self.planes.pitches, bool)
+        bar_steps, beyond = np.full((shape[0], -(-shape[2] // bar)), bar), 0
         for row, part in enumerate(crops):
-            codes[row, :, : part.shape[1]] = part
-            allowed[row, :, : part.shape[1]] = self.planes.allowed(everything, part.shape[1], bar)
+            width, bars = part.codes.shape[1], part.planes.bars
+            codes[row, :, :width] = part.codes
+            allowed[row, :, :width] = part.planes.allowed(everything, width, bar)
+            if bars is not None:
+                bar_steps[row, : len(bars.lengths)] = bars.lengths
+                beyond += width - bars.steps
             if given is not None:
-                known[row, :, : part.shape[1]] = given[row]
+                known[row, :, :width] = given[row]
         return CropBatch(
             torch.from_numpy(codes),
             steps,
             torch.from_numpy(known) if given is not None else None,
-            torch.from_numpy(allowed) if shape[1] != self.planes.pitches else None,
-            self._pointers(pieces, crops, shape[2]),
+            torch.from_numpy(allowed) if not crops[0].planes.is_roll else None,
+            torch.from_numpy(bar_steps) if self.config.model.metre else None,
+            self._pointers(pieces, [part.codes for part in crops], shape[2]),
+            beyond,
         )
 
     def _pointers(self, pieces: list[Piece], crops: list[np.ndarray], steps: int) -> Candidates | None:
@@ -213,10 +253,9 @@ class PianorollTask:
         return StepLoss(total, float(levels.sum()), tuple(map(float, levels)))
 
     def _loss(self, model: FractalModel | Ensemble, batch: CropBatch, draw: Draw) -> StepLoss:
-        frames = int(batch.steps.sum())
-        device = model.device
-        given, allowed = (None if x is None else x.to(device) for x in (batch.given, batch.allowed))
-        limits = None if given is None and allowed is None else Limits(given, allowed)
+        frames, device = batch.frames, model.device
+        known = (batch.given, batch.allowed, batch.bar_steps)
+        limits = Limits(*(None if part is None else part.to(device) for part in known))
         candidates = None if batch.candidates is None else batch.candidates.to(device)
         terms, nats = [], []
         steps_B = batch.steps.to(device)
@@ -243,9 +282,8 @@ class PianorollTask:
         for index, batch in enumerate(self.validation_batches(size)):
             top = None if options.top_nodes is None else 8 * options.top_nodes
             draw = Draw(torch.Generator().manual_seed(index), options.parents_per_level, top=top, scan=scan)
-            count = int(batch.steps.sum())
-            total += count * np.array(self.loss(model, batch, draw).nats_per_level)
-            frames += count
+            total += batch.frames * np.array(self.loss(model, batch, draw).nats_per_level)
+            frames += batch.frames
         per_level = total / frames
         return float(per_level.sum()), tuple(float(nats / np.log(2)) for nats in per_level)
 
