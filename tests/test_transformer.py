@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from varcli.pianoroll.model.transformer import Transformer, rotary_tables, rotate
+from varcli.pianoroll.model.networks import Transformer, rotary_tables, rotate
 
 torch.set_num_threads(1)
 B, L, D, H = 3, 7, 16, 2

@@ -13,12 +13,18 @@ from varcli.schema import Section
 
 ScanOrder = Literal["row_major", "column_major"]
 PerLevel = float | tuple[float, ...]
-PLAN_ROWS = 48
+FORM_ROWS = 48
 """Rows of the plan of a piece's form: one for a new bar, and one for each number of bars back."""
+HARMONY_ROWS = 48
+"""Rows of the plan of its harmony: one for each pitch class and one for no chord; as many as let octaves lie alike."""
 PLANE_UNIT = 48
 """Rows of stacked planes are a multiple of this: patches of 16 pitches and octaves of 12 both fit."""
 CLOSENESS = (0.45, 0.65, 0.85, 0.999)
 """Bounds of the classes of closeness in a plan: how much of a bar that returns, the Jaccard index of their onsets."""
+DENSITIES = (1, 3, 5, 7, 9, 12, 16, 21, 28)
+"""Bounds of the classes of density in a plan: how many notes begin in a bar."""
+HARMONY_PLACES = 4
+"""Places in a bar, evenly apart, at which its plan says the key, the chord of each half, and the density."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +164,11 @@ class ModelConfig(Section):
         description="Every bar begins a first patch, whatever its length: nodes get the number of its steps, and those "
         "beyond it are silent; without it bars are all of steps_per_bar.",
     )
+    harmony: bool = Field(
+        default=False,
+        description="The plan also says of each bar its key, a chord for each half of it and how many notes begin; for "
+        "models with form.",
+    )
     polyphony: bool = Field(
         default=False,
         description="Nodes get the number of notes below them in their step; for first patches one step wide.",
@@ -189,7 +200,7 @@ class ModelConfig(Section):
     @property
     def plan_rows(self) -> int:
         """Rows of the canvas, its first, that the plan takes."""
-        return PLAN_ROWS if self.form else 0
+        return FORM_ROWS * self.form + HARMONY_ROWS * self.harmony
 
     @property
     def rows(self) -> int:
@@ -245,6 +256,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _planes(self) -> "ModelConfig":
+        if self.harmony and not self.form:
+            raise ValueError("harmony needs form: both are one plan")
         if not (self.voices or self.form or self.metre):
             return self
         h, w = parse_shape(str(self.levels[0].shape))
@@ -261,6 +274,8 @@ class ModelConfig(Section):
             raise ValueError("metre needs AR levels: what lies beyond a bar is known as soon as the bar is")
         if self.form and self.velocity_bins < len(CLOSENESS):
             raise ValueError(f"form needs {len(CLOSENESS)} velocity_bins: they say how close a bar returns")
+        if self.harmony and (self.velocity_bins <= len(DENSITIES) or w < HARMONY_PLACES):
+            raise ValueError(f"harmony needs {len(DENSITIES) + 1} velocity_bins and bars of {HARMONY_PLACES} steps")
         return self
 
 

@@ -1,6 +1,7 @@
 """Numbers that the trained modules and the compiled engine share; importable without torch."""
 
-from varcli.pianoroll.config import CLOSENESS
+from varcli.pianoroll.config import CLOSENESS, DENSITIES
+from varcli.pianoroll.harmony import QUALITIES
 
 UNKNOWN = 255
 """Code of a cell that is hidden from a node, or not decided yet."""
@@ -34,6 +35,13 @@ PITCH_CLASSES = 12
 NEAR_COLUMNS_IN_STEPS = 64
 FEATURES = 2 * PITCH_CLASSES + 2
 """Shares of the pitch classes near and in all, and how much sounds at all."""
+
+CHORD_KINDS = 1 + PITCH_CLASSES * len(QUALITIES) + 1
+"""What the plan may say of a chord: nothing, a chord relative to a node's pitch class, or that there is none."""
+PLAN_OF_KEY = 2 * CHORD_KINDS
+PLAN_OF_DENSITY = PLAN_OF_KEY + 1 + 2 * PITCH_CLASSES
+PLAN_KINDS = PLAN_OF_DENSITY + 1 + len(DENSITIES) + 1
+"""Rows of the table of what the plan says to nodes: their chord, the one after it, the key, and the density."""
 
 FALLS = ((0.5, 0.1), (3.0, 0.2), (0.1, 3.0), (0.15, 0.0), (0.4, 0.4), (1.0, 0.0))
 """How much the score of each head of velocity attention falls at first, for each step and each pitch away."""

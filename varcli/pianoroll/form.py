@@ -1,6 +1,6 @@
 """Form: how bars return, and the plan that says so of each bar before it is written.
 
-Legend: B bars, X whatever describes a bar, S steps per bar, P pitches, T steps, K = PLAN_ROWS rows of a plan.
+Legend: B bars, X whatever describes a bar, S steps per bar, P pitches, T steps, K = FORM_ROWS rows of a plan.
 """
 
 import re
@@ -9,12 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from varcli.errors import UsageError
-from varcli.pianoroll.config import CLOSENESS, PLAN_ROWS
+from varcli.pianoroll.config import CLOSENESS, FORM_ROWS
 from varcli.pianoroll.roll import ONSET
 
 SAME, VARIED = 2, 1
 """Classes of closeness of a section that returns, and of one that returns varied."""
 _AS_GOOD = 0.05  # a bar so much less like is as good an answer to what returns
+
+
+def whole_bars(given: np.ndarray, steps_per_bar: int) -> np.ndarray:
+    """The steps of bars that are given as a whole, bool [T], of given cells bool [..., T]."""
+    steps = given.shape[-1]
+    bar = np.arange(steps) // steps_per_bar
+    return (np.bincount(bar, ~given.reshape(-1, steps).all(0)) == 0)[bar]
 
 
 def likeness(one_BX: np.ndarray, other_BX: np.ndarray | None = None) -> np.ndarray:
@@ -52,7 +59,7 @@ class Plan:
         like = np.nan_to_num(likeness(_onsets(canvas, steps_per_bar)))
         bars_back, closeness = np.zeros((2, len(like)), np.int64)
         for bar in range(1, len(like)):
-            by_lag = like[bar, max(0, bar - PLAN_ROWS + 1) : bar][::-1]  # entry i: i + 1 bars back
+            by_lag = like[bar, max(0, bar - FORM_ROWS + 1) : bar][::-1]  # entry i: i + 1 bars back
             best = by_lag.max()
             if best < CLOSENESS[0]:
                 continue
@@ -73,17 +80,16 @@ class Plan:
     def known(self, given: np.ndarray, steps_per_bar: int) -> np.ndarray:
         """Where the plan is known from given cells bool [..., T]: bool [T], true in bars that are given as a whole, if
         what they return from is too."""
-        steps = given.shape[-1]
-        bar = np.arange(steps) // steps_per_bar
-        whole = np.bincount(bar, ~given.reshape(-1, steps).all(0)) == 0
-        return (whole & whole[np.arange(len(whole)) - self.bars_back])[bar]
+        whole = whole_bars(given, steps_per_bar)
+        back = self.bars_back.repeat(steps_per_bar)[: len(whole)] * steps_per_bar
+        return whole & whole[np.arange(len(whole)) - back]
 
     def cells(self, steps: int, steps_per_bar: int) -> np.ndarray:
         """The plan as cells u8 [K, steps]: in the last step of each bar, an onset in the row of `bars_back`.
 
         Its velocity is the closeness. The last bar may be cut short.
         """
-        cells = np.zeros((PLAN_ROWS, steps), np.uint8)
+        cells = np.zeros((FORM_ROWS, steps), np.uint8)
         last = np.minimum(np.arange(1, len(self.bars_back) + 1) * steps_per_bar, steps) - 1
         cells[self.bars_back, last] = ONSET + self.closeness
         return cells
@@ -122,9 +128,9 @@ class Sections:
             back[section] = (section - last.get(letter, section)) * each
             closeness[section] = (VARIED if prime else SAME) if letter in last else 0
             last[letter] = section
-        if back.max() >= PLAN_ROWS:
+        if back.max() >= FORM_ROWS:
             raise UsageError(
-                f"--form {text}: a section returns {back.max()} bars later; {PLAN_ROWS - 1} is the most",
+                f"--form {text}: a section returns {back.max()} bars later; {FORM_ROWS - 1} is the most",
                 "give a smaller --target-width",
             )
         back, closeness = back.repeat(each), closeness.repeat(each)

@@ -1,4 +1,4 @@
-"""The canvas of a model with voices: a plane of pitches for each voice, and the plan of the form below them.
+"""The canvas of a model with voices: a plane of pitches for each voice, and the plan of form and harmony below them.
 
 Legend: P pitches, T steps, R rows: those of the plan first, then the planes, in the order in which a bar is written.
 """
@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varcli.pianoroll.config import ModelConfig, rows_of_plane
-from varcli.pianoroll.form import Plan
+from varcli.pianoroll.config import FORM_ROWS, ModelConfig, rows_of_plane
+from varcli.pianoroll.form import Plan, whole_bars
+from varcli.pianoroll.harmony import Harmony, rows_allowed
 from varcli.pianoroll.metre import BarColumns
 from varcli.pianoroll.roll import PITCHES, Vocabulary, merge
 
@@ -68,6 +69,11 @@ class Planes:
         return rows_of_plane(self.pitches, len(self.names), self.plan_rows)
 
     @property
+    def has_harmony(self) -> bool:
+        """Whether the plan says more than the form."""
+        return self.plan_rows > FORM_ROWS
+
+    @property
     def rows(self) -> int:
         """R, the rows of the canvas."""
         return self.plan_rows + len(self.names) * self.plane_rows
@@ -116,18 +122,21 @@ class Planes:
         if self.plan_rows:
             bar = np.arange(-(-steps // steps_per_bar))
             last = np.minimum((bar + 1) * steps_per_bar, steps) - 1
-            allowed[: self.plan_rows, last] = np.arange(self.plan_rows)[:, None] <= (
-                bar if most_back is None else most_back
-            )
+            allowed[:FORM_ROWS, last] = np.arange(FORM_ROWS)[:, None] <= (bar if most_back is None else most_back)
         if self.bars is not None:
             allowed[self.plan_rows :] &= self.bars.inside[:steps]
+        if self.has_harmony:
+            allowed[FORM_ROWS : self.plan_rows] = rows_allowed(steps, steps_per_bar)
         return allowed
 
     def write_plan(self, canvas: np.ndarray, steps_per_bar: int) -> np.ndarray:
         """The same canvas u8 [R, T] with the plan of its bars, the first of which starts at step 0, if it has one."""
         if self.plan_rows:
             plan = Plan.of(canvas[self.plan_rows :], steps_per_bar)
-            canvas[: self.plan_rows] = plan.cells(canvas.shape[1], steps_per_bar)
+            canvas[:FORM_ROWS] = plan.cells(canvas.shape[1], steps_per_bar)
+        if self.has_harmony:
+            harmony = Harmony.of(self.by_voice(canvas), steps_per_bar)
+            canvas[FORM_ROWS : self.plan_rows] = harmony.cells(canvas.shape[1], steps_per_bar)
         return canvas
 
     def spread_given(self, given: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,6 +146,22 @@ class Planes:
         own, plan = slice(self.plan_rows, None), slice(0, self.plan_rows)
         pair = self.bars.spread_given(given[own], codes[own])
         return np.concatenate([given[plan], pair[0]]), np.concatenate([codes[plan], pair[1]])
+
+    def plan_known(self, canvas: np.ndarray, given: np.ndarray, steps_per_bar: int) -> np.ndarray:
+        """Where the plan in a canvas u8 [R, T] is known from given cells of it, bool [R, T]: bool [plan rows, T].
+
+        That of the form is in bars that are given as a whole, if what they return from is too; that of the harmony in
+        all that are given as a whole.
+        """
+        known, of = np.zeros((self.plan_rows, given.shape[1]), bool), given[self.plan_rows :]
+        if self.plan_rows:
+            known[:FORM_ROWS] = Plan.read(canvas[:FORM_ROWS], steps_per_bar).known(of, steps_per_bar)
+            known[FORM_ROWS:] = whole_bars(of, steps_per_bar)
+        return known
+
+    def by_voice(self, canvas: np.ndarray) -> np.ndarray:
+        """The planes of a canvas [R, T], a view [V, rows of a plane, T]."""
+        return canvas[self.plan_rows :].reshape(len(self.names), self.plane_rows, canvas.shape[1])
 
     def split(self, canvas: np.ndarray, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
         """The voices [P, T] of a canvas [R, T], or of these of its steps; views of it unless there are bars."""
@@ -164,7 +189,7 @@ class Planes:
 
     def transpose(self, canvas: np.ndarray, semitones: int) -> np.ndarray:
         """Transpose every plane of a canvas u8 [R, T]; it is left alone if a note would leave the pitches."""
-        planes = canvas[self.plan_rows :].reshape(len(self.names), self.plane_rows, canvas.shape[1])
+        planes = self.by_voice(canvas)
         used = np.flatnonzero(planes.any((0, 2)))
         if semitones == 0 or len(used) == 0 or used[0] + semitones < 0 or used[-1] + semitones >= self.pitches:
             return canvas

@@ -10,42 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from varcli.pianoroll.evaluation.music_metrics import Metre
+from varcli.pianoroll.harmony import Key, key_of
 from varcli.pianoroll.roll import PITCHES, Vocabulary, note_arrays
-
-# Krumhansl and Kessler (1982), probe-tone ratings of pitch classes above the tonic, major and minor.
-_PROFILES = np.array(
-    [
-        [6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88],
-        [6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17],
-    ]
-)
-_SCALES = np.array([[1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1], [1, 0, 1, 1, 0, 1, 0, 1, 1, 0, 1, 0]], bool)
-_KEY_PROFILES = np.stack([np.roll(profile, tonic) for profile in _PROFILES for tonic in range(12)])
-
-
-@dataclass(frozen=True)
-class Key:
-    """A key: tonic 0..11, whether minor, its correlation with the notes and how far that is above the second best."""
-
-    tonic: int
-    minor: bool
-    fit: float
-    margin: float
-
-    @property
-    def scale(self) -> np.ndarray:
-        """The pitch classes in it, bool [C]; a minor key has its natural scale."""
-        return np.roll(_SCALES[int(self.minor)], self.tonic)
-
-
-def key_of(weights_C: np.ndarray) -> Key:
-    """The key whose profile correlates best with weights of pitch classes (Krumhansl's algorithm)."""
-    profiles = _KEY_PROFILES - _KEY_PROFILES.mean(1, keepdims=True)
-    weights = weights_C - weights_C.mean()
-    size = np.linalg.norm(weights)
-    fits = profiles @ weights / (np.linalg.norm(profiles, axis=1) * size) if size > 0 else np.zeros(24)
-    best, second = np.argsort(-fits, kind="stable")[:2].tolist()
-    return Key(best % 12, best >= 12, float(fits[best]), float(fits[best] - fits[second]))
 
 
 @dataclass(frozen=True)

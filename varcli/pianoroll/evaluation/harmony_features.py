@@ -6,7 +6,8 @@ Legend: C pitch classes, H half bars, K chords, B bars, T steps.
 
 import numpy as np
 
-from varcli.pianoroll.evaluation.excerpt import Excerpt, correlation, entropy, key_of, mean, spread
+from varcli.pianoroll.evaluation.excerpt import Excerpt, correlation, entropy, mean, spread
+from varcli.pianoroll.harmony import key_of
 
 _HIGH = 72  # from C5 on
 _DRONE_BARS = 4

@@ -8,8 +8,9 @@ Shapes: P pitches, w steps of a column, C columns, K candidates.
 import numpy as np
 
 from varcli.compiled import kernel
-from varcli.pianoroll.config import CLOSENESS
+from varcli.pianoroll.config import CLOSENESS, HARMONY_PLACES
 from varcli.pianoroll.constants import (
+    CHORD_KINDS,
     FAST,
     GIVEN,
     LONGEST_RUN,
@@ -43,6 +44,9 @@ def refresh(model: ModelArrays, sample: SampleArrays, column: int) -> None:
         _find(model, sample, column)
     if model.run[f.HEARS]:
         _hear_all(model, sample, column)
+    if model.run[f.PLAN_ROWS] > model.run[f.FORM_ROWS]:
+        for other in range(max(0, column - 1), column + 1):
+            _read_harmony(model, sample, other)
 
 
 @kernel(allocates=False)
@@ -164,7 +168,7 @@ def _describe(model: ModelArrays, sample: SampleArrays, column: int, k: int, oth
 def _find_planned(model: ModelArrays, sample: SampleArrays, column: int) -> None:
     """Write the candidate that the plan says, the last one, and how closely the bar returns to the traits of all."""
     run, K, back = model.run, model.run[f.CANDIDATES], 0
-    for row in range(1, run[f.PLAN_ROWS]):
+    for row in range(1, run[f.FORM_ROWS]):
         if _planned(model, sample, column, row) > _planned(model, sample, column, back):
             back = row
     if back > column:
@@ -189,6 +193,43 @@ def _planned(model: ModelArrays, sample: SampleArrays, column: int, row: int) ->
         if code != HIDDEN:
             most = max(most, code & CODE)
     return int(most)
+
+
+@kernel(allocates=False)
+def _read_harmony(model: ModelArrays, sample: SampleArrays, column: int) -> None:
+    """Write to `said` what the plan says of the harmony of a column, as `harmony_said`."""
+    key, minor = _read(model, sample, column, 0, False)
+    first, second = _chord(model, sample, column, 1, False), _chord(model, sample, column, 2, False)
+    after = _chord(model, sample, column + 1, 1, True) if column + 1 < model.run[f.COLUMNS] else 0
+    said, density = sample.said, _read(model, sample, column, 3, False)[1]
+    for half in (1 + 2 * column, 2 + 2 * column):
+        said[half, 2] = 1 + key + PITCH_CLASSES * minor if key >= 0 else 0
+        said[half, 3] = 1 + density
+    said[1 + 2 * column, 0], said[1 + 2 * column, 1] = first, second
+    said[2 + 2 * column, 0], said[2 + 2 * column, 1] = second, after
+
+
+@kernel(allocates=False)
+def _chord(model: ModelArrays, sample: SampleArrays, column: int, place: int, given: bool) -> int:
+    root, kind = _read(model, sample, column, place, given)
+    if root < 0:
+        return 0
+    return 1 + kind * PITCH_CLASSES + root if root < PITCH_CLASSES else CHORD_KINDS - 1
+
+
+@kernel(allocates=False)
+def _read(model: ModelArrays, sample: SampleArrays, column: int, place: int, given: bool) -> tuple[int, int]:
+    """The row that holds something at one of the places of a column's plan, and its class; -1 for both if none does.
+
+    With `given` no other cells than such count.
+    """
+    run, row, most = model.run, -1, 0
+    t = column * run[f.COLUMN] + place * run[f.COLUMN] // HARMONY_PLACES
+    for r in range(PITCH_CLASSES + 1):
+        code = known(model, sample, (run[f.FORM_ROWS] + r) * run[f.STRIDE] + t + run[f.ORIGIN])
+        if code != HIDDEN and code & CODE > most and (code >= GIVEN or not given):
+            row, most = r, code & CODE
+    return row, int(max(most - ONSET, 0)) if row >= 0 else -1
 
 
 @kernel(allocates=False)

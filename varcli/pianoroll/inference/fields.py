@@ -37,6 +37,7 @@ from varcli.compiled.records import Record
     SHARE,
     SPREAD,
     PITCH_CLASSES,
+    PLAN,
     POLYPHONY,
     METRE,
     NETWORK,
@@ -73,13 +74,14 @@ from varcli.compiled.records import Record
     GRID,
     FREE,
     LEVEL_FIELDS,
-) = range(55)
+) = range(56)
 """Columns of `ModelArrays.levels`."""
 
 (
     DEPTH,
     PITCHES,
     PLAN_ROWS,
+    FORM_ROWS,
     CANVAS_STEPS,
     STRIDE,
     ORIGIN,
@@ -102,7 +104,7 @@ from varcli.compiled.records import Record
     MOVING,
     FOLLOWS,
     RUN_FIELDS,
-) = range(25)
+) = range(26)
 """Entries of `ModelArrays.run`."""
 
 PAST, GIVEN_LATER, BOTH = range(3)
@@ -110,7 +112,7 @@ PAST, GIVEN_LATER, BOTH = range(3)
 
 (LEVEL, KNOWN, LOGGED, PAUSE, POSITION_FIELDS) = range(5)
 """Entries of `SampleArrays.position`: where it stands. `LEVEL` is -1 at the end; `KNOWN` is the column last looked at,
-twice, and one more once its plan is written."""
+three times, one more once the plan of its form is written and two more once that of its harmony is."""
 
 (
     P,
@@ -176,6 +178,7 @@ class SampleArrays(Record):
     keys f32 [rows of all blocks, 2 D]; normed, mixed f32 [n, D] and wide f32 [n, 4 D] are room for one run of a
     network, vector f32 and numbers f64 for one node, votes f32 [2, heads * (classes + 1)] for its
     velocity, window u8 [2, cells] for its codes, there u8 [K, cells].
+    said i64 [1 + 2 C, 4] is what the plan says at each half of each column, see `harmony_said`.
     shift i64 [C, K], traits f32 [C * K, F] and heard f32 [C, F] say what columns know of the canvas, and below
     i64 [nodes of level 0 * K, 3] how it agrees with its candidates below a node; patterns u8 [C, P * w], counted
     i64 [C, 2] and scores f32 [C, 4] are room for finding them. log f64: what happened.
@@ -185,7 +188,7 @@ class SampleArrays(Record):
         **dict.fromkeys(("codes", "reveal", "free", "must", "tied"), (np.uint8, 1)),
         **dict.fromkeys(("truth", "window", "there", "patterns"), (np.uint8, 2)),
         **dict.fromkeys(("left", "position", "bar_steps"), (np.int64, 1)),
-        **dict.fromkeys(("frames", "lists", "shift", "below", "counted"), (np.int64, 2)),
+        **dict.fromkeys(("frames", "lists", "said", "shift", "below", "counted"), (np.int64, 2)),
         **dict.fromkeys(("draws", "numbers", "logits"), (np.float64, 1)),
         "log": (np.float64, 2),
         "vector": (np.float32, 1),

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from varcli.pianoroll.config import FORM_ROWS
 from varcli.pianoroll.inference import fields as f
 from varcli.pianoroll.inference.fields import ModelArrays
 from varcli.pianoroll.model.canvas import Canvas
 from varcli.pianoroll.model.copy_attention import CopyAttention
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.model.level import LevelModel, View
-from varcli.pianoroll.model.transformer import Block, rotary_tables
+from varcli.pianoroll.model.networks import Block, rotary_tables
 from varcli.pianoroll.model.velocity_attention import VelocityAttention
 
 ALIGNED = 16
@@ -140,6 +141,8 @@ def _pack_token(network: LevelModel, weights: _Flat, row: np.ndarray) -> None:
         row[f.SHARE] = weights.add(network.share.weight, network.share.bias)
     if network.hear is not None:
         row[f.PITCH_CLASSES] = weights.add(network.hear.weight.t())
+    if network.plan is not None:
+        row[f.PLAN] = weights.add(network.plan.weight)
     if network.polyphony is not None:
         row[f.POLYPHONY] = weights.add(network.polyphony.weight)
     if network.metre is not None:
@@ -225,6 +228,7 @@ def _run(model: FractalModel, canvas: Canvas, levels: np.ndarray) -> np.ndarray:
         f.DEPTH: tree.depth,
         f.PITCHES: tree.pitches,
         f.PLAN_ROWS: tree.plan_rows,
+        f.FORM_ROWS: min(tree.plan_rows, FORM_ROWS),
         f.CANVAS_STEPS: canvas.steps,
         f.STRIDE: canvas.shape[2],
         f.ORIGIN: canvas.flat(0, 0, 0),

@@ -84,6 +84,7 @@ def _room(model: ModelArrays, canvas: Canvas) -> dict[str, np.ndarray]:
     share = OWN_SHARE * int(n[1:].max(initial=1))
     ints = {"position": (f.POSITION_FIELDS,), "frames": (len(levels), f.FRAME_FIELDS), "lists": (5, R)}
     ints |= {"shift": (C, K), "below": (first * K, 3), "counted": (C, 2)}
+    ints |= {"said": (1 + 2 * C, 4)}
     floats = {"tokens": (R, widest), "inherited": (R, widest), "hidden": (R, widest), "keys": (keys, 2 * widest)}
     floats |= {"normed": (most, widest), "mixed": (most, widest), "wide": (most, max(4 * widest, share))}
     floats |= {"vector": (max(most, shown),), "votes": (2, len(FALLS) * V), "heard": (C, FEATURES)}

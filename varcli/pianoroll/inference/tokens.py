@@ -10,11 +10,15 @@ import numpy as np
 
 from varcli.compiled import REORDERED, kernel
 from varcli.pianoroll.constants import (
+    CHORD_KINDS,
     COUNTS,
     FEATURES,
     GIVEN,
     JUDGED,
     MOST_BELOW,
+    PITCH_CLASSES,
+    PLAN_OF_DENSITY,
+    PLAN_OF_KEY,
     PLANNED,
     TRAITS,
     UNKNOWN,
@@ -105,7 +109,9 @@ def make_token(
     embed_window(level, model, codes, token)
     if run[f.HEARS]:
         _hear(level, model, sample.heard[t // run[f.COLUMN]], p, token)
-    if run[f.CANDIDATES] and p >= run[f.PLAN_ROWS]:  # what the plan decides is where to copy from
+    if level[f.PLAN] >= 0:
+        _hear_plan(level, model, sample, p, t, token)
+    if run[f.CANDIDATES] and p >= run[f.FORM_ROWS]:  # what the plan of the form decides is where to copy from
         _copy(level, model, sample, first, place, p, t, token)
     if level[f.POLYPHONY] >= 0:
         below = 0
@@ -121,6 +127,27 @@ def _hear(level: np.ndarray, model: ModelArrays, heard: np.ndarray, p: int, toke
     for feature in range(FEATURES):
         turned = feature if feature >= 24 else feature // 12 * 12 + (feature + p) % 12
         add_row(heard[turned], model.weights, level[f.PITCH_CLASSES] + feature * D, token, D)
+
+
+@kernel(allocates=False)
+def _hear_plan(level: np.ndarray, model: ModelArrays, sample: SampleArrays, p: int, t: int, token: np.ndarray) -> None:
+    """Add what the plan says of the harmony, relative to a node's own pitch class, as `Context.harmony`."""
+    run, D = model.run, level[f.WIDTH]
+    column, inside = t // run[f.COLUMN], t % run[f.COLUMN]
+    said = sample.said[2 * column if p < run[f.PLAN_ROWS] else 1 + 2 * column + (inside >= run[f.COLUMN] // 2)]
+    now, then = _turned(said[0], p, CHORD_KINDS - 2), CHORD_KINDS + _turned(said[1], p, CHORD_KINDS - 2)
+    add_row(ONE, model.weights, level[f.PLAN] + now * D, token, D)
+    add_row(ONE, model.weights, level[f.PLAN] + then * D, token, D)
+    add_row(ONE, model.weights, level[f.PLAN] + (PLAN_OF_KEY + _turned(said[2], p, 2 * PITCH_CLASSES)) * D, token, D)
+    add_row(ONE, model.weights, level[f.PLAN] + (PLAN_OF_DENSITY + said[3]) * D, token, D)
+
+
+@kernel(allocates=False)
+def _turned(kind: int, p: int, turning: int) -> int:
+    """A kind, of which 1 to `turning` stand for a root or tonic, with that relative to a pitch."""
+    if kind < 1 or kind > turning:
+        return kind
+    return 1 + (kind - 1) // PITCH_CLASSES * PITCH_CLASSES + ((kind - 1) % PITCH_CLASSES - p) % PITCH_CLASSES
 
 
 @kernel(allocates=False)

@@ -55,7 +55,7 @@ def attend_velocities(level: np.ndarray, model: ModelArrays, sample: SampleArray
 def look(number: int, model: ModelArrays, sample: SampleArrays, child: int, p: int, t: int, state: int) -> int:
     """Make the token of a child at pitch `p` and step `t`, of all that is known now; a piece, see `pieces.call`."""
     level, run = model.levels[number], model.run
-    known = 2 * (t // run[f.COLUMN]) + (p >= run[f.PLAN_ROWS])
+    known = 3 * (t // run[f.COLUMN]) + (p >= run[f.FORM_ROWS]) + (p >= run[f.PLAN_ROWS])
     if number == 0 and (run[f.CANDIDATES] or run[f.HEARS]) and sample.position[f.KNOWN] != known:
         refresh(model, sample, t // run[f.COLUMN])
         sample.position[f.KNOWN] = known

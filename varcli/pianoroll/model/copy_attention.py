@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varcli.pianoroll.config import CLOSENESS, ModelConfig, parse_shape
+from varcli.pianoroll.config import CLOSENESS, FORM_ROWS, ModelConfig, parse_shape
 from varcli.pianoroll.constants import COUNTS, GIVEN, JUDGED, METRE, PLANNED, ROW, TRAITS, UNKNOWN
 from varcli.pianoroll.model.agreement import agreement, agreement_with_given
 from varcli.pianoroll.model.canvas import Canvas
@@ -86,10 +86,10 @@ def find(
 
     Sides "past": candidates lie before a column, and what comes before both is compared. Sides "given": given columns
     after it are candidates too, and what is given after it is compared as well. "both": candidates lie anywhere, and
-    all that is known counts. The first `plan_rows` rows hold a plan of the form, a bar being a column wide; where it
-    says that a bar returns, one candidate more leads there.
+    all that is known counts. The first `plan_rows` rows hold a plan, a bar being a column wide; where that of the form,
+    its first rows, says that a bar returns, one candidate more leads there.
     """
-    planned = plain(known_BPK[:, :plan_rows])
+    planned = plain(known_BPK[:, : min(plan_rows, FORM_ROWS)])
     known_BPK = known_BPK[:, plan_rows:]
     B, P, steps = known_BPK.shape
     codes = plain(known_BPK)
@@ -210,8 +210,8 @@ class CopyAttention(View):
         K = candidates.shift.shape[2]  # -1 would fail where there are no nodes
         shift = candidates.shift.flatten(0, 1).index_select(0, column).view(*c_Nn.shape, K)
         if self.plan_rows:
-            # What nodes of the plan decide is where to copy from: they copy nothing themselves.
-            shift = shift * (p_Nn >= self.plan_rows)[..., None]
+            # What nodes of the form decide is where to copy from: they copy nothing themselves.
+            shift = shift * (p_Nn >= FORM_ROWS)[..., None]
         first = canvas.flat(c_Nn, p_Nn, t_Nn).int()
         own = canvas.windows(self, first, position_Nn)
         there = self._windows_there(canvas, first, t_Nn, shift)

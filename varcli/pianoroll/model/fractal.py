@@ -89,11 +89,17 @@ class FractalModel(nn.Module):
         return canvas.windows(level, first, self.tree.position(level.level, nodes.pitch, nodes.step))
 
     def more(self, level: LevelModel, context: Context, nodes: Parents) -> Tensor | None:
-        """What copy attention, the number of notes and the metre add to nodes, [N, n, D], or None."""
+        """What copy attention, the plan, the number of notes and the metre add to nodes, [N, n, D], or None."""
         below = self.polyphony(level, context, nodes)
         if level.metre is not None:
             metre = level.metre(context.canvas.bar_steps(nodes))
             below = metre if below is None else below + metre
+        said = context.harmony(level.level, nodes)
+        if said is not None and level.plan is not None:
+            planned = F.embedding_bag(said.view(-1, said.shape[-1]), level.plan.weight, mode="sum").view(
+                *said.shape[:-1], -1
+            )
+            below = planned if below is None else below + planned
         if not len(self.echoes):
             return below
         assert context.candidates is not None

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varcli.pianoroll.config import LevelConfig, ModelConfig
-from varcli.pianoroll.constants import FEATURES, GIVEN, MOST_BELOW, OWN_SHARE, UNKNOWN
+from varcli.pianoroll.constants import FEATURES, GIVEN, MOST_BELOW, OWN_SHARE, PLAN_KINDS, UNKNOWN
 from varcli.pianoroll.model.dropout import kept
-from varcli.pianoroll.model.mlp import ResidualMLP
-from varcli.pianoroll.model.transformer import Transformer, rotary_tables
+from varcli.pianoroll.model.networks import ResidualMLP, Transformer, rotary_tables
 from varcli.pianoroll.model.tree import CellWindow, Tree
 
 START_COLUMNS, START_STEPS = 32, 256
@@ -107,6 +106,7 @@ class LevelModel(View):
             self.share = nn.Linear(parent_width, self.siblings * OWN_SHARE)
             self.spread = nn.Linear(OWN_SHARE, D, bias=False)
         self.hear = nn.Linear(FEATURES, D, bias=False) if config.tonality else None
+        self.plan = nn.Embedding(PLAN_KINDS, D) if config.harmony else None
         self.polyphony = nn.Embedding(MOST_BELOW + 1, D) if config.polyphony and level else None
         self.metre = nn.Embedding(config.steps_per_bar + 1, D) if config.metre else None
         self.register_load_state_dict_pre_hook(_rename_old)
@@ -141,6 +141,8 @@ class LevelModel(View):
         nn.init.zeros_(self.row_bias.weight)
         if self.metre is not None:
             nn.init.zeros_(self.metre.weight)
+        if self.plan is not None:
+            nn.init.zeros_(self.plan.weight)
         if not self.is_value:
             nn.init.zeros_(self.row_head.weight)
         nn.init.normal_(self.head.weight, 0, 0.02)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from varcli.errors import UsageError, at_least, one_of
-from varcli.pianoroll.config import PianorollConfig
+from varcli.pianoroll.config import FORM_ROWS, PianorollConfig
 from varcli.pianoroll.form import Sections
 from varcli.pianoroll.generation.settings import SampleSettings, check_conditioning
 from varcli.pianoroll.planes import Planes
@@ -139,7 +139,7 @@ def _planned(
     check_conditioning(config)
     sections = Sections.parse(form, -(-steps // model.steps_per_bar))
     returns = sections.returns.repeat(model.steps_per_bar)[:steps]
-    given, codes, rows = given.astype(bool), codes.copy(), slice(0, model.plan_rows)
+    given, codes, rows = given.astype(bool), codes.copy(), slice(0, FORM_ROWS)
     new = ~given[rows] & returns
     given[rows] |= returns
     codes[rows] = np.where(new, sections.plan.cells(steps, model.steps_per_bar), codes[rows])

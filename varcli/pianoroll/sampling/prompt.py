@@ -13,7 +13,6 @@ import numpy as np
 from varcli.errors import UsageError
 from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.corpus.sources import beats_beside
-from varcli.pianoroll.form import Plan
 from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary, top_line
 from varcli.pianoroll.score.midi import MidiPiece, read_midi, split_top_line
@@ -32,11 +31,9 @@ class Kept:
     def of(cls, canvas: np.ndarray, given: np.ndarray, planes: Planes, steps_per_bar: int) -> "Kept":
         """What is `given` of a canvas u8 [R, T], and the plan of the bars of which that is enough to know it."""
         known = np.where(given, canvas, 0).astype(np.uint8)
-        if planes.plan_rows:
-            plan = Plan.of(known[planes.plan_rows :], steps_per_bar)
-            given[: planes.plan_rows] = plan.known(given[planes.plan_rows :], steps_per_bar)
-            known[: planes.plan_rows] = plan.cells(given.shape[1], steps_per_bar) * given[: planes.plan_rows]
-        return cls(given, known)
+        planned = planes.write_plan(known.copy(), steps_per_bar)
+        given[: planes.plan_rows] = planes.plan_known(planned, given, steps_per_bar)
+        return cls(given, np.where(given, planned, 0).astype(np.uint8))
 
 
 @dataclass(frozen=True)

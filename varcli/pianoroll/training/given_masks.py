@@ -5,7 +5,8 @@ Shapes: V voices, P pitches of a plane, T steps, R rows of a canvas of planes an
 
 import numpy as np
 
-from varcli.pianoroll.form import Plan
+from varcli.pianoroll.config import FORM_ROWS
+from varcli.pianoroll.harmony import places, rows_allowed
 from varcli.pianoroll.planes import Planes
 
 SMALLEST_HOLE = 4
@@ -15,6 +16,8 @@ ALL_BUT_ONE = 0.4
 """Share of the given voices that are all but one."""
 PLAN_ALONE = 0.4
 """Share of crops, of those with nothing or a voice given, whose plan is given."""
+PART_GIVEN = 0.6
+"""Share in which each part of such a plan is given, of several: form, key, chords, density."""
 
 
 def draw_given(
@@ -32,15 +35,28 @@ def draw_given(
     sometimes by itself.
     """
     planes = planes or Planes(pitches=len(canvas))
-    codes = canvas[planes.plan_rows :].reshape(len(planes.names), planes.plane_rows, canvas.shape[1])
+    codes = planes.by_voice(canvas)
     kinds = ("nothing", "beginning", "surroundings", "voice", "scattered")
     kind = str(rng.choice(kinds, p=(0.7 - holes, 0.1, holes, 0.12, 0.08)))
     given = _given(codes, kind, rng)
-    plan = np.zeros((planes.plan_rows, canvas.shape[1]), bool)
-    if planes.plan_rows:
-        alone = kind in ("nothing", "voice") and rng.random() < PLAN_ALONE
-        plan[:] = alone or Plan.read(canvas[: planes.plan_rows], steps_per_bar).known(given, steps_per_bar)
-    return np.concatenate([plan, given.reshape(-1, canvas.shape[1])])
+    found = np.concatenate([np.zeros((planes.plan_rows, canvas.shape[1]), bool), given.reshape(-1, canvas.shape[1])])
+    if planes.plan_rows and kind in ("nothing", "voice") and rng.random() < PLAN_ALONE:
+        found[: planes.plan_rows] = _plan_given(planes, canvas.shape[1], steps_per_bar, rng)
+    else:
+        found[: planes.plan_rows] = planes.plan_known(canvas, found, steps_per_bar)
+    return found
+
+
+def _plan_given(planes: Planes, steps: int, steps_per_bar: int, rng: np.random.Generator) -> np.ndarray:
+    """Cells given of a plan, bool [plan rows, T]: of one of the form all, of others each part at random."""
+    given = np.ones((planes.plan_rows, steps), bool)
+    if planes.has_harmony:
+        form, key, chords, density = rng.random(4) < PART_GIVEN
+        given[:FORM_ROWS] = form
+        given[FORM_ROWS:] = ~rows_allowed(steps, steps_per_bar).any(0)
+        for at, part in zip(places(steps_per_bar), (key, chords, chords, density), strict=True):
+            given[FORM_ROWS:, at::steps_per_bar] = part
+    return given
 
 
 def _given(codes: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:

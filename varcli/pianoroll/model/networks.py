@@ -1,4 +1,4 @@
-"""Transformer blocks with rotary positions.
+"""What the tokens of a level are run through: a transformer with rotary positions, or a residual perceptron.
 
 Shapes: B sequences, L tokens, H heads, D width, F = D / H features of a head.
 """
@@ -8,6 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from varcli.pianoroll.model.dropout import BankDropout
 
 
 def rotary_tables(positions_L: Tensor, features: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
@@ -95,3 +97,26 @@ class Transformer(nn.Module):
         for block in self.blocks:
             x_BLD = block(x_BLD, causal=causal, mask=mask, rotary=rotary)
         return self.norm(x_BLD)
+
+
+class ResidualMLP(nn.Module):
+    """Pre-norm residual blocks, two linear maps each, over the last dimension; a norm and SiLU first, a norm last."""
+
+    def __init__(self, width: int, blocks: int, dropout: float) -> None:
+        super().__init__()
+        self.width = width
+        self.norm_in = nn.LayerNorm(width)
+        self.dropout = BankDropout(dropout)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), BankDropout(dropout), nn.Linear(width, width)
+            )
+            for _ in range(blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x_D: Tensor) -> Tensor:
+        x_D = self.dropout(F.silu(self.norm_in(x_D)))
+        for block in self.blocks:
+            x_D = x_D + block(x_D)
+        return self.norm(x_D)
