@@ -1,8 +1,7 @@
 """What nodes know of their whole canvas beside their windows: passages to copy from, pitch classes, the plan's harmony,
 notes below them.
 
-Shapes: B canvases, P pitches, R rows of the plan of the harmony, K steps of whole patches, C columns of level 0, N nodes
-(any shape).
+Shapes: B canvases, P pitches, R rows of a plan, K steps of whole patches, C columns of level 0, N nodes (any shape).
 """
 
 import torch
