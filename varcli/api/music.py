@@ -46,6 +46,7 @@ def sample_events(
     top_p: float | Sequence[float] | None = None,
     tempo_bpm: float | None = None,
     form: str | None = None,
+    metre: str | None = None,
     prompt: Prompt | str | None = None,
     prompt_steps: int | None = None,
     region: Region | str | Sequence[Region | str] | None = None,
@@ -64,7 +65,8 @@ def sample_events(
     `checkpoint` is a name, a file, a run's folder or a model that `load` gave. A `prompt` is a MIDI file, a `Roll` on
     the model's grid or its cell codes [128, T]; docs/conditioning.md says what each mode keeps of it. Widths count
     steps, a `region` is "START:END[,LOW:HIGH]", `pitch_range` (low, high), both inclusive. `num_iter_list` serves
-    masked models; `form` such as "AABA" says which sections return; `temperature` and `top_p` are one number or one
+    masked models; `form` such as "AABA" says which sections return, `metre` such as "3/4" how long bars are, for models
+    that know metre; `temperature` and `top_p` are one number or one
     per level. With `output_dir` the files of `var sample` are written there, as `recordings` say. Equal seeds give
     equal rolls.
     Raises UsageError for what the model cannot honour, VarError for a prompt that cannot be read.
@@ -75,7 +77,7 @@ def sample_events(
     regions = (region,) if isinstance(region, str | Region) else tuple(region or ())
     constraints = Constraints(scale, _range(pitch_range), max_polyphony)
     prompt = Path(prompt) if isinstance(prompt, str) else prompt
-    start = Start(mode, prompt, prompt_steps, regions, keep_track, constraints, target_width, tempo_bpm, form)
+    start = Start(mode, prompt, prompt_steps, regions, keep_track, constraints, target_width, tempo_bpm, form, metre)
     ready = prepare(start, config)
     iterations = None if num_iter_list is None else tuple(num_iter_list)
     draws = _per_level(temperature), _per_level(top_p)

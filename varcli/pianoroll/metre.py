@@ -7,6 +7,7 @@ of the canvas are those of models that know metre.
 Legend: R rows, T steps of a piece, K steps of its canvas, C columns of w steps.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from varcli.errors import UsageError
 from varcli.pianoroll.roll import HELD
 
 
@@ -107,6 +109,19 @@ class BarColumns:
     def gather(self, nats: np.ndarray) -> np.ndarray:
         """Sums [R, T] of numbers [R, K] over each step of the piece and what lies beyond the bar that it ends."""
         return np.add.reduceat(nats, np.flatnonzero(self.inside), axis=1)
+
+
+def parse_metre(text: str, steps_per_beat: int) -> tuple[int, int]:
+    """The steps of a bar of a metre such as 3/4, and its denominator; raises UsageError for what is none."""
+    match = re.fullmatch(r"([1-9]\d?)/(1|2|4|8|16|32|64)", text.strip())
+    if match is None:
+        raise UsageError(f"--metre {text!r}: not beats and their note value", "for example --metre 3/4, or 6/8")
+    steps, rest = divmod(4 * steps_per_beat * int(match[1]), int(match[2]))
+    if rest:
+        raise UsageError(
+            f"--metre {text}: its bar is no whole number of steps, {steps_per_beat} to a quarter note", "such as 3/4"
+        )
+    return steps, int(match[2])
 
 
 def shares(bar: int, width: int, steps_per_beat: int) -> tuple[int, ...]:

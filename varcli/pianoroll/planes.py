@@ -97,7 +97,11 @@ class Planes:
         canvas = np.zeros((self.rows, some.shape[1]), some.dtype)
         for name, cells in voices.items():
             canvas[self.pitch_rows(name)] = cells
-        return canvas if self.bars is None else self.bars.spread(canvas)
+        return self.spread(canvas)
+
+    def spread(self, cells: np.ndarray) -> np.ndarray:
+        """Rows [R, T] over the steps of a roll, codes or bools, as those of a canvas."""
+        return cells if self.bars is None else self.bars.spread(cells)
 
     def stack_piece(self, cells: np.ndarray, voices: Mapping[str, np.ndarray] | None) -> np.ndarray:
         """The canvas [R, T] of a piece or roll with these voices, or of its cells [P, T] on the first plane.

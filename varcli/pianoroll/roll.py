@@ -81,6 +81,7 @@ class Roll:
 
     `kept` bool [128, T] are the cells that were known before the others were written, if any were. `voices` are the
     canvases u8 [128, T] of a piece in several voices, by name and in order; `cells` then hold all their notes.
+    `beat_unit` is the denominator of time signatures, such as 8 of 6/8, in bars of which it makes a whole number.
     """
 
     cells: np.ndarray
@@ -92,6 +93,7 @@ class Roll:
     downbeats: tuple[int, ...] | None = None
     kept: np.ndarray | None = None
     voices: Mapping[str, np.ndarray] | None = None
+    beat_unit: int = 4
 
     @property
     def steps(self) -> int:

@@ -62,6 +62,12 @@ class ModelOptions:
             "--form", metavar="AABA", help="Sections of equal length; one returns to the last of its letter, A' varied."
         ),
     ] = None
+    metre: Annotated[
+        str | None,
+        typer.Option(
+            "--metre", "--meter", metavar="N/D", help="Length of bars, such as 3/4; the prompt's own, or 4/4."
+        ),
+    ] = None
     temperature: Annotated[
         str | None,
         typer.Option("--temperature", help='Divides the logits; a number, or one per level, such as "1,1,0.9,1".'),
@@ -142,7 +148,7 @@ def sample(
     """Write new piano rolls: MODE_000.mid and .png, and with --gif MODE_000_process.gif, for each sample.
 
     What is kept of a prompt stays as it is, cell by cell. The same seed gives the same bytes on the same machine.
-    JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, form, constraints {scale,
+    JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, form, metre, constraints {scale,
     pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, notes, steps, seconds}] and seconds,
     with null for what was not asked for.
     """
@@ -165,6 +171,7 @@ def sample(
         scan_order=model.scan_order,
         tempo_bpm=model.tempo,
         form=model.form,
+        metre=model.metre,
         **asdict(start),
         **asdict(constraints),
         recordings=Recordings(animated, recording.fps, levels, every, recording.save_frames),

@@ -68,6 +68,7 @@ def _roll(model: FractalModel, settings: SampleSettings, planes: Planes, written
         steps_per_beat=options.steps_per_beat,
         steps_per_bar=settings.steps_per_bar or options.steps_per_bar,
         downbeats=settings.downbeats,
+        beat_unit=settings.beat_unit,
         kept=settings.kept,
         tempo_bpm=settings.tempo_bpm,
         title=f"{model.config.name}, seed {settings.seed}, sample {sample}",

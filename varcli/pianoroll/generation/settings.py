@@ -18,7 +18,7 @@ class SampleSettings:
     `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
     `temperature` and `top_p` are one number, or one per level, coarse to fine, a cell's value last.
     `constraints` say what is kept and what may sound, on the canvases of rolls of that width; `kept` bool [P, T],
-    `steps_per_bar` and `downbeats` are those of the rolls that come out, and of what a model is told of metre.
+    `steps_per_bar`, `downbeats` and `beat_unit` are those of the rolls that come out, and tell models of metre.
     """
 
     num_samples: int = 1
@@ -34,6 +34,7 @@ class SampleSettings:
     kept: np.ndarray | None = None
     steps_per_bar: int | None = None
     downbeats: tuple[int, ...] | None = None
+    beat_unit: int = 4
 
 
 def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from varcli.errors import UsageError, at_least, one_of
 from varcli.pianoroll.config import FORM_ROWS, PianorollConfig
 from varcli.pianoroll.form import Sections
 from varcli.pianoroll.generation.settings import SampleSettings, check_conditioning
+from varcli.pianoroll.metre import parse_metre
 from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.results.constraints import Constraints, check_pitches
 from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary, top_line
@@ -50,6 +51,7 @@ class Start:
     width: int | None
     tempo_bpm: float | None
     form: str | None = None
+    metre: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Ready:
     kept: np.ndarray | None = None
     steps_per_bar: int | None = None
     downbeats: tuple[int, ...] | None = None
+    beat_unit: int = 4
     voice: str | None = None
     warnings: tuple[str, ...] = ()
 
@@ -79,6 +82,7 @@ class Ready:
             kept=self.kept,
             steps_per_bar=self.steps_per_bar,
             downbeats=self.downbeats,
+            beat_unit=self.beat_unit,
         )
 
     def document(self) -> dict[str, Any]:
@@ -90,6 +94,7 @@ class Ready:
             "written_cells": PITCHES * self.width - (0 if kept is None else int(kept.sum())),
             "tempo": self.tempo_bpm,
             "form": self.start.form,
+            "metre": self.start.metre,
             "constraints": self.start.constraints.document(),
         }
 
@@ -101,30 +106,57 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
     """
     _check_mode(start)
     start.constraints.pitches()
+    bar, unit = _metre(start.metre, config)
     if start.prompt is None:
-        width = DEFAULT_WIDTH if start.width is None else start.width
-        planes = Planes.over(config.model, width)
-        constraints = start.constraints.on_canvas(config, planes, width)
-        if start.form is not None:
-            nothing = np.zeros((config.model.rows, width), np.uint8)
-            planned = _planned(start.form, config, nothing, nothing)
-            constraints = start.constraints.keeping(config, planes, width, **planned)
-        return Ready(start, width, DEFAULT_TEMPO if start.tempo_bpm is None else start.tempo_bpm, constraints)
+        return _from_nothing(start, config, bar, unit)
     check_conditioning(config)
     check_pitches(config)
-    piece, kept = _keep(start, start.prompt, config)
-    width, roll, planes = kept.given.shape[1], piece.roll, Planes.of(config.model)
+    piece, voice = _read(start, start.prompt, config)
+    roll, model = piece.roll, config.model
+    width = start.width or (DEFAULT_WIDTH if start.mode == "continuation" else roll.steps)
+    downbeats = bars_of(roll, width, bar)
+    planes = Planes.over(model, width, bar or roll.steps_per_bar, downbeats)
+    kept = _keep(start, roll, voice, width, planes, model.steps_per_bar)
     return Ready(
         start,
         width,
         roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm,
         start.constraints.keeping(config, planes, width, **_planned(start.form, config, kept.given, kept.codes)),
         planes.merge_kept(kept.given, kept.codes),
-        roll.steps_per_bar,
-        bars_of(roll, width),
+        bar or roll.steps_per_bar,
+        downbeats,
+        unit or roll.beat_unit,
         (start.keep_track or "Top voice") if start.mode == "harmonise" else None,
         tuple(_warnings(piece, _name(start.prompt), config)),
     )
+
+
+def _from_nothing(start: Start, config: PianorollConfig, bar: int | None, unit: int | None) -> Ready:
+    """A start without a prompt, in bars of `bar` steps; the default width is of whole bars."""
+    whole = bar if bar and bar < DEFAULT_WIDTH else 1
+    width = DEFAULT_WIDTH // whole * whole if start.width is None else start.width
+    planes = Planes.over(config.model, width, bar)
+    constraints = start.constraints.on_canvas(config, planes, width)
+    if start.form is not None:
+        nothing = np.zeros((config.model.rows, planes.canvas_steps(width)), np.uint8)
+        planned = _planned(start.form, config, nothing, nothing)
+        constraints = start.constraints.keeping(config, planes, width, **planned)
+    tempo = DEFAULT_TEMPO if start.tempo_bpm is None else start.tempo_bpm
+    return Ready(start, width, tempo, constraints, steps_per_bar=bar, beat_unit=unit or 4)
+
+
+def _metre(text: str | None, config: PianorollConfig) -> tuple[int | None, int | None]:
+    """The steps of a bar and the denominator that are asked for; raises UsageError if the model knows none such."""
+    if text is None:
+        return None, None
+    model = config.model
+    bar, unit = parse_metre(text, model.steps_per_beat)
+    if not model.metre and bar != model.steps_per_bar:
+        raise UsageError(
+            f"{config.name} knows bars of {model.steps_per_bar} steps alone, and {text} has {bar}",
+            "leave out --metre, or take a checkpoint with model.metre",
+        )
+    return bar, unit
 
 
 def _planned(
@@ -166,17 +198,21 @@ def _check_mode(start: Start) -> None:
         raise UsageError("--mode inpainting needs a --region", "for example --region 64:128, or --region 64:128,48:72")
 
 
-def _keep(start: Start, prompt: Prompt, config: PianorollConfig) -> tuple[MidiPiece, Kept]:
-    """The prompt, and what of it is kept."""
-    planes, bar = Planes.of(config.model), config.model.steps_per_bar
+def _read(start: Start, prompt: Prompt, config: PianorollConfig) -> tuple[MidiPiece, np.ndarray | None]:
+    """The prompt, and the voice u8 [P, T] of it that is to be kept, if one is."""
     if start.mode == "harmonise":
-        piece, voice = _voice(prompt, start.keep_track, config)
-        return piece, harmonising(voice, start.width or piece.roll.steps, planes, start.keep_track)
-    regions = [parse_region(region) if isinstance(region, str) else region for region in start.regions]
-    piece = read_prompt(prompt, config) if isinstance(prompt, Path) else _piece(prompt, config)
+        return _voice(prompt, start.keep_track, config)
+    return read_prompt(prompt, config) if isinstance(prompt, Path) else _piece(prompt, config), None
+
+
+def _keep(start: Start, roll: Roll, voice: np.ndarray | None, width: int, planes: Planes, steps_per_bar: int) -> Kept:
+    """What of the prompt is kept."""
+    if voice is not None:
+        return harmonising(voice, width, planes, start.keep_track)
     if start.mode == "inpainting":
-        return piece, inpainting(piece.roll, regions, start.width or piece.roll.steps, planes, bar)
-    return piece, continuation(piece.roll, start.prompt_steps, start.width or DEFAULT_WIDTH, planes, bar)
+        regions = [parse_region(region) if isinstance(region, str) else region for region in start.regions]
+        return inpainting(roll, regions, width, planes, steps_per_bar)
+    return continuation(roll, start.prompt_steps, width, planes, steps_per_bar)
 
 
 def _voice(prompt: Prompt, track: str | None, config: PianorollConfig) -> tuple[MidiPiece, np.ndarray]:
@@ -219,5 +255,5 @@ def _warnings(piece: MidiPiece, name: str, config: PianorollConfig) -> Iterator[
     if piece.loss.off_grid > FAR_OFF_GRID:
         off = f"{piece.loss.off_grid:.2f} of a step"
         yield f"{name}: onsets lie {off} off the grid on average; the model reads them where the grid puts them"
-    if any(step % bar for step in roll.downbeats or ()):
+    if not config.model.metre and any(step % bar for step in roll.downbeats or ()):
         yield f"{name}: bars are not those of {bar} steps, from the first step on, that the model knows"

@@ -22,15 +22,17 @@ from varcli.pianoroll.score.voices import TrackRule
 
 @dataclass(frozen=True)
 class Kept:
-    """Cells that are kept: `given` bool [R, T], and `codes` u8 [R, T] of what they hold, 0 elsewhere."""
+    """Cells of a canvas that are kept: `given` bool [R, K], and `codes` u8 [R, K] of what they hold, 0 elsewhere."""
 
     given: np.ndarray
     codes: np.ndarray
 
     @classmethod
     def of(cls, canvas: np.ndarray, given: np.ndarray, planes: Planes, steps_per_bar: int) -> "Kept":
-        """What is `given` of a canvas u8 [R, T], and the plan of the bars of which that is enough to know it."""
-        known = np.where(given, canvas, 0).astype(np.uint8)
+        """What is `given` bool [R, T] of a canvas u8 [R, K], and the plan of the bars of which that is enough to know
+        it."""
+        given = planes.spread(given)
+        given, known = planes.spread_given(given, np.where(given, canvas, 0).astype(np.uint8))
         planned = planes.write_plan(known.copy(), steps_per_bar)
         given[: planes.plan_rows] = planes.plan_known(planned, given, steps_per_bar)
         return cls(given, np.where(given, planned, 0).astype(np.uint8))
@@ -100,7 +102,7 @@ def continuation(roll: Roll, steps: int | None, width: int, planes: Planes, step
         )
     given = np.zeros((planes.rows, width), bool)
     given[planes.plan_rows :, :kept] = True
-    return Kept.of(fit(planes.stack_piece(roll.cells, roll.voices), width), given, planes, steps_per_bar)
+    return Kept.of(_canvas(roll, width, planes), given, planes, steps_per_bar)
 
 
 def inpainting(roll: Roll, regions: Sequence[Region], width: int, planes: Planes, steps_per_bar: int) -> Kept:
@@ -114,7 +116,7 @@ def inpainting(roll: Roll, regions: Sequence[Region], width: int, planes: Planes
             )
         for name in planes.names:
             given[planes.pitch_rows(name)][region.low : region.high + 1, region.start : region.end] = False
-    return Kept.of(fit(planes.stack_piece(roll.cells, roll.voices), width), given, planes, steps_per_bar)
+    return Kept.of(_canvas(roll, width, planes), given, planes, steps_per_bar)
 
 
 def harmonising(voice: np.ndarray, width: int, planes: Planes, name: str | None = None) -> Kept:
@@ -131,10 +133,16 @@ def harmonising(voice: np.ndarray, width: int, planes: Planes, name: str | None 
         rows = planes.pitch_rows(name if name in planes.names else planes.names[0])
         canvas[rows] = codes
         given[rows.start : rows.start + planes.plane_rows] = 1
-        return Kept(given.astype(bool), canvas)
+        return Kept(*planes.spread_given(planes.spread(given.astype(bool)), planes.spread(canvas)))
     given = codes > 0
     given[:, 1:] |= codes[:, :-1] > 0
-    return Kept(planes.stack_piece(given, None), planes.stack_piece(codes, None))
+    return Kept(*planes.spread_given(planes.stack_piece(given, None), planes.stack_piece(codes, None)))
+
+
+def _canvas(roll: Roll, width: int, planes: Planes) -> np.ndarray:
+    """The canvas u8 [R, K] of a roll cut or extended with silence to `width` steps."""
+    voices = {name: fit(cells, width) for name, cells in (roll.voices or {}).items()}
+    return planes.stack_piece(fit(roll.cells, width), voices)
 
 
 def fit(cells: np.ndarray, width: int) -> np.ndarray:
@@ -142,9 +150,12 @@ def fit(cells: np.ndarray, width: int) -> np.ndarray:
     return np.pad(cells[:, :width], ((0, 0), (0, max(0, width - cells.shape[1]))))
 
 
-def bars_of(roll: Roll, width: int) -> tuple[int, ...] | None:
-    """Steps of a roll's bar starts up to `width`, with bars of its usual length after the last one it knows."""
+def bars_of(roll: Roll, width: int, steps_per_bar: int | None = None) -> tuple[int, ...] | None:
+    """Steps of a roll's bar starts up to `width`; after the last one it knows follow a bar of its usual length, and
+    bars of `steps_per_bar` (None: of that length)."""
     if not roll.downbeats:
         return None
-    last = roll.downbeats[-1]
-    return tuple(sorted({*roll.downbeats, *range(last, width, roll.steps_per_bar)} & set(range(width))))
+    after = roll.downbeats[-1] + roll.steps_per_bar
+    return tuple(
+        bar for bar in (*roll.downbeats, *range(after, width, steps_per_bar or roll.steps_per_bar)) if bar < width
+    )
