@@ -139,7 +139,8 @@ class Planes:
             plan = Plan.of(canvas[self.plan_rows :], steps_per_bar)
             canvas[:FORM_ROWS] = plan.cells(canvas.shape[1], steps_per_bar)
         if self.has_harmony:
-            harmony = Harmony.of(self.by_voice(canvas), steps_per_bar)
+            inside = True if self.bars is None else self.bars.inside
+            harmony = Harmony.of(self.by_voice(canvas) * inside, steps_per_bar)
             canvas[FORM_ROWS : self.plan_rows] = harmony.cells(canvas.shape[1], steps_per_bar)
         return canvas
 
