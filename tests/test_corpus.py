@@ -70,6 +70,19 @@ def same(one: Corpus, other: Corpus) -> bool:
 # --- folders and zips
 
 
+def test_a_folder_of_zips_is_read_as_one_corpus(tmp_path: Path, cache: Path) -> None:
+    for name in ("a", "b"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr(f"in/{name} 21.mid", song(21))
+            archive.writestr("LICENSE", "free")
+    (tmp_path / "SOURCE.txt").write_text("from elsewhere")
+    found = read(tmp_path, cache)
+    assert [piece.name for piece in found.pieces] == ["a.zip/in/a 21.mid", "b.zip/in/b 21.mid"]
+    assert {piece.split for piece in found.pieces} == {"valid"}
+    (tmp_path / "10.mid").write_bytes(song(10))
+    assert [piece.name for piece in read(tmp_path, cache).pieces] == ["10.mid"]
+
+
 def test_a_folder_is_read_with_its_subfolders_and_what_is_broken_is_reported(folder: Path, cache: Path) -> None:
     found = read(folder, cache)
     assert [piece.name for piece in found.pieces] == ["10.mid", "11.mid", "12.mid", "more/13.MIDI", "more/14.MIDI"]

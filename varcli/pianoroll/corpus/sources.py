@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -47,24 +47,37 @@ class Sources:
 
 @contextmanager
 def open_sources(path: Path) -> Iterator[Sources]:
-    """Open a folder (searched with its subfolders) or a zip of MIDI files.
+    """Open a folder (searched with its subfolders) or a zip of MIDI files, or a folder of such zips.
 
-    Raises VarError if it is neither or holds no MIDI file.
+    Zips in a folder count where no MIDI files lie beside them. Raises VarError if it is none of these or holds no MIDI
+    file.
     """
-    if path.is_dir():
+    with ExitStack() as opened:
+        if not path.is_dir():
+            archive = opened.enter_context(_open_zip(path))
+            yield _sources(path, _members(archive), lambda name: _from_zip(archive, name))
+            return
         names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
-        yield _sources(path, names, lambda name: _from_folder(path, name))
-        return
+        zips = [] if any(map(is_midi, names)) else [name for name in names if name.lower().endswith(".zip")]
+        archives = {name: opened.enter_context(_open_zip(path / name)) for name in zips}
+        inside = {f"{name}/{each}": (archive, each) for name, archive in archives.items() for each in _members(archive)}
+        if inside:
+            yield _sources(path, list(inside), lambda name: _from_zip(*inside[name]))
+        else:
+            yield _sources(path, names, lambda name: _from_folder(path, name))
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
-        archive = zipfile.ZipFile(path)
+        return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise VarError(
             f"{path}: not a readable zip ({error})", "give a folder or zip of MIDI, a .mat or an .npz"
         ) from None
-    with archive:
-        yield _sources(
-            path, [i.filename for i in archive.infolist() if not i.is_dir()], lambda n: _from_zip(archive, n)
-        )
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    return [each.filename for each in archive.infolist() if not each.is_dir()]
 
 
 def _sources(path: Path, names: list[str], read: Callable[[str], bytes]) -> Sources:
