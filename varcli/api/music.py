@@ -212,6 +212,14 @@ def _music(data: MusicLike, vocabulary: Vocabulary, steps_per_beat: int, split: 
         if (roll.vocabulary, roll.steps_per_beat) != (vocabulary, steps_per_beat):
             raise UsageError(f"a roll is not on the grid: {steps_per_beat} steps per beat, {vocabulary}")
     return [
-        Piece(roll.title or f"roll {number}", roll.cells, np.array(roll.downbeats or (), np.int32), 0.0, split)
+        Piece(
+            roll.title or f"roll {number}",
+            roll.cells,
+            np.array(roll.downbeats or (), np.int32),
+            0.0,
+            split,
+            roll.steps_per_bar,
+            roll.voices,
+        )
         for number, roll in enumerate(data)
     ]
