@@ -49,7 +49,7 @@ def test_every_sample_gets_its_files(tmp_path: Path, models: dict[str, Path], ki
         "unconditional_000_process.gif",
     }
     for index, said in enumerate(document["samples"]):
-        assert set(said) == {"index", "midi", "picture", "gif", "frames", "notes", "steps", "seconds"}
+        assert set(said) == {"index", "midi", "picture", "gif", "frames", "audio", "notes", "steps", "seconds"}
         assert (said["index"], said["steps"]) == (index, 24)
         assert len(read_midi(Path(said["midi"])).roll.notes) == said["notes"] > 0
         assert Image.open(said["picture"]).format == "PNG"

@@ -85,6 +85,8 @@ class _Writer:
         if files is not None:
             sample.to_midi(files.midi)
             sample.save_picture(files.picture)
+            if files.audio:
+                sample.save_audio(files.audio, self.job.recordings.player)
             if (recorder := self._recorders.pop(number, None)) is not None:
                 recording, fps = recorder.recording(), self.job.recordings.fps
                 if files.frames:

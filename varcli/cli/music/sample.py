@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from varcli.cli.music.constraints import ConstraintOptions
+from varcli.cli.music.outputs import OutputOptions
 from varcli.cli.options import (
     DeviceOption,
     JsonOption,
@@ -139,18 +140,19 @@ def sample(
     start: PromptOptions,
     constraints: ConstraintOptions,
     recording: RecordingOptions,
+    outputs: OutputOptions,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     output_dir: OutputDirOption = Path("outputs"),
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write new piano rolls: MODE_000.mid and .png, and with --gif MODE_000_process.gif, for each sample.
+    """Write new piano rolls: MODE_000.mid and .png, with --gif MODE_000_process.gif, with --audio the sound, for each.
 
     What is kept of a prompt stays as it is, cell by cell. The same seed gives the same bytes on the same machine.
     JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, form, metre, constraints {scale,
-    pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, notes, steps, seconds}] and seconds,
-    with null for what was not asked for.
+    pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, audio, notes, steps, seconds}] and
+    seconds, with null for what was not asked for.
     """
     _compile_beside()
     from varcli.api.music import sample_events
@@ -174,7 +176,7 @@ def sample(
         metre=model.metre,
         **asdict(start),
         **asdict(constraints),
-        recordings=Recordings(animated, recording.fps, levels, every, recording.save_frames),
+        recordings=Recordings(animated, recording.fps, levels, every, recording.save_frames, **asdict(outputs)),
         seed=seed,
         device=device,
         output_dir=output_dir,
@@ -196,5 +198,5 @@ def _compile_beside() -> None:
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:
     for said in document["samples"]:
-        files = [said[key] for key in ("midi", "picture", "gif", "frames") if said[key]]
+        files = [said[key] for key in ("midi", "picture", "gif", "frames", "audio") if said[key]]
         yield f"{'  '.join(files)}  ({said['notes']} notes, {said['seconds']:.1f} s)"

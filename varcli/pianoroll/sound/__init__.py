@@ -1,0 +1,1 @@
+"""Sound: MIDI played by a SoundFont, as the samples of a recording and as files."""
