@@ -148,6 +148,17 @@ def test_time_signatures_make_downbeats() -> None:
     assert again.downbeats == roll.downbeats
 
 
+def test_an_upbeat_is_told_by_where_the_metre_changes() -> None:
+    signatures = [
+        meta(0, "time_signature", numerator=3, denominator=4),
+        meta(480 * 7, "time_signature", numerator=4, denominator=4),
+        meta(480 * 12, "time_signature", numerator=3, denominator=4),
+    ]
+    roll = read_midi(midi(signatures, [on(0), off(480 * 18)])).roll
+    assert roll.downbeats == (0, 4, 16, 28, 44, 48, 60)
+    assert read_midi(write_midi(roll, None)).roll.downbeats == roll.downbeats
+
+
 def test_bars_without_a_signature_are_four_quarters() -> None:
     roll = read_midi(midi([on(480), off(480 * 9)])).roll
     assert roll.downbeats == (0, 16, 32)

@@ -45,10 +45,11 @@ class Planes:
 
         They begin at `downbeats`, or, if those are unknown, each `steps_per_bar` (None: those of the config).
         """
+        if not config.metre:
+            return cls.of(config)
         usual = steps_per_bar or config.steps_per_bar
-        known = () if downbeats is None else downbeats
-        bars = BarColumns.of(steps, config.steps_per_bar, config.steps_per_beat, usual, known)
-        return replace(cls.of(config), bars=bars if config.metre else None)
+        bars = BarColumns.of(steps, config.steps_per_bar, config.steps_per_beat, usual, downbeats or ())
+        return replace(cls.of(config), bars=bars)
 
     @property
     def is_roll(self) -> bool:

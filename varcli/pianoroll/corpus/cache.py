@@ -13,7 +13,7 @@ from varcli.files import atomic_write
 from varcli.pianoroll.corpus.parse import Parsed, Unread
 from varcli.pianoroll.score.midi import LossReport
 
-FORMAT_VERSION = 2  # raise it whenever parsing a file gives other cells than before
+FORMAT_VERSION = 3  # raise it whenever parsing a file gives other cells or bars than before
 
 
 def save_parsed(path: Path, results: Sequence[Parsed | Unread]) -> None:

@@ -108,11 +108,14 @@ def signature_bars(signatures: list[tuple[int, int, int]], ticks_per_beat: int, 
     """Ticks (f64) of bar starts up to the first one at or after `end_tick`.
 
     `signatures` are (tick, numerator, denominator). 4/4 holds until the first one; each starts a bar where it stands.
-    Those with bars shorter than a 16th note are no music and do not count.
+    Those with bars shorter than a 16th note are no music and do not count. Where no whole number of bars comes before
+    the second one, the first bar is short, an upbeat; later ones are cut short where the next signature stands.
     """
     usable = {tick: 4 * top / bottom for tick, top, bottom in signatures if 16 * top >= bottom and tick < end_tick}
     changes = sorted(({0: 4.0} | usable).items())
     bars = [np.arange(tick, stop, beats * ticks_per_beat) for (tick, beats), (stop, _) in pairwise(changes)]
+    if len(changes) > 1 and (upbeat := changes[1][0] % (changes[0][1] * ticks_per_beat)):
+        bars[0] = np.r_[0.0, np.arange(upbeat, changes[1][0], changes[0][1] * ticks_per_beat)]
     tick, beats = changes[-1]
     length = beats * ticks_per_beat
     bars.append(tick + length * np.arange(np.ceil((end_tick - tick) / length) + 1))
