@@ -26,6 +26,11 @@ class DataConfig(Section):
         le=0.5,
         description="Leave out a file whose onsets are farther than this off the grid on average, in steps.",
     )
+    upbeats: bool = Field(
+        default=False,
+        description="Guess from the notes how long the first bar is where a file has bars of one length alone: for "
+        "scores that leave out the rest before an upbeat.",
+    )
     transpose_down: int = Field(
         default=0, ge=0, le=24, description="Largest downward transposition in training, semitones."
     )

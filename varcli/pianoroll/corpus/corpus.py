@@ -18,6 +18,7 @@ from varcli.pianoroll.corpus.arrays import READERS, Split
 from varcli.pianoroll.corpus.cache import load_parsed, save_parsed
 from varcli.pianoroll.corpus.parse import Parsed, Settings, Unread, parse_all
 from varcli.pianoroll.corpus.sources import is_midi, open_sources
+from varcli.pianoroll.corpus.upbeats import upbeat_of
 from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import Vocabulary
 from varcli.pianoroll.score.midi import LossReport
@@ -81,6 +82,16 @@ class Corpus:
         )
 
 
+def _with_upbeat(piece: Piece, vocabulary: Vocabulary) -> Piece:
+    """The piece with a shorter first bar where its notes tell of an upbeat and its bars are all of one length."""
+    bar = piece.steps_per_bar
+    if bar is None or np.any(piece.downbeats % bar):
+        return piece
+    upbeat = upbeat_of(piece.cells, vocabulary, bar)
+    starts = np.r_[0, np.arange(upbeat, piece.cells.shape[1], bar)] if upbeat else piece.downbeats
+    return replace(piece, downbeats=starts.astype(np.int32))
+
+
 def read_corpus(
     path: Path,
     *,
@@ -116,7 +127,7 @@ def read_corpus(
 def read_corpus_of(config: PianorollConfig, path: Path) -> Iterator[FilesRead | Corpus]:
     """Read a corpus onto the grid and vocabulary of a config, with an event per file; see read_corpus."""
     model, data = config.model, config.data
-    return read_corpus(
+    events = read_corpus(
         path,
         steps_per_beat=model.steps_per_beat,
         vocabulary=Vocabulary.of(model),
@@ -124,6 +135,10 @@ def read_corpus_of(config: PianorollConfig, path: Path) -> Iterator[FilesRead | 
         max_off_grid=data.max_off_grid,
         voices=TrackRule.of(config),
     )
+    for item in events:
+        if isinstance(item, Corpus) and data.upbeats:
+            item = replace(item, pieces=tuple(_with_upbeat(piece, item.vocabulary) for piece in item.pieces))
+        yield item
 
 
 def check_rows(config: PianorollConfig, pieces: Iterable[Piece]) -> None:
