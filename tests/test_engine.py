@@ -108,11 +108,11 @@ def test_a_batch_that_is_left_early_stops() -> None:
 
 
 def with_metre() -> FractalModel:
-    """A model of two voices, a plan, copy attention and metre, on few pitches."""
+    """A model of two voices, a plan of form and harmony, copy attention and metre, on few pitches."""
     level = {"steps_before": 5, "pitches_around": 3, "steps_after": 2, "lags": (4,)}
-    planned = {"voices": ("a", "b"), "form": True, "metre": True, "velocity_attention": True}
+    planned = {"voices": ("a", "b"), "form": True, "harmony": True, "metre": True, "velocity_attention": True}
     options = ALL["model"] | planned
-    model = tiny("ar", "16x4>4x2>1x1", 12, notes=True, velocity_bins=4, level=level, model=options)
+    model = tiny("ar", "16x4>4x2>1x1", 12, notes=True, velocity_bins=10, level=level, model=options)
     with torch.no_grad():
         for part in model.level_models:
             part.head.weight.mul_(0.1)
