@@ -41,7 +41,7 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["ar", "mar"])
 def test_every_sample_gets_its_files(tmp_path: Path, models: dict[str, Path], kind: str) -> None:
     document = run_json(*sample(models[kind], tmp_path, "--num-samples", 2, "--gif", "--save-frames"))
-    conditions = {"prompt", "kept_cells", "written_cells", "tempo", "form", "metre", "constraints"}
+    conditions = {"prompt", "kept_cells", "written_cells", "tempo", "form", "metre", "constraints", "page"}
     assert set(document) == {"mode", "checkpoint", "seed", "samples", "seconds"} | conditions
     assert (document["mode"], document["checkpoint"], document["seed"]) == ("unconditional", str(models[kind]), 0)
     assert set(content(tmp_path)) == {
@@ -49,7 +49,18 @@ def test_every_sample_gets_its_files(tmp_path: Path, models: dict[str, Path], ki
         "unconditional_000_process.gif",
     }
     for index, said in enumerate(document["samples"]):
-        assert set(said) == {"index", "midi", "picture", "gif", "frames", "audio", "notes", "steps", "seconds"}
+        assert set(said) == {
+            "index",
+            "midi",
+            "picture",
+            "gif",
+            "frames",
+            "audio",
+            "notes",
+            "steps",
+            "nats_per_note",
+            "seconds",
+        }
         assert (said["index"], said["steps"]) == (index, 24)
         assert len(read_midi(Path(said["midi"])).roll.notes) == said["notes"] > 0
         assert Image.open(said["picture"]).format == "PNG"

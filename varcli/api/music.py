@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-
 from varcli import loading
 from varcli.api.recording import SampleJob, run
 from varcli.colours import make_theme
@@ -21,7 +19,7 @@ from varcli.pianoroll.results import comparison, likelihood
 from varcli.pianoroll.results.comparison import MusicEvaluation, MusicJob
 from varcli.pianoroll.results.constraints import Constraints
 from varcli.pianoroll.results.likelihood import Likelihood, LikelihoodJob
-from varcli.pianoroll.results.samples import Recordings, SampleFiles, Samples
+from varcli.pianoroll.results.samples import Recordings, RunFiles, Samples
 from varcli.pianoroll.results.start import Mode, Prompt, Start, prepare
 from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.sampling.prompt import Region
@@ -84,11 +82,7 @@ def sample_events(
     asked = SampleSettings(num_samples, batch_size, 1, iterations, scan_order, *draws, seed=seed)
     settings = ready.settings(asked)
     check_settings(config, settings)
-    files: tuple[SampleFiles, ...] = ()
-    if output_dir is not None:
-        files = tuple(SampleFiles.of(Path(output_dir), mode, sample, recordings) for sample in range(num_samples))
-        refuse_existing([path for one in files for path in one.paths()], overwrite)
-        ensure_output_dir(output_dir)
+    files = RunFiles.of(output_dir, mode, num_samples, recordings, overwrite)
     name = str(checkpoint) if isinstance(checkpoint, str | Path) else config.name
     yield from run(
         SampleJob(name, config, mode, ready, settings, recordings, files), lambda: _model(checkpoint, device)
@@ -211,15 +205,4 @@ def _music(data: MusicLike, vocabulary: Vocabulary, steps_per_beat: int, split: 
     for roll in data:
         if (roll.vocabulary, roll.steps_per_beat) != (vocabulary, steps_per_beat):
             raise UsageError(f"a roll is not on the grid: {steps_per_beat} steps per beat, {vocabulary}")
-    return [
-        Piece(
-            roll.title or f"roll {number}",
-            roll.cells,
-            np.array(roll.downbeats or (), np.int32),
-            0.0,
-            split,
-            roll.steps_per_bar,
-            roll.voices,
-        )
-        for number, roll in enumerate(data)
-    ]
+    return [Piece.of(roll, f"roll {number}", split) for number, roll in enumerate(data)]

@@ -1,28 +1,32 @@
 """Samples while a model writes them: each is recorded if it is to be watched, and written as soon as it is complete."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from varcli.animation.encode import animate
-from varcli.animation.frames import save_frames
+from varcli.animation.frames import Recording, save_frames
 from varcli.animation.recorder import FrameRecorder
 from varcli.events import Event, Warned
+from varcli.files import write_text
 from varcli.pianoroll.config import PianorollConfig
-from varcli.pianoroll.events import SampleDone, SampleStarted
+from varcli.pianoroll.events import PieceScored, SampleDone, SampleStarted
+from varcli.pianoroll.figures.sample_page import Progress, entry, sample_page
 from varcli.pianoroll.generation.settings import SampleSettings
-from varcli.pianoroll.results.samples import Recordings, Sample, SampleFiles, Samples
+from varcli.pianoroll.results.likelihood import nats_of_new
+from varcli.pianoroll.results.samples import Recordings, RunFiles, Sample, Samples
 from varcli.pianoroll.results.start import Mode, Ready
 from varcli.pianoroll.roll import Vocabulary
 
 if TYPE_CHECKING:
     from varcli.pianoroll.model.fractal import FractalModel
+    from varcli.pianoroll.sound.player import Player
 
 
 @dataclass(frozen=True)
 class SampleJob:
-    """What is to be sampled and how, checked; `files` of each sample, none where nothing is written."""
+    """What is to be sampled and how, checked; `files` are what is written."""
 
     checkpoint: str
     config: PianorollConfig
@@ -30,7 +34,7 @@ class SampleJob:
     ready: Ready
     settings: SampleSettings
     recordings: Recordings
-    files: tuple[SampleFiles, ...]
+    files: RunFiles
 
     def title(self, sample: int) -> str:
         """What stands over the pictures of a sample."""
@@ -52,9 +56,9 @@ def run(job: SampleJob, load: "Callable[[], FractalModel]") -> Iterator[Event | 
             done.append(sample)
             if warning := sample.warning():
                 yield Warned(warning)
-    samples = tuple(sorted(done, key=lambda sample: sample.index))
+    samples = yield from writer.page(sorted(done, key=lambda sample: sample.index), model)
     seconds = time.perf_counter() - began
-    yield Samples(job.mode, job.checkpoint, job.settings.seed, job.ready, samples, seconds)
+    yield Samples(job.mode, job.checkpoint, job.settings.seed, job.ready, samples, seconds, job.files.page)
 
 
 @dataclass
@@ -64,13 +68,14 @@ class _Writer:
     job: SampleJob
     _recorders: dict[int, FrameRecorder] = field(default_factory=dict)
     _began: dict[int, float] = field(default_factory=dict)
+    _recordings: dict[int, Recording] = field(default_factory=dict)
 
     def record(self, event: Any) -> None:
         """Take note of an event of a sample."""
         sample, files = event.sample, self.job.files
         if isinstance(event, SampleStarted):
             self._began[sample] = time.perf_counter()
-            if files and (files[sample].gif or files[sample].frames):
+            if files.samples and (files.page or files.samples[sample].gif or files.samples[sample].frames):
                 levels, every = self.job.recordings.levels, self.job.recordings.every or "auto"
                 vocabulary, title = Vocabulary.of(self.job.config.model), self.job.title(sample)
                 self._recorders[sample] = FrameRecorder(vocabulary, levels, every, sample=sample, title=title)
@@ -79,18 +84,52 @@ class _Writer:
 
     def finish(self, event: SampleDone) -> Generator[Event, None, Sample]:
         """Write the files of a finished sample; returns it."""
-        number, files = event.sample, self.job.files[event.sample] if self.job.files else None
-        seconds, title = time.perf_counter() - self._began.pop(number), self.job.title(number)
-        sample = Sample(number, event.roll, title, self.job.ready.voice, seconds, files)
+        number, job = event.sample, self.job
+        files = job.files.samples[number] if job.files.samples else None
+        seconds, title = time.perf_counter() - self._began.pop(number), job.title(number)
+        sample = Sample(number, event.roll, title, job.ready.voice, seconds, files)
         if files is not None:
             sample.to_midi(files.midi)
             sample.save_picture(files.picture)
             if files.audio:
-                sample.save_audio(files.audio, self.job.recordings.player)
+                sample.save_audio(files.audio, job.recordings.player)
             if (recorder := self._recorders.pop(number, None)) is not None:
-                recording, fps = recorder.recording(), self.job.recordings.fps
+                self._recordings[number] = recording = recorder.recording()
                 if files.frames:
                     save_frames(files.frames, recording)
                 if files.gif:
-                    yield from (drawn for drawn in animate([recording], files.gif, fps) if isinstance(drawn, Event))
+                    yield from (e for e in animate([recording], files.gif, job.recordings.fps) if isinstance(e, Event))
         return sample
+
+    def page(self, samples: Sequence[Sample], model: "FractalModel") -> Generator[Event, None, tuple[Sample, ...]]:
+        """Write the page of all samples, if it is wanted; returns them with their nats."""
+        job, player, entries, priced, nats = self.job, self.job.recordings.player, [], [], 0.0
+        if job.files.page is None or player is None:
+            return tuple(samples)
+        for done, sample in enumerate(samples, 1):
+            sample = replace(sample, nats=nats_of_new(model, sample.roll))
+            entries.append(_entry(sample, self._recordings.pop(sample.index), player))
+            priced.append(sample)
+            nats += sample.nats or 0.0
+            yield PieceScored(done, len(samples), nats / (done * sample.roll.steps))
+        facts = (job.mode, f"seed {job.settings.seed}", *job.ready.facts())
+        page = sample_page(job.config.name, facts, entries, job.config.model.voices, job.ready.kept is not None)
+        write_text(job.files.page, page)
+        return tuple(priced)
+
+
+def _entry(sample: Sample, recording: Recording, player: "Player") -> dict[str, Any]:
+    """What the page of a run holds of a sample."""
+    from varcli.pianoroll.sound.player import encode
+
+    assert sample.files is not None
+    midi = sample.to_midi()
+    patches = [(*own, *others) for own, others in zip(recording.meta.bounds, recording.meta.fresh, strict=True)]
+    return entry(
+        sample.roll,
+        Progress(recording.frames, recording.labels, patches),
+        stem=sample.files.midi.stem,
+        midi=midi,
+        sound=encode(player.play(midi).mean(1), "mp3"),
+        nats_per_note=sample.nats_per_note,
+    )

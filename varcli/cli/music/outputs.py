@@ -9,7 +9,7 @@ import typer
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """To be listened to."""
+    """To be listened to, and to be looked at in a browser."""
 
     audio: Annotated[
         Literal["wav", "flac", "ogg"] | None,
@@ -19,3 +19,9 @@ class OutputOptions:
         Path | None,
         typer.Option("--soundfont", metavar="FILE", help="Other sounds than that piano: an .sf2 or .sf3 file."),
     ] = None
+    html: Annotated[
+        bool,
+        typer.Option(
+            "--html", help="Write a page for browsers as well: all samples, how they were written, and sound."
+        ),
+    ] = False

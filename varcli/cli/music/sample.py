@@ -149,10 +149,11 @@ def sample(
 ) -> None:
     """Write new piano rolls: MODE_000.mid and .png, with --gif MODE_000_process.gif, with --audio the sound, for each.
 
+    With --html MODE.html shows and plays them all.
     What is kept of a prompt stays as it is, cell by cell. The same seed gives the same bytes on the same machine.
     JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, form, metre, constraints {scale,
-    pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, audio, notes, steps, seconds}] and
-    seconds, with null for what was not asked for.
+    pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, audio, notes, steps,
+    nats_per_note, seconds}], page and seconds, with null for what was not asked for.
     """
     _compile_beside()
     from varcli.api.music import sample_events
@@ -200,3 +201,5 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     for said in document["samples"]:
         files = [said[key] for key in ("midi", "picture", "gif", "frames", "audio") if said[key]]
         yield f"{'  '.join(files)}  ({said['notes']} notes, {said['seconds']:.1f} s)"
+    if document["page"]:
+        yield document["page"]

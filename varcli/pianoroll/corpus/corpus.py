@@ -20,7 +20,7 @@ from varcli.pianoroll.corpus.parse import Parsed, Settings, Unread, parse_all
 from varcli.pianoroll.corpus.sources import is_midi, open_sources
 from varcli.pianoroll.corpus.upbeats import upbeat_of
 from varcli.pianoroll.planes import Planes
-from varcli.pianoroll.roll import Vocabulary
+from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.score.midi import LossReport
 from varcli.pianoroll.score.voices import TrackRule
 
@@ -42,6 +42,12 @@ class Piece:
     split: Split
     steps_per_bar: int | None = None
     voices: Mapping[str, np.ndarray] | None = None
+
+    @classmethod
+    def of(cls, roll: Roll, name: str = "", split: Split = "test") -> "Piece":
+        """A roll as a piece."""
+        bars = np.array(roll.downbeats or (), np.int32)
+        return cls(roll.title or name, roll.cells, bars, 0.0, split, roll.steps_per_bar, roll.voices)
 
     def planes(self, model: ModelConfig) -> Planes:
         """The layout of a model's canvas of the piece."""

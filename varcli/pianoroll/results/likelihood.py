@@ -14,6 +14,7 @@ from varcli.pianoroll.corpus.corpus import Corpus, Piece, read_corpus_of
 from varcli.pianoroll.figures.picture import png_bytes
 from varcli.pianoroll.figures.surprise import draw_surprise
 from varcli.pianoroll.results.constraints import Constraints
+from varcli.pianoroll.roll import Roll
 
 if TYPE_CHECKING:
     from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, PieceLikelihood
@@ -114,6 +115,24 @@ def evaluate(
             yield Likelihood(job, event, skipped, tuple(impossible), tuple(maps))
         else:
             yield event
+
+
+def nats_of_new(model: "FractalModel | Ensemble", roll: Roll) -> float | None:
+    """The nats of what of a roll was not kept; None where the model gives it no probability.
+
+    Exact, or for masked models that cannot be walked in the order of time a bound.
+    """
+    from varcli.pianoroll.evaluation.likelihood import LikelihoodReport, score
+
+    limits = partial(Constraints().on_canvas, model.config)
+    in_order = model.masked and all(part.scannable for part in model.parts)
+    try:
+        *_, report = score(model, [Piece.of(roll)], constraints=limits, in_order=in_order)
+    except VarError:
+        return None
+    assert isinstance(report, LikelihoodReport)
+    cells_nats = report.pieces[0].cells_nats
+    return float((cells_nats if roll.kept is None else cells_nats[~roll.kept]).sum())
 
 
 def _read(job: LikelihoodJob) -> Generator[Event, None, tuple[list[Piece], tuple[tuple[str, str], ...]]]:

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from varcli.errors import UsageError, at_least, one_of
+from varcli.files import ensure_output_dir, refuse_existing
 from varcli.pianoroll.figures.picture import picture_of, save_picture
 from varcli.pianoroll.results.start import Mode, Ready
-from varcli.pianoroll.roll import Roll
+from varcli.pianoroll.roll import Roll, note_arrays
 from varcli.pianoroll.score.midi import write_midi
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ NEW_TRACK = "New voices"
 class Recordings:
     """What is recorded of the samples: a `gif` of none, the first or all of them, of `fps` frames a second, and with
     `save_frames` the frames.npz of each, which `var gif` reads. `audio` is the format of sound files, if any, played
-    by the piano that comes along or the sounds of a `soundfont`.
+    by the piano that comes along or the sounds of a `soundfont`. `html` makes a page of all samples.
 
     The patches of `levels` make frames; each `every`-th of them is kept, by default at most 48. Raises UsageError for
     what cannot be recorded.
@@ -38,20 +39,25 @@ class Recordings:
     save_frames: bool = False
     audio: Literal["wav", "flac", "ogg"] | None = None
     soundfont: str | Path | None = None
+    html: bool = False
 
     def __post_init__(self) -> None:
         one_of("gif", self.gif, ("none", "first", "all"))
         at_least("every", self.every or 1, 1)
         one_of("audio", self.audio or "wav", ("wav", "flac", "ogg"))
-        if self.soundfont is not None and self.audio is None:
-            raise UsageError("--soundfont needs something to play", "give --audio as well")
+        if self.soundfont is not None and not self._played:
+            raise UsageError("--soundfont needs something to play", "give --audio or --html as well")
+
+    @property
+    def _played(self) -> bool:
+        return self.html or self.audio is not None
 
     @cached_property
     def player(self) -> "Player | None":
         """What plays the samples, if they are played; raises UsageError or VarError for a bad SoundFont."""
         from varcli.pianoroll.sound.player import Player
 
-        return Player.of(self.soundfont) if self.audio else None
+        return Player.of(self.soundfont) if self._played else None
 
     def check(self, levels: int) -> None:
         """Raise UsageError for a level that a model of so many has not, UsageError or VarError for a bad SoundFont."""
@@ -90,8 +96,30 @@ class SampleFiles:
 
 
 @dataclass(frozen=True)
+class RunFiles:
+    """The files of a run: those of each sample, and the page of them all; none where nothing is written."""
+
+    samples: tuple[SampleFiles, ...] = ()
+    page: Path | None = None
+
+    @classmethod
+    def of(cls, folder: str | Path | None, mode: Mode, count: int, wanted: Recordings, overwrite: bool) -> "RunFiles":
+        """Those of `count` samples in a folder, made if need be; raises UsageError for files that are there already."""
+        if folder is None:
+            return cls()
+        samples = tuple(SampleFiles.of(Path(folder), mode, sample, wanted) for sample in range(count))
+        page = Path(folder) / f"{mode}.html" if wanted.html else None
+        refuse_existing([*(path for one in samples for path in one.paths()), *filter(None, [page])], overwrite)
+        ensure_output_dir(folder)
+        return cls(samples, page)
+
+
+@dataclass(frozen=True)
 class Sample:
-    """A roll that a model wrote, in so many seconds; a `voice` that was kept has a track of its own, under its name."""
+    """A roll that a model wrote, in so many seconds; a `voice` that was kept has a track of its own, under its name.
+
+    `nats` are those of what was written, under the model itself, where they were asked for.
+    """
 
     index: int
     roll: Roll
@@ -99,6 +127,14 @@ class Sample:
     voice: str | None
     seconds: float
     files: SampleFiles | None
+    nats: float | None = None
+
+    @property
+    def nats_per_note(self) -> float | None:
+        """How little the model expected what it wrote, per new note; None where `nats` are not known, or no note is."""
+        notes = note_arrays(self.roll.cells, self.roll.vocabulary)
+        new = len(notes.pitch) if self.roll.kept is None else int((~self.roll.kept[notes.pitch, notes.start]).sum())
+        return None if self.nats is None or not new else self.nats / new
 
     @property
     def cells(self) -> np.ndarray:
@@ -137,13 +173,14 @@ class Sample:
 
     def document(self) -> dict[str, Any]:
         """For JSON, without the cells."""
-        files = self.files
+        files, nats = self.files, self.nats_per_note
         paths = dict.fromkeys(field.name for field in fields(SampleFiles)) if files is None else vars(files)
         return {
             "index": self.index,
             **{name: path and str(path) for name, path in paths.items()},
             "notes": len(self.roll.notes),
             "steps": self.roll.steps,
+            "nats_per_note": None if nats is None else round(nats, 4),
             "seconds": round(self.seconds, 3),
         }
 
@@ -158,6 +195,7 @@ class Samples:
     ready: Ready
     samples: tuple[Sample, ...]
     seconds: float
+    page: Path | None = None
 
     @property
     def rolls(self) -> tuple[Roll, ...]:
@@ -172,5 +210,6 @@ class Samples:
             "seed": self.seed,
             **self.ready.document(),
             "samples": [sample.document() for sample in self.samples],
+            "page": self.page and str(self.page),
             "seconds": round(self.seconds, 3),
         }

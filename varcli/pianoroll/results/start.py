@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -84,6 +84,15 @@ class Ready:
             downbeats=self.downbeats,
             beat_unit=self.beat_unit,
         )
+
+    def facts(self) -> Iterator[str]:
+        """What was asked for, in words for the head of a page."""
+        document = self.document()
+        asked = {name: document.get(name) for name in ("prompt", "form", "chords", "key", "metre")}
+        asked["prompt"] = document["prompt"] and PurePath(document["prompt"]).name
+        for name, value in (asked | document["constraints"]).items():
+            if value is not None:
+                yield f"{name.replace('_', ' ')} {value}"
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
