@@ -53,7 +53,7 @@ def parse_scale(text: str) -> np.ndarray:
         near = difflib.get_close_matches(wanted, [*SCALES, *ALIASES], n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"--scale {text!r}: no scale {name.strip()!r}", f"{hint}there are {', '.join(SCALES)}")
-    root = _pitch_class(tonic.strip().lower())
+    root = pitch_class(tonic.strip().lower())
     if root is None:
         raise UsageError(f"--scale {text!r}: no tonic {tonic.strip()!r}", "a letter A to G, with # or b: C, F#, Bb")
     return np.isin((np.arange(PITCHES) - root) % 12, steps)
@@ -87,11 +87,11 @@ def _pitch(text: str) -> int | None:
     if text.isdecimal():
         return int(text)
     match = re.fullmatch(r"([a-g][#♯b♭]*)(-?\d)", text)
-    root = _pitch_class(match[1]) if match else None
+    root = pitch_class(match[1]) if match else None
     return None if match is None or root is None else root + 12 * (int(match[2]) + 1)
 
 
-def _pitch_class(text: str) -> int | None:
+def pitch_class(text: str) -> int | None:
     """Semitones above C of a letter with accidentals, such as f# or bb; not wrapped to 0..11."""
     if not text or text[0] not in _LETTERS or any(mark not in _ACCIDENTALS for mark in text[1:]):
         return None
