@@ -20,6 +20,7 @@ from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.results.constraints import Constraints
+from varcli.pianoroll.results.plan import PlanOptions
 from varcli.pianoroll.results.start import Ready, Start, prepare
 from varcli.pianoroll.roll import HELD, ONSET, Roll, Vocabulary, merge, top_line
 
@@ -143,7 +144,7 @@ def test_only_the_region_is_written_anew_in_all_voices(of_128: FractalModel, pro
 
 
 def test_a_form_says_which_sections_return_and_leaves_the_others_to_the_model(of_128: FractalModel) -> None:
-    start = Start("unconditional", None, None, (), None, Constraints(), 32, None, form="AABA'")
+    start = Start("unconditional", None, None, (), None, Constraints(), 32, None, plan=PlanOptions("AABA'"))
     limits = prepare(start, of_128.config).constraints
     assert limits is not None
     plan = limits.given[:48].all(0).reshape(-1, 4).all(1)
@@ -162,13 +163,16 @@ def test_a_form_says_which_sections_return_and_leaves_the_others_to_the_model(of
 )
 def test_what_is_no_form_is_refused(form: str, width: int, of_128: FractalModel) -> None:
     with pytest.raises(UsageError, match="form"):
-        prepare(Start("unconditional", None, None, (), None, Constraints(), width, None, form), of_128.config)
+        prepare(
+            Start("unconditional", None, None, (), None, Constraints(), width, None, plan=PlanOptions(form)),
+            of_128.config,
+        )
 
 
 def test_a_model_that_plans_nothing_has_no_form() -> None:
     config = tiny("ar", "16x4>4x2>1x1", 128, notes=True, model={"conditioning": True}).config
     with pytest.raises(UsageError, match="plans no form"):
-        prepare(Start("unconditional", None, None, (), None, Constraints(), 32, None, "AABA"), config)
+        prepare(Start("unconditional", None, None, (), None, Constraints(), 32, None, plan=PlanOptions("AABA")), config)
 
 
 def test_a_limit_on_polyphony_counts_all_voices_and_no_plan(of_128: FractalModel) -> None:

@@ -19,6 +19,7 @@ from varcli.pianoroll.results import comparison, likelihood
 from varcli.pianoroll.results.comparison import MusicEvaluation, MusicJob
 from varcli.pianoroll.results.constraints import Constraints
 from varcli.pianoroll.results.likelihood import Likelihood, LikelihoodJob
+from varcli.pianoroll.results.plan import PlanOptions
 from varcli.pianoroll.results.samples import Recordings, RunFiles, Samples
 from varcli.pianoroll.results.start import Mode, Prompt, Start, prepare
 from varcli.pianoroll.roll import Roll, Vocabulary
@@ -43,7 +44,10 @@ def sample_events(
     temperature: float | Sequence[float] | None = None,
     top_p: float | Sequence[float] | None = None,
     tempo_bpm: float | None = None,
+    bars: int | None = None,
     form: str | None = None,
+    chords: str | None = None,
+    key: str | None = None,
     metre: str | None = None,
     prompt: Prompt | str | None = None,
     prompt_steps: int | None = None,
@@ -63,10 +67,10 @@ def sample_events(
     `checkpoint` is a name, a file, a run's folder or a model that `load` gave. A `prompt` is a MIDI file, a `Roll` on
     the model's grid or its cell codes [128, T]; docs/conditioning.md says what each mode keeps of it. Widths count
     steps, a `region` is "START:END[,LOW:HIGH]", `pitch_range` (low, high), both inclusive. `num_iter_list` serves
-    masked models; `form` such as "AABA" says which sections return, `metre` such as "3/4" how long bars are, for models
-    that know metre; `temperature` and `top_p` are one number or one
-    per level. With `output_dir` the files of `var sample` are written there, as `recordings` say. Equal seeds give
-    equal rolls.
+    masked models; `bars` are counted in place of steps; `form` such as "AABA" says which sections return, `chords` such
+    as "C Am F G" or a file of them, and `key`, what the harmony is, `metre` such as "3/4" how long bars are, each for
+    models that know of it; `temperature` and `top_p` are one number or one per level. With `output_dir` the files of
+    `var sample` are written there, as `recordings` say. Equal seeds give equal rolls.
     Raises UsageError for what the model cannot honour, VarError for a prompt that cannot be read.
     """
     config = loading.config_of(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint.config
@@ -75,7 +79,10 @@ def sample_events(
     regions = (region,) if isinstance(region, str | Region) else tuple(region or ())
     constraints = Constraints(scale, _range(pitch_range), max_polyphony)
     prompt = Path(prompt) if isinstance(prompt, str) else prompt
-    start = Start(mode, prompt, prompt_steps, regions, keep_track, constraints, target_width, tempo_bpm, form, metre)
+    plan = PlanOptions(form, chords, key)
+    start = Start(
+        mode, prompt, prompt_steps, regions, keep_track, constraints, target_width, tempo_bpm, bars, plan, metre
+    )
     ready = prepare(start, config)
     iterations = None if num_iter_list is None else tuple(num_iter_list)
     draws = _per_level(temperature), _per_level(top_p)

@@ -49,6 +49,9 @@ class ModelOptions:
             help="Length in steps, 16th notes by default: 256, or for inpainting and harmonise that of the prompt.",
         ),
     ] = None
+    bars: Annotated[
+        int | None, typer.Option("--bars", min=1, metavar="N", help="Length in bars, in place of --target-width.")
+    ] = None
     num_iter_list: Annotated[
         str | None,
         typer.Option("--num-iter-list", help='Masked models: iterations per level, such as "12 8 4 1".'),
@@ -62,6 +65,17 @@ class ModelOptions:
         typer.Option(
             "--form", metavar="AABA", help="Sections of equal length; one returns to the last of its letter, A' varied."
         ),
+    ] = None
+    chords: Annotated[
+        str | None,
+        typer.Option(
+            "--chords",
+            metavar='"C Am F G"',
+            help="A chord for each bar, over and over; or a file of lines START END CHORD, in seconds.",
+        ),
+    ] = None
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="Am", help="The key that the music is to be in: C, F#m, Bb minor.")
     ] = None
     metre: Annotated[
         str | None,
@@ -105,7 +119,8 @@ class PromptOptions:
         typer.Option(
             "--region",
             metavar="START:END[,LOW:HIGH]",
-            help="Inpainting: write these steps (END excluded) and pitches (both included) anew; may be repeated.",
+            help="Inpainting: write these steps, or bars such as bar5:bar9 (END excluded), and pitches (both included) "
+            "anew; may be repeated.",
         ),
     ] = None
     keep_track: Annotated[
@@ -151,9 +166,9 @@ def sample(
 
     With --html MODE.html shows and plays them all.
     What is kept of a prompt stays as it is, cell by cell. The same seed gives the same bytes on the same machine.
-    JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, form, metre, constraints {scale,
-    pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, audio, notes, steps,
-    nats_per_note, seconds}], page and seconds, with null for what was not asked for.
+    JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, form, chords, key, metre,
+    constraints {scale, pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, audio, notes,
+    steps, nats_per_note, seconds}], page and seconds, with null for what was not asked for.
     """
     _compile_beside()
     from varcli.api.music import sample_events
@@ -173,7 +188,10 @@ def sample(
         num_iter_list=parse_counts(model.num_iter_list, "--num-iter-list"),
         scan_order=model.scan_order,
         tempo_bpm=model.tempo,
+        bars=model.bars,
         form=model.form,
+        chords=model.chords,
+        key=model.key,
         metre=model.metre,
         **asdict(start),
         **asdict(constraints),

@@ -8,17 +8,18 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from varcli.errors import UsageError, at_least, one_of
-from varcli.pianoroll.config import FORM_ROWS, PianorollConfig
-from varcli.pianoroll.form import Sections
+from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.generation.settings import SampleSettings, check_conditioning
 from varcli.pianoroll.metre import parse_metre
 from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.results.constraints import Constraints, check_pitches
+from varcli.pianoroll.results.plan import NOTHING_ASKED, PlanOptions
 from varcli.pianoroll.roll import PITCHES, Roll, Vocabulary, top_line
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.prompt import (
     Kept,
     Region,
+    bar_start,
     bars_of,
     continuation,
     harmonising,
@@ -50,7 +51,8 @@ class Start:
     constraints: Constraints
     width: int | None
     tempo_bpm: float | None
-    form: str | None = None
+    bars: int | None = None
+    plan: PlanOptions = NOTHING_ASKED
     metre: str | None = None
 
 
@@ -102,7 +104,7 @@ class Ready:
             "kept_cells": 0 if kept is None else int(kept.sum()),
             "written_cells": PITCHES * self.width - (0 if kept is None else int(kept.sum())),
             "tempo": self.tempo_bpm,
-            "form": self.start.form,
+            **self.start.plan.document(),
             "metre": self.start.metre,
             "constraints": self.start.constraints.document(),
         }
@@ -123,14 +125,18 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
     piece, voice = _read(start, start.prompt, config)
     roll, model = piece.roll, config.model
     width = start.width or (DEFAULT_WIDTH if start.mode == "continuation" else roll.steps)
+    if start.bars is not None:
+        width = bar_start(start.bars + 1, roll, bar)
     downbeats = bars_of(roll, width, bar)
     planes = Planes.over(model, width, bar or roll.steps_per_bar, downbeats)
     kept = _keep(start, roll, voice, width, planes, model.steps_per_bar)
+    tempo = roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm
+    planned = start.plan.on_canvas(config, planes, kept.given, kept.codes, tempo)
     return Ready(
         start,
         width,
-        roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm,
-        start.constraints.keeping(config, planes, width, **_planned(start.form, config, kept.given, kept.codes)),
+        tempo,
+        start.constraints.keeping(config, planes, width, **planned),
         planes.merge_kept(kept.given, kept.codes),
         bar or roll.steps_per_bar,
         downbeats,
@@ -144,13 +150,15 @@ def _from_nothing(start: Start, config: PianorollConfig, bar: int | None, unit: 
     """A start without a prompt, in bars of `bar` steps; the default width is of whole bars."""
     whole = bar if bar and bar < DEFAULT_WIDTH else 1
     width = DEFAULT_WIDTH // whole * whole if start.width is None else start.width
+    if start.bars is not None:
+        width = start.bars * (bar or config.model.steps_per_bar)
     planes = Planes.over(config.model, width, bar)
     constraints = start.constraints.on_canvas(config, planes, width)
-    if start.form is not None:
-        nothing = np.zeros((config.model.rows, planes.canvas_steps(width)), np.uint8)
-        planned = _planned(start.form, config, nothing, nothing)
-        constraints = start.constraints.keeping(config, planes, width, **planned)
     tempo = DEFAULT_TEMPO if start.tempo_bpm is None else start.tempo_bpm
+    if start.plan:
+        nothing = np.zeros((config.model.rows, planes.canvas_steps(width)), np.uint8)
+        planned = start.plan.on_canvas(config, planes, nothing, nothing, tempo)
+        constraints = start.constraints.keeping(config, planes, width, **planned)
     return Ready(start, width, tempo, constraints, steps_per_bar=bar, beat_unit=unit or 4)
 
 
@@ -168,30 +176,14 @@ def _metre(text: str | None, config: PianorollConfig) -> tuple[int | None, int |
     return bar, unit
 
 
-def _planned(
-    form: str | None, config: PianorollConfig, given: np.ndarray, codes: np.ndarray
-) -> dict[str, np.ndarray | None]:
-    """What is kept, [R, T], and the plan of a form in the bars whose plan is not known."""
-    if form is None:
-        return {"given": given, "codes": codes}
-    model, steps = config.model, given.shape[1]
-    if not model.form:
-        raise UsageError(f"{config.name} plans no form", "leave out --form, or take a checkpoint with model.form")
-    check_conditioning(config)
-    sections = Sections.parse(form, -(-steps // model.steps_per_bar))
-    returns = sections.returns.repeat(model.steps_per_bar)[:steps]
-    given, codes, rows = given.astype(bool), codes.copy(), slice(0, FORM_ROWS)
-    new = ~given[rows] & returns
-    given[rows] |= returns
-    codes[rows] = np.where(new, sections.plan.cells(steps, model.steps_per_bar), codes[rows])
-    return {"given": given, "codes": codes, "most_back": sections.most_back}
-
-
 def _check_mode(start: Start) -> None:
     mode = start.mode
     one_of("--mode", mode, get_args(Mode))
-    if start.prompt_steps is not None:
-        at_least("--prompt-steps", start.prompt_steps, 1)
+    for option, number in (("--prompt-steps", start.prompt_steps), ("--bars", start.bars)):
+        if number is not None:
+            at_least(option, number, 1)
+    if start.bars is not None and start.width is not None:
+        raise UsageError("--bars and --target-width say the same", "give one of them")
     if mode == "unconditional" and start.prompt is not None:
         raise UsageError("--prompt means nothing to --mode unconditional", "choose another --mode, or leave it out")
     if mode != "unconditional" and start.prompt is None:
@@ -219,7 +211,7 @@ def _keep(start: Start, roll: Roll, voice: np.ndarray | None, width: int, planes
     if voice is not None:
         return harmonising(voice, width, planes, start.keep_track)
     if start.mode == "inpainting":
-        regions = [parse_region(region) if isinstance(region, str) else region for region in start.regions]
+        regions = [parse_region(region, roll) if isinstance(region, str) else region for region in start.regions]
         return inpainting(roll, regions, width, planes, steps_per_bar)
     return continuation(roll, start.prompt_steps, width, planes, steps_per_bar)
 

@@ -3,6 +3,7 @@
 Shapes: P pitches, T steps, R rows of the model's canvas (see `planes`).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,16 +49,36 @@ class Region:
     high: int = PITCHES - 1
 
 
-def parse_region(text: str) -> Region:
-    """Read START:END[,LOW:HIGH], such as 64:128 or 64:128,C4:C6; raises UsageError, also for a region of no size."""
-    steps, comma, pitches = text.partition(",")
-    start, colon, end = (part.strip() for part in steps.partition(":"))
-    if not (colon and start.isdecimal() and end.isdecimal()):
-        raise UsageError(f"--region {text!r}: not START:END[,LOW:HIGH]", "for example --region 64:128, or 64:128,48:72")
-    if int(start) >= int(end):
-        raise UsageError(f"--region {text}: holds no step", "steps count from 0, and END is the first one after it")
-    low, high = parse_pitches(pitches, f"--region {text}") if comma else (0, PITCHES - 1)
-    return Region(int(start), int(end), low, high)
+def parse_region(text: str, roll: Roll | None = None) -> Region:
+    """Read START:END[,LOW:HIGH], such as 64:128, 64:128,C4:C6 or bar5:bar9 of a roll (None: in bars of 16 steps).
+
+    Bars count from 1, and END is the first one that is not written anew. Raises UsageError for anything else, also for
+    a region of no size.
+    """
+    steps, _, pitches = text.partition(",")
+    match = re.fullmatch(r"\s*(bar)?(\d+)\s*:\s*(bar)?(\d+)\s*", steps)
+    if match is None or match[1] != match[3] or (match[1] and "0" in (match[2], match[4])):
+        raise UsageError(
+            f"--region {text!r}: not START:END[,LOW:HIGH]", "for example --region 64:128, 64:128,48:72, or bar5:bar9"
+        )
+    start, end = int(match[2]), int(match[4])
+    if start >= end:
+        raise UsageError(f"--region {text}: holds no step", "END is the first step, or bar, after it")
+    if match[1]:
+        start, end = (bar_start(bar, roll or Roll(np.zeros((PITCHES, 0), np.uint8))) for bar in (start, end))
+    low, high = parse_pitches(pitches, f"--region {text}") if "," in text else (0, PITCHES - 1)
+    return Region(start, end, low, high)
+
+
+def bar_start(bar: int, roll: Roll, steps_per_bar: int | None = None) -> int:
+    """The step at which a bar of a roll begins; the first is 1, and a pickup lies before it.
+
+    After the last bar that the roll knows follow one of its usual length and bars of `steps_per_bar` (None: of that).
+    """
+    known = roll.downbeats or (0,)
+    if bar <= len(known):
+        return known[bar - 1]
+    return known[-1] + roll.steps_per_bar + (bar - len(known) - 1) * (steps_per_bar or roll.steps_per_bar)
 
 
 def read_prompt(path: Path, config: PianorollConfig) -> MidiPiece:
