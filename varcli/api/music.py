@@ -73,30 +73,47 @@ def sample_events(
     `var sample` are written there, as `recordings` say. Equal seeds give equal rolls.
     Raises UsageError for what the model cannot honour, VarError for a prompt that cannot be read.
     """
-    config = loading.config_of(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint.config
-    recordings = recordings or Recordings()
-    recordings.check(len(config.model.levels))
     regions = (region,) if isinstance(region, str | Region) else tuple(region or ())
-    constraints = Constraints(scale, _range(pitch_range), max_polyphony)
-    prompt = Path(prompt) if isinstance(prompt, str) else prompt
-    plan = PlanOptions(form, chords, key)
     start = Start(
-        mode, prompt, prompt_steps, regions, keep_track, constraints, target_width, tempo_bpm, bars, plan, metre
+        mode,
+        Path(prompt) if isinstance(prompt, str) else prompt,
+        prompt_steps,
+        regions,
+        keep_track,
+        Constraints(scale, _range(pitch_range), max_polyphony),
+        target_width,
+        tempo_bpm,
+        bars,
+        PlanOptions(form, chords, key),
+        metre,
     )
-    ready = prepare(start, config)
     iterations = None if num_iter_list is None else tuple(num_iter_list)
     draws = _per_level(temperature), _per_level(top_p)
     asked = SampleSettings(num_samples, batch_size, 1, iterations, scan_order, *draws, seed=seed)
-    settings = ready.settings(asked)
-    check_settings(config, settings)
-    files = RunFiles.of(output_dir, mode, num_samples, recordings, overwrite)
-    name = str(checkpoint) if isinstance(checkpoint, str | Path) else config.name
-    yield from run(
-        SampleJob(name, config, mode, ready, settings, recordings, files), lambda: _model(checkpoint, device)
-    )
+    job = _sample_job(checkpoint, start, asked, recordings or Recordings(), output_dir, overwrite)
+    yield from run(job, lambda: _model(checkpoint, device))
 
 
 sample = result_of(sample_events)
+
+
+def _sample_job(
+    checkpoint: "str | Path | FractalModel",
+    start: Start,
+    asked: SampleSettings,
+    recordings: Recordings,
+    folder: str | Path | None,
+    overwrite: bool,
+) -> SampleJob:
+    """What is to be written, with all that can be refused refused."""
+    config = loading.config_of(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint.config
+    recordings.check(len(config.model.levels))
+    ready = prepare(start, config)
+    settings = ready.settings(asked)
+    check_settings(config, settings)
+    files = RunFiles.of(folder, start.mode, settings.num_samples, recordings, overwrite)
+    name = str(checkpoint) if isinstance(checkpoint, str | Path) else config.name
+    return SampleJob(name, config, start.mode, ready, settings, recordings, files)
 
 
 def _model(checkpoint: "str | Path | FractalModel | Ensemble", device: str) -> Any:
