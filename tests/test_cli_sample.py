@@ -41,7 +41,18 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["ar", "mar"])
 def test_every_sample_gets_its_files(tmp_path: Path, models: dict[str, Path], kind: str) -> None:
     document = run_json(*sample(models[kind], tmp_path, "--num-samples", 2, "--gif", "--save-frames"))
-    conditions = {"prompt", "kept_cells", "written_cells", "tempo", "form", "chords", "key", "metre", "constraints", "page"}
+    conditions = {
+        "prompt",
+        "kept_cells",
+        "written_cells",
+        "tempo",
+        "form",
+        "chords",
+        "key",
+        "metre",
+        "constraints",
+        "page",
+    }
     assert set(document) == {"mode", "checkpoint", "seed", "samples", "seconds"} | conditions
     assert (document["mode"], document["checkpoint"], document["seed"]) == ("unconditional", str(models[kind]), 0)
     assert set(content(tmp_path)) == {
