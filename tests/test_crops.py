@@ -245,7 +245,7 @@ def test_crops_of_models_with_metre_begin_at_bars_of_any_length() -> None:
     config = config.model_copy(update={"model": config.model.model_copy(update={"metre": True})})
     downbeats = (0, 1, 4, 7, 10, 16, 20, 23, 26, 29)
     whole = piece_in_voices(*range(8))
-    piece = replace(whole, downbeats=np.array(downbeats, np.int32), steps_per_bar=3)
+    piece = replace(whole, downbeats=np.array(downbeats, np.int32), steps_per_bar=4, beat_units={3: 8})
     task = PianorollTask(config, Corpus((piece, replace(piece, split="valid")), (), Vocabulary(4), 4, "digest"))
     lengths = (1, 3, 3, 3, 4, 2, 4, 3, 3, 3, 3)
     model = FractalModel(task.config).eval()
@@ -253,13 +253,15 @@ def test_crops_of_models_with_metre_begin_at_bars_of_any_length() -> None:
     seen = set()
     for step in range(30):
         batch = task.batch(step, 0, 2)
-        assert batch.bar_steps is not None and batch.given is not None and batch.allowed is not None
+        assert batch.metres is not None and batch.given is not None and batch.allowed is not None
         frames = 0
         for codes, steps, given, bars in zip(
-            batch.codes.numpy(), batch.steps.tolist(), batch.given.numpy(), batch.bar_steps.tolist(), strict=True
+            batch.codes.numpy(), batch.steps.tolist(), batch.given.numpy(), batch.metres.tolist(), strict=True
         ):
-            (first,) = (c for c in (0, 1, 2, 3, 4, 6) if lengths[c : c + 5] == tuple(bars))
-            own = BarColumns(4, tuple(bars), (True,) * 5, min(int(starts[first + 5]), 32) - int(starts[first]))
+            told = tuple(length - 4 if length > 4 else length for length in bars)
+            assert all((length > 4) == (length - 4 == 3) for length in bars)
+            (first,) = (c for c in (0, 1, 2, 3, 4, 6) if lengths[c : c + 5] == told)
+            own = BarColumns(4, told, (True,) * 5, (False,) * 5, min(int(starts[first + 5]), 32) - int(starts[first]))
             assert own.canvas_steps == steps
             planes = replace(task.planes, bars=own)
             voices = {

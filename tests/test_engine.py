@@ -123,7 +123,7 @@ def with_metre() -> FractalModel:
 @pytest.mark.parametrize("given", ["nothing", "beginning", "hole"])
 def test_so_do_models_that_know_metre(given: str) -> None:
     model = with_metre()
-    planes = Planes.over(model.config.model, 23, None, (0, 1, 4, 7, 9, 13, 19))
+    planes = Planes.over(model.config.model, 23, None, (0, 1, 4, 7, 9, 13, 19), {3: 8, 1: 16})
     assert planes.bars is not None and planes.bars.lengths == (1, 3, 3, 2, 4, 4, 2, 4)
     rng = np.random.default_rng(1)
     shape = (2, 12, 23)
@@ -144,7 +144,7 @@ def test_so_do_models_that_know_metre(given: str) -> None:
     limits = Limits(
         torch.from_numpy(known)[None] if known.any() else None,
         torch.from_numpy(constraints.allowed)[None],
-        torch.tensor(planes.bars.lengths)[None],
+        torch.from_numpy(planes.bars.metres)[None],
     )
     walked: Prices = {}
     with torch.inference_mode():

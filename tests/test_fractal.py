@@ -31,7 +31,7 @@ def crop_of(config: PianorollConfig, steps: int = 32) -> torch.Tensor:
     for start, pitch in ((0, 48), (4, 60), (9, 64), (16, 67), (18, 48), (20, 72)):
         cells[:, pitch, start : start + 6] = 1
         if vocabulary == "notes":
-            cells[:, pitch, start] = 9
+            cells[:, pitch, start] = min(9, 1 + config.model.velocity_bins)
     canvases = [planes.canvas_of(one, dict.fromkeys(planes.names, one), config.model.steps_per_bar) for one in cells]
     return torch.from_numpy(np.stack(canvases))
 

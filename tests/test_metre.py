@@ -48,6 +48,12 @@ def test_every_bar_begins_a_column() -> None:
     assert BarColumns.of(100, 16, 4, 12, range(0, 100, 16)).lengths == (16,) * 7
 
 
+def test_models_are_told_what_a_bar_is() -> None:
+    assert WALTZ.metres.tolist() == [12] * 4
+    bars = BarColumns.of(60, 16, 4, 12, (0, 2, 14, 38), {12: 8, 24: 4})
+    assert bars.lengths == (2, 12, 12, 12, 12, 12) and bars.metres.tolist() == [18, 28, 12, 12, 12, 12]
+
+
 def test_the_last_bar_is_as_long_as_it_would_be() -> None:
     """Nothing tells where a piece ends."""
     for steps in (37, 40, 48):
@@ -123,7 +129,7 @@ def test_probabilities_of_all_pieces_add_up_to_one() -> None:
     assert (canvases[:, :, 1] == (canvases[:, :, 0] > 0)).all()
     shape = (len(canvases), -1, -1)
     allowed = torch.from_numpy(planes.allowed(np.ones(2, bool), 5, 2)).expand(*shape)
-    limits = Limits(allowed=allowed, bar_steps=torch.tensor(planes.bars.lengths).expand(shape[:2]))
+    limits = Limits(allowed=allowed, metres=torch.from_numpy(planes.bars.metres).expand(shape[:2]))
     nats = price(model, canvases, limits=limits)
     assert np.exp(-nats).sum() == pytest.approx(1, abs=1e-4)
     assert np.isfinite(nats[(canvases[:, :, 1] == 1).all(1) & (canvases[:, :, 2] == 1).all(1)]).any()

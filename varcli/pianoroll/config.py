@@ -161,8 +161,8 @@ class ModelConfig(Section):
     )
     metre: bool = Field(
         default=False,
-        description="Every bar begins a first patch, whatever its length: nodes get the number of its steps, and those "
-        "beyond it are silent; without it bars are all of steps_per_bar.",
+        description="Every bar begins a first patch, whatever its length: nodes get the number of its steps and "
+        "whether it is told in eighths, and nothing is decided beyond it; without it bars are all of steps_per_bar.",
     )
     harmony: bool = Field(
         default=False,

@@ -8,7 +8,7 @@ Legend: R rows, T steps of a piece, K steps of its canvas, C columns of w steps.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -23,20 +23,30 @@ from varcli.pianoroll.roll import HELD
 class BarColumns:
     """A piece of `steps` steps on columns `width` steps wide, of each of which the first `lengths` lie in a bar.
 
-    `begins` says in which columns a bar begins. The last bar may be cut short: it has the length that it would have,
-    and the canvas ends where the piece does.
+    `begins` says in which columns a bar begins, `eighths` in which one lies that is told in eighths, or shorter notes.
+    The last bar may be cut short: it has the length that it would have, and the canvas ends where the piece does.
     """
 
     width: int
     lengths: tuple[int, ...]
     begins: tuple[bool, ...]
+    eighths: tuple[bool, ...]
     steps: int
 
     @classmethod
     def of(
-        cls, steps: int, width: int, steps_per_beat: int, steps_per_bar: int, downbeats: Sequence[int] = ()
+        cls,
+        steps: int,
+        width: int,
+        steps_per_beat: int,
+        steps_per_bar: int,
+        downbeats: Sequence[int] = (),
+        beat_units: Mapping[int, int] | None = None,
     ) -> "BarColumns":
-        """The columns of a piece whose bars begin at `downbeats`, and at step 0; without any, each `steps_per_bar`."""
+        """The columns of a piece whose bars begin at `downbeats`, and at step 0; without any, each `steps_per_bar`.
+
+        `beat_units` are those of `Roll`; bars of other lengths are told as those of `steps_per_bar`.
+        """
         starts = sorted({0, *(downbeats if len(downbeats) else range(0, steps, steps_per_bar))})
         starts = [int(step) for step in starts if 0 <= step < steps]
         bars = [after - before for before, after in pairwise(starts)]
@@ -46,13 +56,21 @@ class BarColumns:
         parts = [shares(bar, width, steps_per_beat) for bar in bars]
         lengths = [part for bar in parts for part in bar]
         begins = [number == 0 for bar in parts for number in range(len(bar))]
+        units = beat_units or {}
+        usual = units.get(steps_per_bar, 4)
+        told = [units.get(bar, usual) >= 8 for bar, part in zip(bars, parts, strict=True) for _ in part]
         count = int(np.searchsorted(np.cumsum(lengths), steps)) + 1
-        return cls(width, tuple(lengths[:count]), tuple(begins[:count]), steps)
+        return cls(width, tuple(lengths[:count]), tuple(begins[:count]), tuple(told[:count]), steps)
 
     @cached_property
     def starts(self) -> np.ndarray:
         """Step of the piece at which each column begins, i64 [C]."""
         return np.cumsum((0, *self.lengths[:-1]))
+
+    @property
+    def metres(self) -> np.ndarray:
+        """What models are told of each column, i64 [C]: its steps in the bar, and `width` more if told in eighths."""
+        return np.array(self.lengths) + self.width * np.array(self.eighths)
 
     @property
     def canvas_steps(self) -> int:
@@ -78,8 +96,8 @@ class BarColumns:
         """So many columns of the canvas, from `first` on, as a piece of their own, which begins at its `starts`."""
         stop = first + count
         end = int(self.starts[stop]) if stop < len(self.lengths) else self.steps
-        steps = end - int(self.starts[first])
-        return BarColumns(self.width, self.lengths[first:stop], self.begins[first:stop], steps)
+        part, steps = slice(first, stop), end - int(self.starts[first])
+        return BarColumns(self.width, self.lengths[part], self.begins[part], self.eighths[part], steps)
 
     def spread(self, cells: np.ndarray) -> np.ndarray:
         """Cells [R, T] of a piece, codes or bools, on its canvas [R, K].

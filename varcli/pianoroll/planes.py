@@ -39,16 +39,23 @@ class Planes:
 
     @classmethod
     def over(
-        cls, config: ModelConfig, steps: int, steps_per_bar: int | None = None, downbeats: Sequence[int] | None = None
+        cls,
+        config: ModelConfig,
+        steps: int,
+        steps_per_bar: int | None = None,
+        downbeats: Sequence[int] | None = None,
+        beat_units: Mapping[int, int] | None = None,
     ) -> "Planes":
         """The layout of a model's canvas of a piece of so many steps, with its bars if the model knows metre.
 
-        They begin at `downbeats`, or, if those are unknown, each `steps_per_bar` (None: those of the config).
+        They begin at `downbeats`, or, if those are unknown, each `steps_per_bar` (None: those of the config);
+        `beat_units` are those of `Roll`.
         """
         if not config.metre:
             return cls.of(config)
         usual = steps_per_bar or config.steps_per_bar
-        bars = BarColumns.of(steps, config.steps_per_bar, config.steps_per_beat, usual, downbeats or ())
+        grid = config.steps_per_bar, config.steps_per_beat
+        bars = BarColumns.of(steps, *grid, usual, downbeats or (), beat_units)
         return replace(cls.of(config), bars=bars)
 
     @property

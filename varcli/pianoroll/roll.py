@@ -5,7 +5,7 @@ note in one of V velocity bins, so a repeated note differs from a sustained one.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,8 @@ class Roll:
 
     `kept` bool [128, T] are the cells that were known before the others were written, if any were. `voices` are the
     canvases u8 [128, T] of a piece in several voices, by name and in order; `cells` then hold all their notes.
-    `beat_unit` is the denominator of time signatures, such as 8 of 6/8, in bars of which it makes a whole number.
+    `beat_units` are the denominators of the time signatures of bars by their length in steps, such as 8 of 6/8 by 12;
+    4 if nothing is said.
     """
 
     cells: np.ndarray
@@ -93,7 +94,7 @@ class Roll:
     downbeats: tuple[int, ...] | None = None
     kept: np.ndarray | None = None
     voices: Mapping[str, np.ndarray] | None = None
-    beat_unit: int = 4
+    beat_units: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:

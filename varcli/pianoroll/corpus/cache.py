@@ -13,7 +13,7 @@ from varcli.files import atomic_write
 from varcli.pianoroll.corpus.parse import Parsed, Unread
 from varcli.pianoroll.score.midi import LossReport
 
-FORMAT_VERSION = 3  # raise it whenever parsing a file gives other cells or bars than before
+FORMAT_VERSION = 4  # raise it whenever parsing a file gives other cells or bars than before
 
 
 def save_parsed(path: Path, results: Sequence[Parsed | Unread]) -> None:
@@ -38,6 +38,7 @@ def _entry(result: Parsed | Unread) -> dict:
         return asdict(result)
     sizes = {"steps": result.cells.shape[1], "bars": len(result.downbeats)}
     about = {"loss": asdict(result.loss), "steps_per_bar": result.steps_per_bar, "note": result.note}
+    about["beat_units"] = list(result.beat_units.items())
     return {"name": result.name, **sizes, **about}
 
 
@@ -70,7 +71,8 @@ def _unpack(
         steps, bars = slice(step, step + file["steps"]), downbeats[bar : bar + file["bars"]]
         parts = {name: canvas[:, steps] for name, canvas in voices.items()}
         loss, metre = LossReport(**file["loss"]), file["steps_per_bar"]
-        results.append(Parsed(file["name"], cells[:, steps], bars, loss, metre, parts, file["note"]))
+        units = dict(file["beat_units"])
+        results.append(Parsed(file["name"], cells[:, steps], bars, loss, metre, parts, file["note"], units))
         step, bar = steps.stop, bar + file["bars"]
     if any(canvas.shape != (128, step) for canvas in (cells, *voices.values())) or downbeats.shape != (bar,):
         raise ValueError("the arrays do not fit their table")

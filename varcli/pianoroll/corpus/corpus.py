@@ -32,7 +32,7 @@ class Piece:
     """One piece: cells u8 [P, T] without padding, steps (i32) where bars start, none if unknown.
 
     `off_grid` is the mean distance of its onsets from the grid in steps, `steps_per_bar` its usual bar, None if
-    unknown. `voices` are its voices u8 [P, T] by name and in order, if they were asked for.
+    unknown. `voices` are its voices u8 [P, T] by name and in order, if they were asked for; `beat_units` as in `Roll`.
     """
 
     name: str
@@ -42,16 +42,18 @@ class Piece:
     split: Split
     steps_per_bar: int | None = None
     voices: Mapping[str, np.ndarray] | None = None
+    beat_units: Mapping[int, int] | None = None
 
     @classmethod
     def of(cls, roll: Roll, name: str = "", split: Split = "test") -> "Piece":
         """A roll as a piece."""
         bars = np.array(roll.downbeats or (), np.int32)
-        return cls(roll.title or name, roll.cells, bars, 0.0, split, roll.steps_per_bar, roll.voices)
+        return cls(roll.title or name, roll.cells, bars, 0.0, split, roll.steps_per_bar, roll.voices, roll.beat_units)
 
     def planes(self, model: ModelConfig) -> Planes:
         """The layout of a model's canvas of the piece."""
-        return Planes.over(model, self.cells.shape[1], self.steps_per_bar, self.downbeats.tolist())
+        steps = self.cells.shape[1]
+        return Planes.over(model, steps, self.steps_per_bar, self.downbeats.tolist(), self.beat_units)
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,16 @@ def _corpus(
         name, reason = skipped[0]
         raise VarError(f"{path}: none of {len(skipped)} MIDI files can be used; {name}: {reason}")
     pieces = tuple(
-        Piece(r.name, r.cells, r.downbeats, r.loss.off_grid, split_of(r.name), r.steps_per_bar, r.voices or None)
+        Piece(
+            r.name,
+            r.cells,
+            r.downbeats,
+            r.loss.off_grid,
+            split_of(r.name),
+            r.steps_per_bar,
+            r.voices or None,
+            r.beat_units,
+        )
         for r in kept
     )
     losses, notes = tuple(r.loss for r in kept), tuple((r.name, r.note) for r in kept if r.note)

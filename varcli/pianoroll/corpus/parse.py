@@ -36,7 +36,7 @@ class Parsed:
     """A file on the grid: cells u8 [128, T], steps (i32) of bar starts, its usual bar and what the grid cost.
 
     `voices` are the canvases u8 [128, T] of its voices, none if they were not asked for; `note` says what was decided
-    about them (see `split_top_line`).
+    about them (see `split_top_line`); `beat_units` are those of `Roll`.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Parsed:
     steps_per_bar: int
     voices: Mapping[str, np.ndarray]
     note: str
+    beat_units: Mapping[int, int]
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def _parse_one(job: _Job, settings: Settings) -> Parsed | Unread:
         return _unread(job.name, error)
     roll = piece.roll
     downbeats = np.array(roll.downbeats or (), np.int32)
-    return Parsed(job.name, roll.cells, downbeats, piece.loss, roll.steps_per_bar, roll.voices or {}, piece.note)
+    voices, units = roll.voices or {}, roll.beat_units
+    return Parsed(job.name, roll.cells, downbeats, piece.loss, roll.steps_per_bar, voices, piece.note, units)
 
 
 def _unread(name: str, error: VarError) -> Unread:

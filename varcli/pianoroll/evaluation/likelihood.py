@@ -175,8 +175,8 @@ def _walked(
     codes = torch.from_numpy(np.ascontiguousarray(canvas))[None].to(model.device)
     known = Limits()
     if limits is not None:
-        bars = None if limits.bars is None else torch.tensor([limits.bars.lengths], device=model.device)
-        known = Limits(allowed=torch.from_numpy(limits.allowed)[None].to(model.device), bar_steps=bars)
+        bars = None if limits.bars is None else torch.from_numpy(limits.bars.metres)[None].to(model.device)
+        known = Limits(allowed=torch.from_numpy(limits.allowed)[None].to(model.device), metres=bars)
     for decisions in model.walk(codes, draw, limits=known, chunk=PARENTS_AT_ONCE):
         nats = (decisions.nats.double() * decisions.weight.double()).cpu().numpy()
         yield decisions.level, nats, decisions.pitch.cpu().numpy(), decisions.step.cpu().numpy()

@@ -33,8 +33,9 @@ def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterat
 
 def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[int, ...] | None) -> Iterator[Event]:
     defaults, total, options = model.config.sample, settings.num_samples, model.config.model
-    planes = Planes.over(options, settings.target_width, settings.steps_per_bar, settings.downbeats)
-    steps = planes.canvas_steps(settings.target_width)
+    width = settings.target_width
+    planes = Planes.over(options, width, settings.steps_per_bar, settings.downbeats, settings.beat_units)
+    steps = planes.canvas_steps(width)
     constraints = settings.constraints
     if constraints is None and not planes.is_roll:
         constraints = CanvasConstraints.on_planes(options, planes, steps)
@@ -68,7 +69,7 @@ def _roll(model: FractalModel, settings: SampleSettings, planes: Planes, written
         steps_per_beat=options.steps_per_beat,
         steps_per_bar=settings.steps_per_bar or options.steps_per_bar,
         downbeats=settings.downbeats,
-        beat_unit=settings.beat_unit,
+        beat_units=settings.beat_units,
         kept=settings.kept,
         tempo_bpm=settings.tempo_bpm,
         title=f"{model.config.name}, seed {settings.seed}, sample {sample}",

@@ -1,6 +1,7 @@
 """How to sample, and whether a model can: importable without torch, to refuse before anything loads."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
@@ -18,7 +19,7 @@ class SampleSettings:
     `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
     `temperature` and `top_p` are one number, or one per level, coarse to fine, a cell's value last.
     `constraints` say what is kept and what may sound, on the canvases of rolls of that width; `kept` bool [P, T],
-    `steps_per_bar`, `downbeats` and `beat_unit` are those of the rolls that come out, and tell models of metre.
+    `steps_per_bar`, `downbeats` and `beat_units` are those of the rolls that come out, and tell models of metre.
     """
 
     num_samples: int = 1
@@ -34,7 +35,7 @@ class SampleSettings:
     kept: np.ndarray | None = None
     steps_per_bar: int | None = None
     downbeats: tuple[int, ...] | None = None
-    beat_unit: int = 4
+    beat_units: Mapping[int, int] = field(default_factory=dict)
 
 
 def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[int, ...] | None:
@@ -56,7 +57,7 @@ def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[i
     _check_scan_order(config, settings.scan_order)
     if settings.constraints is not None:
         model, width = config.model, settings.target_width
-        planes = Planes.over(model, width, settings.steps_per_bar, settings.downbeats)
+        planes = Planes.over(model, width, settings.steps_per_bar, settings.downbeats, settings.beat_units)
         shape, wanted = settings.constraints.given.shape, (model.rows, planes.canvas_steps(width))
         if shape != wanted:
             raise ValueError(f"constraints are for {shape} cells, not {wanted}")

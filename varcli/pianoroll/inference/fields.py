@@ -171,8 +171,8 @@ class ModelArrays(Record):
 
 class SampleArrays(Record):
     """One sample on its way. codes, reveal: the flat canvas; truth u8 [P, T]: what is followed; free, must, tied u8,
-    left i64 [T]: where it may and must sound; draws f64: uniform numbers and priorities by place; bar_steps i64 [C]:
-    how many steps of each column lie in a bar.
+    left i64 [T]: where it may and must sound; draws f64: uniform numbers and priorities by place; metres i64 [C]:
+    what its columns are, see `canvas.Limits`.
 
     Of all siblings: lists i64 [5, R], see `ORDER`; tokens, inherited, hidden f32 [R, D], logits f64 [R].
     keys f32 [rows of all blocks, 2 D]; normed, mixed f32 [n, D] and wide f32 [n, 4 D] are room for one run of a
@@ -187,7 +187,7 @@ class SampleArrays(Record):
     kinds: ClassVar = {
         **dict.fromkeys(("codes", "reveal", "free", "must", "tied"), (np.uint8, 1)),
         **dict.fromkeys(("truth", "window", "there", "patterns"), (np.uint8, 2)),
-        **dict.fromkeys(("left", "position", "bar_steps"), (np.int64, 1)),
+        **dict.fromkeys(("left", "position", "metres"), (np.int64, 1)),
         **dict.fromkeys(("frames", "lists", "said", "shift", "below", "counted"), (np.int64, 2)),
         **dict.fromkeys(("draws", "numbers", "logits"), (np.float64, 1)),
         "log": (np.float64, 2),

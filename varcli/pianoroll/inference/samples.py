@@ -33,11 +33,11 @@ def begin(
         inner[constraints.given] = constraints.codes[constraints.given] | GIVEN
     reveal = np.zeros(1, np.uint8) if canvas.reveal is None else canvas.reveal[0].cpu().numpy().ravel().copy()
     truth = np.zeros((0, 0), np.uint8) if policy.truth is None else np.ascontiguousarray(policy.truth)
-    bar_steps = np.full(canvas.columns, canvas.layout.patch[1])
+    metres = np.full(canvas.columns, canvas.layout.patch[1])
     if constraints is not None and constraints.bars is not None:
-        bar_steps[:] = constraints.bars.lengths
+        metres[:] = constraints.bars.metres
         truth = truth * constraints.in_bar if truth.size else truth
-    known = {"codes": codes.ravel(), "reveal": reveal, "truth": truth, "draws": policy.draws, "bar_steps": bar_steps}
+    known = {"codes": codes.ravel(), "reveal": reveal, "truth": truth, "draws": policy.draws, "metres": metres}
     return SampleArrays(**known, **_feasible(canvas, shapes, constraints), **_room(model, canvas))
 
 

@@ -78,7 +78,7 @@ def _hold_beyond(model: ModelArrays, sample: SampleArrays, p: int, t: int) -> No
     """Hold a cell that sounds in the last step of its bar through the rest of the column, as `BarColumns.spread`."""
     run = model.run
     column, place = t // run[f.COLUMN], t % run[f.COLUMN]
-    if place + 1 == sample.bar_steps[column]:
+    if place == (sample.metres[column] - 1) % run[f.COLUMN]:
         for step in range(t + 1, min((column + 1) * run[f.COLUMN], run[f.CANVAS_STEPS])):
             at = p * run[f.STRIDE] + step + run[f.ORIGIN]
             if sample.codes[at] < GIVEN:

@@ -102,7 +102,7 @@ def make_token(
         for i in range(D):
             token[i] += inherited[i]
     if level[f.METRE] >= 0:
-        add_row(ONE, weights, level[f.METRE] + sample.bar_steps[t // run[f.COLUMN]] * D, token, D)
+        add_row(ONE, weights, level[f.METRE] + sample.metres[t // run[f.COLUMN]] * D, token, D)
     first, place = p * run[f.STRIDE] + t + run[f.ORIGIN], position(level, run, p, t)
     codes, cells = sample.window[0], level[f.WINDOW_CELLS]
     read_window(model, sample, level[f.WINDOW], cells, level[f.WINDOW_RULES], first, place, codes)

@@ -24,13 +24,14 @@ class Limits:
     """What holds for cells before any decision: `given` ones have their codes, free ones may sound if `allowed`.
 
     Both bool [B, P, T]; None stands for none given, and all allowed. A free cell whose next cell is given and held must
-    sound itself: what is held began somewhere. `bar_steps` i64 [B, C] says how many steps of each column lie in a bar
-    (None: all); beyond it, but for the plan, no cell is decided, whatever its code, see `metre.BarColumns.spread`.
+    sound itself: what is held began somewhere. `metres` i64 [B, C] says of each column how many of its
+    steps lie in a bar, and its width more for one told in eighths (None: all, in quarters); beyond that, but for the
+    plan, no cell is decided, whatever its code, see `metre.BarColumns`.
     """
 
     given: Tensor | None = None
     allowed: Tensor | None = None
-    bar_steps: Tensor | None = None
+    metres: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Canvas:
             self._is_causal = torch.tensor(layout.is_causal, device=self.codes.device)
         self._inside = torch.arange(T, device=codes_BPT.device) < self.steps_B[:, None]
         self._limits = limits or Limits()
-        self._in_bar = self._cells_in_bars(self._limits.bar_steps)
+        self._in_bar = self._cells_in_bars(self._limits.metres)
         self._offsets: dict[View, Tensor] = {}
         self._maps: dict[tuple[str, tuple[int, int]], Tensor] = {}
         self._origin = low_p * self.shape[2] + low_t
@@ -163,16 +164,17 @@ class Canvas:
             return self.full
         return self.full.masked_fill((self.inside(self.reveal) != 0) & (self.full < GIVEN), UNKNOWN)
 
-    def bar_steps(self, nodes: Parents) -> Tensor:
-        """How many steps of the column of each node lie in a bar, i64 like the nodes."""
-        known, w = self._limits.bar_steps, self.layout.patch[1]
+    def metres(self, nodes: Parents) -> Tensor:
+        """What the column of each node is, see `Limits`, i64 like the nodes."""
+        known, w = self._limits.metres, self.layout.patch[1]
         return torch.full_like(nodes.step, w) if known is None else known[nodes.canvas, nodes.step // w]
 
-    def _cells_in_bars(self, bar_steps_BC: Tensor | None) -> Tensor | None:
+    def _cells_in_bars(self, metres_BC: Tensor | None) -> Tensor | None:
         """Which cells do not lie beyond a bar, bool [B, P, K]; None if all."""
-        if bar_steps_BC is None:
+        if metres_BC is None:
             return None
-        steps = torch.arange(self.layout.patch[1], device=bar_steps_BC.device) < bar_steps_BC[..., None]
+        w = self.layout.patch[1]
+        steps = torch.arange(w, device=metres_BC.device) <= (metres_BC[..., None] - 1) % w
         in_plan = torch.arange(self.layout.pitches, device=steps.device) < self.layout.plan_rows
         return in_plan[:, None] | steps.flatten(1)[:, None]
 

@@ -92,7 +92,7 @@ class FractalModel(nn.Module):
         """What copy attention, the plan, the number of notes and the metre add to nodes, [N, n, D], or None."""
         below = self.polyphony(level, context, nodes)
         if level.metre is not None:
-            metre = level.metre(context.canvas.bar_steps(nodes))
+            metre = level.metre(context.canvas.metres(nodes))
             below = metre if below is None else below + metre
         said = context.harmony(level.level, nodes)
         if said is not None and level.plan is not None:

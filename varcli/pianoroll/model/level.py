@@ -108,7 +108,7 @@ class LevelModel(View):
         self.hear = nn.Linear(FEATURES, D, bias=False) if config.tonality else None
         self.plan = nn.Embedding(PLAN_KINDS, D) if config.harmony else None
         self.polyphony = nn.Embedding(MOST_BELOW + 1, D) if config.polyphony and level else None
-        self.metre = nn.Embedding(config.steps_per_bar + 1, D) if config.metre else None
+        self.metre = nn.Embedding(2 * config.steps_per_bar + 1, D) if config.metre else None
         self.register_load_state_dict_pre_hook(_rename_old)
         self.transformer, self.perceptron = None, None
         if self.stateless:

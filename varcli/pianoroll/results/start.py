@@ -1,7 +1,7 @@
 """What a sample starts from: nothing, or a prompt of which some is kept; read and checked before any model loads."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
@@ -70,7 +70,7 @@ class Ready:
     kept: np.ndarray | None = None
     steps_per_bar: int | None = None
     downbeats: tuple[int, ...] | None = None
-    beat_unit: int = 4
+    beat_units: Mapping[int, int] = field(default_factory=dict)
     voice: str | None = None
     warnings: tuple[str, ...] = ()
 
@@ -84,7 +84,7 @@ class Ready:
             kept=self.kept,
             steps_per_bar=self.steps_per_bar,
             downbeats=self.downbeats,
-            beat_unit=self.beat_unit,
+            beat_units=self.beat_units,
         )
 
     def facts(self) -> Iterator[str]:
@@ -117,9 +117,9 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
     """
     _check_mode(start)
     start.constraints.pitches()
-    bar, unit = _metre(start.metre, config)
+    bar, units = _metre(start.metre, config)
     if start.prompt is None:
-        return _from_nothing(start, config, bar, unit)
+        return _from_nothing(start, config, bar, units)
     check_conditioning(config)
     check_pitches(config)
     piece, voice = _read(start, start.prompt, config)
@@ -128,7 +128,8 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
     if start.bars is not None:
         width = bar_start(start.bars + 1, roll, bar)
     downbeats = bars_of(roll, width, bar)
-    planes = Planes.over(model, width, bar or roll.steps_per_bar, downbeats)
+    units = {**roll.beat_units, **units}
+    planes = Planes.over(model, width, bar or roll.steps_per_bar, downbeats, units)
     kept = _keep(start, roll, voice, width, planes, model.steps_per_bar)
     tempo = roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm
     planned = start.plan.on_canvas(config, planes, kept.given, kept.codes, tempo)
@@ -140,32 +141,32 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
         planes.merge_kept(kept.given, kept.codes),
         bar or roll.steps_per_bar,
         downbeats,
-        unit or roll.beat_unit,
+        units,
         (start.keep_track or "Top voice") if start.mode == "harmonise" else None,
         tuple(_warnings(piece, _name(start.prompt), config)),
     )
 
 
-def _from_nothing(start: Start, config: PianorollConfig, bar: int | None, unit: int | None) -> Ready:
+def _from_nothing(start: Start, config: PianorollConfig, bar: int | None, units: dict[int, int]) -> Ready:
     """A start without a prompt, in bars of `bar` steps; the default width is of whole bars."""
     whole = bar if bar and bar < DEFAULT_WIDTH else 1
     width = DEFAULT_WIDTH // whole * whole if start.width is None else start.width
     if start.bars is not None:
         width = start.bars * (bar or config.model.steps_per_bar)
-    planes = Planes.over(config.model, width, bar)
+    planes = Planes.over(config.model, width, bar, beat_units=units)
     constraints = start.constraints.on_canvas(config, planes, width)
     tempo = DEFAULT_TEMPO if start.tempo_bpm is None else start.tempo_bpm
     if start.plan:
         nothing = np.zeros((config.model.rows, planes.canvas_steps(width)), np.uint8)
         planned = start.plan.on_canvas(config, planes, nothing, nothing, tempo)
         constraints = start.constraints.keeping(config, planes, width, **planned)
-    return Ready(start, width, tempo, constraints, steps_per_bar=bar, beat_unit=unit or 4)
+    return Ready(start, width, tempo, constraints, steps_per_bar=bar, beat_units=units)
 
 
-def _metre(text: str | None, config: PianorollConfig) -> tuple[int | None, int | None]:
-    """The steps of a bar and the denominator that are asked for; raises UsageError if the model knows none such."""
+def _metre(text: str | None, config: PianorollConfig) -> tuple[int | None, dict[int, int]]:
+    """The steps of a bar that are asked for, and its denominator; raises UsageError if the model knows none such."""
     if text is None:
-        return None, None
+        return None, {}
     model = config.model
     bar, unit = parse_metre(text, model.steps_per_beat)
     if not model.metre and bar != model.steps_per_bar:
@@ -173,7 +174,7 @@ def _metre(text: str | None, config: PianorollConfig) -> tuple[int | None, int |
             f"{config.name} knows bars of {model.steps_per_bar} steps alone, and {text} has {bar}",
             "leave out --metre, or take a checkpoint with model.metre",
         )
-    return bar, unit
+    return bar, {bar: unit}
 
 
 def _check_mode(start: Start) -> None:

@@ -70,14 +70,14 @@ class MidiPiece:
 @dataclass(frozen=True)
 class _OnGrid:
     """Notes on steps, how far each onset was from its step, steps of bar starts, the usual bar, the mean tempo, and the
-    denominator of the first time signature."""
+    denominators of time signatures (see `Roll.beat_units`)."""
 
     notes: NoteArrays
     distance: np.ndarray
     bars: np.ndarray
     steps_per_bar: int
     tempo_bpm: float
-    beat_unit: int = 4
+    beat_units: Mapping[int, int] = field(default_factory=dict)
 
 
 def read_midi(
@@ -180,7 +180,7 @@ def _piece(score: Score, grid: _OnGrid, steps_per_beat: int, vocabulary: Vocabul
         tempo_bpm=grid.tempo_bpm,
         title=score.title,
         downbeats=tuple(step for step in grid.bars.tolist() if step < steps),
-        beat_unit=grid.beat_unit,
+        beat_units=grid.beat_units,
     )
     return MidiPiece(roll, _loss(score, grid, placed))
 
@@ -215,8 +215,9 @@ def _on_ticks(score: Score, notes: np.ndarray, steps_per_beat: int, name: str) -
     bar_steps = np.unique(np.floor(bars * steps_per_beat / quarter + 0.5).astype(np.int64))
     usual_bar = int(np.bincount(np.diff(bar_steps)).argmax())
     on_grid = NoteArrays(pitch, start_step, end_step, velocity)
-    unit = min(score.signatures, default=(0, 4, 4))[2]
-    return _OnGrid(on_grid, distance, bar_steps, usual_bar, score.tempo_map.bpm(last), unit)
+    signatures = sorted(score.signatures, reverse=True)  # of two that are as long the first counts
+    units = {4 * steps_per_beat * top // bottom: bottom for _, top, bottom in signatures}
+    return _OnGrid(on_grid, distance, bar_steps, usual_bar, score.tempo_map.bpm(last), units)
 
 
 def _on_beats(score: Score, notes: np.ndarray, steps_per_beat: int, beats: BeatGrid, name: str) -> _OnGrid:
@@ -313,7 +314,7 @@ def _signatures(roll: Roll) -> Iterator[tuple[int, int, int]]:
     lengths = [b - a for a, b in pairwise(bars)] + [max(rest_of_roll, roll.steps_per_bar)]
     before = None
     for bar, length in zip(bars, lengths, strict=True):
-        for denominator in (roll.beat_unit, 4, 8, 16, 32, 64):
+        for denominator in (roll.beat_units.get(length, 4), 4, 8, 16, 32, 64):
             numerator, rest = divmod(length * denominator, 4 * roll.steps_per_beat)
             if not rest and length != before and 0 < numerator < 256:
                 yield bar, numerator, denominator

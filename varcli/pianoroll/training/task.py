@@ -36,7 +36,7 @@ class CropBatch:
     """Crops u8 [B, R, T], padded with silence at the right, and how many steps of each count [B].
 
     `given` bool [B, R, T] says which cells are known beforehand, `allowed` where the layout lets cells sound,
-    `bar_steps` i64 [B, C] how many steps of each column lie in a bar; `beyond` counts those of all crops that do not.
+    `metres` i64 [B, C] what its columns are, see `BarColumns`; `beyond` counts the steps that lie beyond a bar.
     `candidates` are where whole pieces may copy from.
     """
 
@@ -44,7 +44,7 @@ class CropBatch:
     steps: Tensor
     given: Tensor | None = None
     allowed: Tensor | None = None
-    bar_steps: Tensor | None = None
+    metres: Tensor | None = None
     candidates: Candidates | None = None
     beyond: int = 0
 
@@ -172,13 +172,13 @@ class PianorollTask:
         shape, bar = (len(crops), self.planes.rows, int(steps.max())), self.config.model.steps_per_bar
         codes, known, allowed = np.zeros(shape, np.uint8), np.zeros(shape, bool), np.zeros(shape, bool)
         everything = np.ones(self.planes.pitches, bool)
-        bar_steps, beyond = np.full((shape[0], -(-shape[2] // bar)), bar), 0
+        metres, beyond = np.full((shape[0], -(-shape[2] // bar)), bar), 0
         for row, part in enumerate(crops):
             width, bars = part.codes.shape[1], part.planes.bars
             codes[row, :, :width] = part.codes
             allowed[row, :, :width] = part.planes.allowed(everything, width, bar)
             if bars is not None:
-                bar_steps[row, : len(bars.lengths)] = bars.lengths
+                metres[row, : len(bars.lengths)] = bars.metres
                 beyond += width - bars.steps
             if given is not None:
                 known[row, :, :width] = given[row]
@@ -187,7 +187,7 @@ class PianorollTask:
             steps,
             torch.from_numpy(known) if given is not None else None,
             torch.from_numpy(allowed) if not crops[0].planes.is_roll else None,
-            torch.from_numpy(bar_steps) if self.config.model.metre else None,
+            torch.from_numpy(metres) if self.config.model.metre else None,
             self._pointers(pieces, [part.codes for part in crops], shape[2]),
             beyond,
         )
@@ -254,7 +254,7 @@ class PianorollTask:
 
     def _loss(self, model: FractalModel | Ensemble, batch: CropBatch, draw: Draw) -> StepLoss:
         frames, device = batch.frames, model.device
-        known = (batch.given, batch.allowed, batch.bar_steps)
+        known = (batch.given, batch.allowed, batch.metres)
         limits = Limits(*(None if part is None else part.to(device) for part in known))
         candidates = None if batch.candidates is None else batch.candidates.to(device)
         terms, nats = [], []
