@@ -67,6 +67,7 @@ def test_every_sample_gets_its_files(tmp_path: Path, models: dict[str, Path], ki
             "gif",
             "frames",
             "audio",
+            "score",
             "notes",
             "steps",
             "nats_per_note",

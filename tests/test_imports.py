@@ -66,7 +66,7 @@ ROWS_WITHIN = {
         "__init__",
         "training",
         "results",
-        "figures sound",
+        "figures notation sound",
         "evaluation",
         "generation",
         "inference",

@@ -93,6 +93,8 @@ class _Writer:
             sample.save_picture(files.picture)
             if files.audio:
                 sample.save_audio(files.audio, job.recordings.player)
+            if files.score:
+                sample.save_score(files.score)
             if (recorder := self._recorders.pop(number, None)) is not None:
                 self._recordings[number] = recording = recorder.recording()
                 if files.frames:

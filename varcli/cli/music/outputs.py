@@ -9,7 +9,7 @@ import typer
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """To be listened to, and to be looked at in a browser."""
+    """To be listened to, looked at in a browser, and read."""
 
     audio: Annotated[
         Literal["wav", "flac", "ogg"] | None,
@@ -25,3 +25,7 @@ class OutputOptions:
             "--html", help="Write a page for browsers as well: all samples, how they were written, and sound."
         ),
     ] = False
+    score: Annotated[
+        Literal["musicxml", "svg"] | None,
+        typer.Option("--score", help="Write each sample as notation as well; svg needs the extra varcli[score]."),
+    ] = None

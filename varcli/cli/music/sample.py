@@ -167,7 +167,7 @@ def sample(
     With --html MODE.html shows and plays them all.
     What is kept of a prompt stays as it is, cell by cell. The same seed gives the same bytes on the same machine.
     JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, form, chords, key, metre,
-    constraints {scale, pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, audio, notes,
+    constraints {scale, pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, audio, score, notes,
     steps, nats_per_note, seconds}], page and seconds, with null for what was not asked for.
     """
     _compile_beside()
@@ -217,7 +217,7 @@ def _compile_beside() -> None:
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:
     for said in document["samples"]:
-        files = [said[key] for key in ("midi", "picture", "gif", "frames", "audio") if said[key]]
+        files = [said[key] for key in ("midi", "picture", "gif", "frames", "audio", "score") if said[key]]
         yield f"{'  '.join(files)}  ({said['notes']} notes, {said['seconds']:.1f} s)"
     if document["page"]:
         yield document["page"]

@@ -10,11 +10,13 @@ import numpy as np
 from PIL import Image
 
 from varcli.errors import UsageError, at_least, one_of
-from varcli.files import ensure_output_dir, refuse_existing
+from varcli.files import ensure_output_dir, refuse_existing, write_text
 from varcli.pianoroll.figures.picture import picture_of, save_picture
+from varcli.pianoroll.notation.engraving import check_engraver, engrave
+from varcli.pianoroll.notation.musicxml import musicxml
 from varcli.pianoroll.results.start import Mode, Ready
 from varcli.pianoroll.roll import Roll, note_arrays
-from varcli.pianoroll.score.midi import write_midi
+from varcli.pianoroll.score.midi import tracks_of, write_midi
 
 if TYPE_CHECKING:
     from varcli.pianoroll.sound.player import Player
@@ -26,7 +28,8 @@ NEW_TRACK = "New voices"
 class Recordings:
     """What is recorded of the samples: a `gif` of none, the first or all of them, of `fps` frames a second, and with
     `save_frames` the frames.npz of each, which `var gif` reads. `audio` is the format of sound files, if any, played
-    by the piano that comes along or the sounds of a `soundfont`. `html` makes a page of all samples.
+    by the piano that comes along or the sounds of a `soundfont`. `html` makes a page of all samples, `score` the
+    notation of each.
 
     The patches of `levels` make frames; each `every`-th of them is kept, by default at most 48. Raises UsageError for
     what cannot be recorded.
@@ -40,11 +43,15 @@ class Recordings:
     audio: Literal["wav", "flac", "ogg"] | None = None
     soundfont: str | Path | None = None
     html: bool = False
+    score: Literal["musicxml", "svg"] | None = None
 
     def __post_init__(self) -> None:
         one_of("gif", self.gif, ("none", "first", "all"))
         at_least("every", self.every or 1, 1)
         one_of("audio", self.audio or "wav", ("wav", "flac", "ogg"))
+        one_of("score", self.score or "svg", ("musicxml", "svg"))
+        if self.score == "svg":
+            check_engraver()
         if self.soundfont is not None and not self._played:
             raise UsageError("--soundfont needs something to play", "give --audio or --html as well")
 
@@ -69,13 +76,14 @@ class Recordings:
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """The files of a sample: its MIDI and picture, its animation, its recording and its sound where there are any."""
+    """The files of a sample: its MIDI and picture, its animation, recording, sound and score where there are any."""
 
     midi: Path
     picture: Path
     gif: Path | None
     frames: Path | None
     audio: Path | None
+    score: Path | None
 
     @classmethod
     def of(cls, folder: Path, mode: Mode, sample: int, wanted: Recordings) -> "SampleFiles":
@@ -88,6 +96,7 @@ class SampleFiles:
             folder / f"{stem}_process.gif" if animated else None,
             folder / f"{stem}_frames.npz" if wanted.save_frames else None,
             folder / f"{stem}.{wanted.audio}" if wanted.audio else None,
+            folder / f"{stem}.{wanted.score}" if wanted.score else None,
         )
 
     def paths(self) -> Iterator[Path]:
@@ -143,10 +152,13 @@ class Sample:
 
     def to_midi(self, path: str | Path | None = None) -> bytes:
         """The MIDI file, written to `path` as well where one is given."""
-        roll, tracks = self.roll, None
-        if self.voice is not None and roll.kept is not None:
-            tracks = {self.voice: roll.kept, NEW_TRACK: ~roll.kept}
-        return write_midi(roll, None if path is None else Path(path), tracks=tracks)
+        return write_midi(self.roll, None if path is None else Path(path), tracks=self._tracks)
+
+    @property
+    def _tracks(self) -> dict[str, np.ndarray] | None:
+        """The cells of each track, bool [P, T], where a voice that was kept is one."""
+        kept = self.roll.kept
+        return None if self.voice is None or kept is None else {self.voice: kept, NEW_TRACK: ~kept}
 
     def picture(self) -> Image.Image:
         """The roll drawn: keys, bars, notes coloured by velocity, what was kept in grey."""
@@ -161,6 +173,14 @@ class Sample:
         from varcli.pianoroll.sound.player import Player, save_audio
 
         save_audio((player or Player.of(None)).play(self.to_midi()), path)
+
+    def save_score(self, path: str | Path) -> None:
+        """Write the notation as .musicxml, or as .svg if Verovio is installed; raises UsageError if it cannot be."""
+        kind = Path(path).suffix[1:].lower()
+        one_of("score", kind, ("musicxml", "svg"))
+        parts = {name: cells for name, cells, _ in tracks_of(self.roll, self._tracks)}
+        score = musicxml(self.roll, parts, self.title)
+        write_text(path, score if kind == "musicxml" else engrave(score))
 
     def warning(self) -> str | None:
         """What is to be warned of: a roll without notes, or without a new one."""

@@ -271,7 +271,7 @@ def write_midi(
         pretty_midi.TimeSignature(numerator, denominator, step * step_s)
         for step, numerator, denominator in _signatures(roll)
     ]
-    for name, cells, whole in _tracks(roll, tracks):
+    for name, cells, whole in tracks_of(roll, tracks):
         notes, loudness = note_arrays(cells, roll.vocabulary), intensity(whole, roll.vocabulary) // 2
         columns = (loudness[notes.pitch, notes.start], notes.pitch, notes.start * step_s, notes.end * step_s)
         piano = pretty_midi.Instrument(program=0, name=name)
@@ -283,7 +283,7 @@ def write_midi(
     return data
 
 
-def _tracks(roll: Roll, masks: Mapping[str, np.ndarray] | None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def tracks_of(roll: Roll, masks: Mapping[str, np.ndarray] | None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(name, cells, the cells that say how loud they are) of the tracks that a roll is written as."""
     if masks:
         for name, mask in masks.items():

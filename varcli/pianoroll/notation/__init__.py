@@ -1,0 +1,1 @@
+"""Notation: rolls as scores, in bars, staves, voices, note values and names of pitches."""
