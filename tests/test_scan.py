@@ -18,6 +18,7 @@ from varcli.pianoroll.inference.packing import Order
 from varcli.pianoroll.model.canvas import Limits
 from varcli.pianoroll.model.decisions import Draw
 from varcli.pianoroll.model.fractal import FractalModel
+from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
 from varcli.pianoroll.sampling.policy import Policy
 
@@ -123,7 +124,7 @@ def test_the_likelihood_in_the_order_of_time_is_exact():
     assert limited.nats_per_frame == pytest.approx(report.nats_per_frame, rel=1e-4)
 
 
-def unlimited(steps: int) -> CanvasConstraints:
+def unlimited(_: Planes, steps: int) -> CanvasConstraints:
     """A limit on polyphony that limits nothing, but has pieces followed decision by decision."""
     nothing = np.zeros((8, steps), bool)
     return CanvasConstraints(nothing, nothing.astype(np.uint8), ~nothing, max_polyphony=8)
