@@ -155,7 +155,8 @@ def test_hands_and_voices() -> None:
     chord = [Sounding(pitch, 0, 8) for pitch in (36, 60, 64, 67)]
     upper, lower = staves([*chord, Sounding(72, 4, 6)])
     assert [note.pitch for note in lower] == [36]
-    assert len(staves(chord[1:])) == 1
+    assert len(staves(chord[1:])) == len(staves([])) == 1
+    assert len(staves([Sounding(55, 0, 4), Sounding(66, 4, 8)])) == 1
     first, second, *_ = voices(upper)
     assert [[note.pitch for note in one.notes] for one in first] == [[60, 64, 67]]
     assert [[note.pitch for note in one.notes] for one in second] == [[72]]

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from cli_support import assert_refused, run, run_json, save_tiny
+from cli_support import assert_refused, run, run_json, save_midi, save_tiny, tiny_config
 
 from varcli.pianoroll.figures.sample_page import Progress, entry, sample_page
+from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import ONSET, Roll, Vocabulary
 
 if importlib.util.find_spec("tornado"):
@@ -77,6 +78,31 @@ def test_notes_know_in_which_frame_each_part_of_them_sounds() -> None:
     assert data["pitches"][0] <= 60 < 64 < data["pitches"][1]
     assert data["legend"] == [["kept", 1]]
     assert "<b>" not in sample_page("<b>", ("<b>",), [shown])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("continuation", "--prompt-steps", 16, "--target-width", 48),
+        ("inpainting", "--region", "8:16", "--gif", "--save-frames"),
+        ("harmonise", "--scale", "C:major", "--max-polyphony", 3),
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("kind", ["ar", "mar"])
+def test_sound_page_and_score_go_with_every_mode(tmp_path: Path, words: tuple[object, ...], kind: str) -> None:
+    config = tiny_config(kind)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"conditioning": True})})
+    model = save_tiny(tmp_path / "tiny.safetensors", FractalModel(config))
+    prompt = save_midi(tmp_path / "prompt.mid")
+    wanted = ("--audio", "flac", "--html", "--score", "musicxml", "--output-dir", tmp_path / "out", "--device", "cpu")
+    document = run_json("sample", "--mode", *words, "--prompt", prompt, "--checkpoint", model, *wanted)
+    (said,) = document["samples"]
+    for path in (said["audio"], said["score"], document["page"]):
+        assert Path(path).stat().st_size > 1000
+    data = data_of(Path(document["page"]).read_text())
+    assert {note[3] for note in data["samples"][0]["notes"]} >= {1}
+    assert ["kept", 1] in data["legend"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium, or no tornado to talk to it")

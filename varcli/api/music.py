@@ -107,7 +107,7 @@ def _sample_job(
 ) -> SampleJob:
     """What is to be written, with all that can be refused refused."""
     config = loading.config_of(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint.config
-    recordings.check(len(config.model.levels))
+    recordings.check(config)
     ready = prepare(start, config)
     settings = ready.settings(asked)
     check_settings(config, settings)

@@ -34,11 +34,15 @@ class Value:
     dots: int
 
 
+def check_grid(quarter: int) -> None:
+    """Raise UsageError for a grid of so many steps a beat if these have no note values."""
+    if quarter & (quarter - 1) or quarter > 16:
+        raise UsageError(f"--score: a grid of {quarter} steps a beat has no note values", "1, 2, 4, 8 and 16 have")
+
+
 def measures_of(roll: Roll) -> list[Measure]:
     """The bars of a roll, the last one in full; raises UsageError for a grid that has no note values."""
-    quarter = roll.steps_per_beat
-    if quarter & (quarter - 1) or quarter > 16:
-        raise UsageError(f"a grid of {quarter} steps a beat has no note values", "1, 2, 4, 8 and 16 have")
+    check_grid(roll.steps_per_beat)
     downbeats = range(0, roll.steps, roll.steps_per_bar) if roll.downbeats is None else roll.downbeats
     starts = sorted({0, *(step for step in map(int, downbeats) if 0 <= step < roll.steps)})
     lengths = [after - before for before, after in pairwise(starts)]

@@ -1,11 +1,11 @@
 """Staves and voices: how the notes of a part are shared out, and what sounds together in each."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import NamedTuple
 
 MIDDLE_C = 60
-_LOWEST_TREBLE, _HIGHEST_BASS = 53, 67  # a part that goes below the one and above the other takes two staves
+_APART = ((53, 67, 1), (57, 62, 3))  # a part takes two staves if it goes below, and above, with so many notes at once
 _HAND = 12  # semitones that one hand takes at a time
 _MOST_VOICES = 4  # of a staff, as other programs have them
 
@@ -31,8 +31,8 @@ def staves(notes: Sequence[Sounding]) -> list[list[Sounding]]:
 
     Notes that begin together and are within reach of one hand stay together.
     """
-    pitches = [note.pitch for note in notes]
-    if not notes or not min(pitches) < _LOWEST_TREBLE or not max(pitches) > _HIGHEST_BASS:
+    pitches, most = [note.pitch for note in notes], _most_at_once(notes)
+    if not any(min(pitches) < low and max(pitches) > high and most >= count for low, high, count in _APART if pitches):
         return [list(notes)]
     upper: list[Sounding] = []
     lower: list[Sounding] = []
@@ -45,6 +45,11 @@ def staves(notes: Sequence[Sounding]) -> list[list[Sounding]]:
             upper += [note for note in group if note.pitch >= MIDDLE_C]
             lower += [note for note in group if note.pitch < MIDDLE_C]
     return [upper, lower]
+
+
+def _most_at_once(notes: Sequence[Sounding]) -> int:
+    edges = sorted([(note.start, 1) for note in notes] + [(note.stop, -1) for note in notes])
+    return max(accumulate(change for _, change in edges), default=0)
 
 
 def voices(notes: Sequence[Sounding]) -> list[list[Chord]]:

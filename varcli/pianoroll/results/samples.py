@@ -11,9 +11,11 @@ from PIL import Image
 
 from varcli.errors import UsageError, at_least, one_of
 from varcli.files import ensure_output_dir, refuse_existing, write_text
+from varcli.pianoroll.config import PianorollConfig
 from varcli.pianoroll.figures.picture import picture_of, save_picture
 from varcli.pianoroll.notation.engraving import check_engraver, engrave
 from varcli.pianoroll.notation.musicxml import musicxml
+from varcli.pianoroll.notation.rhythm import check_grid
 from varcli.pianoroll.results.start import Mode, Ready
 from varcli.pianoroll.roll import Roll, note_arrays
 from varcli.pianoroll.score.midi import tracks_of, write_midi
@@ -66,8 +68,11 @@ class Recordings:
 
         return Player.of(self.soundfont) if self._played else None
 
-    def check(self, levels: int) -> None:
-        """Raise UsageError for a level that a model of so many has not, UsageError or VarError for a bad SoundFont."""
+    def check(self, config: PianorollConfig) -> None:
+        """Raise UsageError for levels or scores that a model has not, UsageError or VarError for a bad SoundFont."""
+        levels = len(config.model.levels)
+        if self.score:
+            check_grid(config.model.steps_per_beat)
         unknown = sorted(level for level in self.levels if level >= levels)
         if unknown:
             raise UsageError(f"--record-levels: no level {unknown[0]}", f"the checkpoint has levels 0 to {levels - 1}")
