@@ -38,7 +38,7 @@ def read(text: str) -> tuple[list[tuple[int, int, int]], list[tuple[int, str]]]:
     """Notes (pitch, start, end) of a score, ties joined, and (start, metre) of the bars that say one."""
     notes, metres = [], []
     for part in Xml.fromstring(text[text.index("<score-partwise") :]).iter("part"):
-        start, held = 0, {}
+        start, heads = 0, []
         for bar in part.iter("measure"):
             if (time := bar.find("attributes/time")) is not None:
                 metres.append((start, f"{time.findtext('beats')}/{time.findtext('beat-type')}"))
@@ -59,18 +59,28 @@ def read(text: str) -> tuple[list[tuple[int, int, int]], list[tuple[int, str]]]:
                     if element.find("rest") is not None:
                         continue
                     step = SEMITONES[element.findtext("pitch/step") or ""] + number(element, "pitch/alter")
-                    pitch, begin = 12 * (number(element, "pitch/octave") + 1) + step, start + last
+                    pitch = 12 * (number(element, "pitch/octave") + 1) + step
                     ties = {tie.get("type") for tie in element.iter("tie")}
-                    if "stop" in ties:
-                        begin, end = held.pop(pitch)
-                        assert end == start + last
-                    if "start" in ties:
-                        held[pitch] = begin, start + last + steps
-                    else:
-                        notes.append((pitch, begin, start + last + steps))
+                    heads.append((start + last, pitch, start + last + steps, ties))
             start += longest
-        assert not held
+        notes += joined(heads)
     return sorted(notes), metres
+
+
+def joined(heads: list[tuple[int, int, int, set[str | None]]]) -> list[tuple[int, int, int]]:
+    """The notes of heads (start, pitch, end, ties); a tie goes to the next head of the pitch."""
+    notes, held = [], {}
+    for start, pitch, end, ties in sorted(heads, key=lambda head: head[:3]):
+        begin = start
+        if "stop" in ties:
+            begin, before = held.pop(pitch)
+            assert before == start
+        if "start" in ties:
+            held[pitch] = begin, end
+        else:
+            notes.append((pitch, begin, end))
+    assert not held
+    return notes
 
 
 def notes_of(roll: Roll) -> list[tuple[int, int, int]]:
