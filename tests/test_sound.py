@@ -72,6 +72,14 @@ def test_compressed_samples_become_plain_ones() -> None:
     assert len(font.data) > 4 * PIANO.stat().st_size
 
 
+def test_a_chunk_may_lack_the_byte_that_makes_it_even(tmp_path: Path) -> None:
+    name = b"INAM\x06\0\0\0piano\0"
+    data = PIANO.read_bytes()
+    assert name in data
+    (tmp_path / "odd.sf3").write_bytes(data.replace(name, b"INAM\x05\0\0\0piano"))
+    assert read_soundfont(tmp_path / "odd.sf3") == read_soundfont(PIANO)
+
+
 def test_a_plain_soundfont_serves_as_well(tmp_path: Path, piano: Player) -> None:
     (tmp_path / "plain.sf2").write_bytes(piano.font.data)
     assert np.array_equal(Player.of(tmp_path / "plain.sf2").play(midi(60)), piano.play(midi(60)))

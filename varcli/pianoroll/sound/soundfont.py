@@ -64,7 +64,9 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             at += 4
             continue
         yield name, data[at : at + size]
-        at += size + size % 2
+        at += size
+        # The format fills chunks up to an even size; some SF3 files do not.
+        at += size % 2 and data[at : at + 1] == b"\0"
 
 
 def _plain(chunks: dict[bytes, bytes], headers: list[tuple]) -> bytes:
