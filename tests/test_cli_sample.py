@@ -50,6 +50,7 @@ def test_every_sample_gets_its_files(tmp_path: Path, models: dict[str, Path], ki
         "chords",
         "key",
         "metre",
+        "ranking",
         "constraints",
         "page",
     }

@@ -21,6 +21,7 @@ from varcli.pianoroll.results.constraints import Constraints
 from varcli.pianoroll.results.likelihood import Likelihood, LikelihoodJob
 from varcli.pianoroll.results.plan import PlanOptions
 from varcli.pianoroll.results.samples import Recordings, RunFiles, Samples
+from varcli.pianoroll.results.selection import Selection
 from varcli.pianoroll.results.start import Mode, Prompt, Start, prepare
 from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.sampling.prompt import Region
@@ -56,6 +57,9 @@ def sample_events(
     scale: str | None = None,
     pitch_range: str | tuple[int, int] | None = None,
     max_polyphony: int | None = None,
+    index: int | None = None,
+    best_of: int | None = None,
+    vary: int | None = None,
     recordings: Recordings | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -70,27 +74,20 @@ def sample_events(
     masked models; `bars` are counted in place of steps; `form` such as "AABA" says which sections return, `chords` such
     as "C Am F G" or a file of them, and `key`, what the harmony is, `metre` such as "3/4" how long bars are, each for
     models that know of it; `temperature` and `top_p` are one number or one per level. With `output_dir` the files of
-    `var sample` are written there, as `recordings` say. Equal seeds give equal rolls.
+    `var sample` are written there, as `recordings` say. Equal seeds give equal rolls; `index` writes the sample of that
+    number alone, `best_of` the likeliest of so many, `vary` others with the plan of that number.
     Raises UsageError for what the model cannot honour, VarError for a prompt that cannot be read.
     """
     regions = (region,) if isinstance(region, str | Region) else tuple(region or ())
-    start = Start(
-        mode,
-        Path(prompt) if isinstance(prompt, str) else prompt,
-        prompt_steps,
-        regions,
-        keep_track,
-        Constraints(scale, _range(pitch_range), max_polyphony),
-        target_width,
-        tempo_bpm,
-        bars,
-        PlanOptions(form, chords, key),
-        metre,
-    )
+    kept = (Path(prompt) if isinstance(prompt, str) else prompt, prompt_steps, regions, keep_track)
+    limits, plan = Constraints(scale, _range(pitch_range), max_polyphony), PlanOptions(form, chords, key)
+    start = Start(mode, *kept, limits, target_width, tempo_bpm, bars, plan, metre)
     iterations = None if num_iter_list is None else tuple(num_iter_list)
     draws = _per_level(temperature), _per_level(top_p)
     asked = SampleSettings(num_samples, batch_size, 1, iterations, scan_order, *draws, seed=seed)
-    job = _sample_job(checkpoint, start, asked, recordings or Recordings(), output_dir, overwrite)
+    job = _sample_job(
+        checkpoint, start, asked, Selection(index, best_of, vary), recordings or Recordings(), output_dir, overwrite
+    )
     yield from run(job, lambda: _model(checkpoint, device))
 
 
@@ -101,6 +98,7 @@ def _sample_job(
     checkpoint: "str | Path | FractalModel",
     start: Start,
     asked: SampleSettings,
+    selection: Selection,
     recordings: Recordings,
     folder: str | Path | None,
     overwrite: bool,
@@ -109,11 +107,11 @@ def _sample_job(
     config = loading.config_of(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint.config
     recordings.check(config)
     ready = prepare(start, config)
-    settings = ready.settings(asked)
+    settings = selection.settings(ready.settings(asked), config.model, config.name)
     check_settings(config, settings)
-    files = RunFiles.of(folder, start.mode, settings.num_samples, recordings, overwrite)
+    files = RunFiles.of(folder, start.mode, settings.written, recordings, overwrite)
     name = str(checkpoint) if isinstance(checkpoint, str | Path) else config.name
-    return SampleJob(name, config, start.mode, ready, settings, recordings, files)
+    return SampleJob(name, config, start.mode, ready, settings, recordings, files, selection)
 
 
 def _model(checkpoint: "str | Path | FractalModel | Ensemble", device: str) -> Any:

@@ -16,8 +16,9 @@ from varcli.pianoroll.figures.sample_page import Progress, entry, sample_page
 from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.results.likelihood import nats_of_new
 from varcli.pianoroll.results.samples import Recordings, RunFiles, Sample, Samples
+from varcli.pianoroll.results.selection import Candidate, Selection, faults_of, with_plan_of
 from varcli.pianoroll.results.start import Mode, Ready
-from varcli.pianoroll.roll import Vocabulary
+from varcli.pianoroll.roll import Roll, Vocabulary
 
 if TYPE_CHECKING:
     from varcli.pianoroll.model.fractal import FractalModel
@@ -35,6 +36,7 @@ class SampleJob:
     settings: SampleSettings
     recordings: Recordings
     files: RunFiles
+    selection: Selection
 
     def title(self, sample: int) -> str:
         """What stands over the pictures of a sample."""
@@ -47,6 +49,7 @@ def run(job: SampleJob, load: "Callable[[], FractalModel]") -> Iterator[Event | 
 
     model, began, done = load(), time.perf_counter(), []
     yield from map(Warned, job.ready.warnings)
+    job, ranking = yield from _selected(job, model)
     writer = _Writer(job)
     for event in generate.generate(model, job.settings):
         yield event
@@ -56,9 +59,45 @@ def run(job: SampleJob, load: "Callable[[], FractalModel]") -> Iterator[Event | 
             done.append(sample)
             if warning := sample.warning():
                 yield Warned(warning)
-    samples = yield from writer.page(sorted(done, key=lambda sample: sample.index), model)
+    place = {number: place for place, number in enumerate(job.settings.written)}
+    samples = yield from writer.page(sorted(done, key=lambda sample: place[sample.index]), model)
     seconds = time.perf_counter() - began
-    yield Samples(job.mode, job.checkpoint, job.settings.seed, job.ready, samples, seconds, job.files.page)
+    yield Samples(job.mode, job.checkpoint, job.settings.seed, job.ready, samples, seconds, job.files.page, ranking)
+
+
+def _selected(job: SampleJob, model: "FractalModel") -> Generator[Event, None, tuple[SampleJob, tuple[Candidate, ...]]]:
+    """The job with the plan of the sample that is varied and the numbers of the best samples; these are written again.
+
+    Returns the ranking as well; what is asked of neither is as it was.
+    """
+    settings, options, name = job.settings, job.config.model, job.config.name
+    if settings.varied is not None:
+        (roll,) = (yield from _rolls(model, replace(settings, numbers=(settings.varied,), varied=None))).values()
+        settings = with_plan_of(roll, settings, options, name)
+    if job.selection.best_of is None:
+        return replace(job, settings=settings), ()
+    rolls = yield from _rolls(model, replace(settings, numbers=tuple(range(job.selection.best_of))))
+    candidates, nats = [], 0.0
+    for done, (number, roll) in enumerate(rolls.items(), 1):
+        sample = Sample(number, roll, "", None, 0.0, None, nats_of_new(model, roll))
+        candidates.append(Candidate(number, sample.nats_per_note, faults_of(roll)))
+        nats += sample.nats or 0.0
+        yield PieceScored(done, len(rolls), nats / (done * roll.steps))
+    ranking = sorted(candidates, key=lambda candidate: candidate.order)
+    best = tuple(candidate.number for candidate in ranking[: settings.num_samples])
+    return replace(job, settings=replace(settings, numbers=best), files=job.files.renumbered(best)), tuple(ranking)
+
+
+def _rolls(model: "FractalModel", settings: SampleSettings) -> Generator[Event, None, dict[int, Roll]]:
+    """Sample without writing anything; returns the rolls by their numbers."""
+    from varcli.pianoroll.generation import generate
+
+    rolls = {}
+    for event in generate.generate(model, settings):
+        yield event
+        if isinstance(event, SampleDone):
+            rolls[event.sample] = event.roll
+    return rolls
 
 
 @dataclass

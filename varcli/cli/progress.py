@@ -74,6 +74,8 @@ class Status:
             if isinstance(event, StepStarted):
                 self.latest.pop(PairsCorrelated, None)
             if isinstance(event, SampleStarted):
+                # The best of many are written once more, when all are done.
+                self.samples_done = 0 if self.samples_done >= event.total and not self.active else self.samples_done
                 self.active[event.sample] = 0.0
                 self.levels.clear()
             elif isinstance(event, SampleDone):

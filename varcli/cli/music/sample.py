@@ -40,6 +40,19 @@ class ModelOptions:
         typer.Option("--checkpoint", help="A model's name, file or run folder.", autocompletion=complete_checkpoint),
     ] = "fractal-ar"
     num_samples: Annotated[int, typer.Option("--num-samples", min=1, help="How many rolls.")] = 1
+    index: Annotated[
+        int | None, typer.Option("--index", min=0, metavar="K", help="Write the roll of that number alone, from 0.")
+    ] = None
+    best_of: Annotated[
+        int | None,
+        typer.Option(
+            "--best-of", min=1, metavar="N", help="Write the best of N, by the model's own likelihood a note."
+        ),
+    ] = None
+    vary: Annotated[
+        int | None,
+        typer.Option("--vary", min=0, metavar="K", help="More like the roll of that number: its plan, other notes."),
+    ] = None
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rolls written together.")] = 1
     target_width: Annotated[
         int | None,
@@ -168,7 +181,8 @@ def sample(
     What is kept of a prompt stays as it is, cell by cell. The same seed gives the same bytes on the same machine.
     JSON keys: mode, checkpoint, seed, prompt, kept_cells, written_cells, tempo, form, chords, key, metre,
     constraints {scale, pitch_range, max_polyphony}, samples [{index, midi, picture, gif, frames, audio, score, notes,
-    steps, nats_per_note, seconds}], page and seconds, with null for what was not asked for.
+    steps, nats_per_note, seconds}], page, ranking [{index, nats_per_note, faults}] and seconds, with null for what was
+    not asked for.
     """
     _compile_beside()
     from varcli.api.music import sample_events
@@ -182,6 +196,9 @@ def sample(
         checkpoint=model.checkpoint,
         num_samples=model.num_samples,
         batch_size=model.batch_size,
+        index=model.index,
+        best_of=model.best_of,
+        vary=model.vary,
         target_width=model.target_width,
         temperature=parse_per_level(model.temperature, "--temperature"),
         top_p=parse_per_level(model.top_p, "--top-p"),
@@ -221,3 +238,6 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         yield f"{'  '.join(files)}  ({said['notes']} notes, {said['seconds']:.1f} s)"
     if document["page"]:
         yield document["page"]
+    for place, one in enumerate(document["ranking"] or [], 1):
+        nats = "no note" if one["nats_per_note"] is None else f"{one['nats_per_note']:.2f} nats a note"
+        yield f"{place}. number {one['index']}: {', '.join([nats, *one['faults']])}"

@@ -32,7 +32,8 @@ def generate(model: FractalModel | Ensemble, settings: SampleSettings) -> Iterat
 
 
 def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[int, ...] | None) -> Iterator[Event]:
-    defaults, total, options = model.config.sample, settings.num_samples, model.config.model
+    defaults, numbers, options = model.config.sample, settings.written, model.config.model
+    total = len(numbers)
     width = settings.target_width
     planes = Planes.over(options, width, settings.steps_per_bar, settings.downbeats, settings.beat_units)
     steps = planes.canvas_steps(width)
@@ -40,10 +41,10 @@ def _batches(model: FractalModel, settings: SampleSettings, iterations: tuple[in
     if constraints is None and not planes.is_roll:
         constraints = CanvasConstraints.on_planes(options, planes, steps)
     for first in range(0, total, settings.batch_size):
-        samples = range(first, min(first + settings.batch_size, total))
+        samples = numbers[first : first + settings.batch_size]
         batch = Batch(
             model,
-            [Policy.drawn(model.tree, steps, (settings.seed, sample)) for sample in samples],
+            [Policy.drawn(model.tree, steps, settings.draws(sample)) for sample in samples],
             samples,
             steps,
             order=Order(iterations, defaults.batch_generate_size, defaults.order),

@@ -16,10 +16,12 @@ from varcli.pianoroll.sampling.constraints import CanvasConstraints
 class SampleSettings:
     """How to sample; None takes what the checkpoint's own config has.
 
-    `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for models with masked levels.
-    `temperature` and `top_p` are one number, or one per level, coarse to fine, a cell's value last.
-    `constraints` say what is kept and what may sound, on the canvases of rolls of that width; `kept` bool [P, T],
-    `steps_per_bar`, `downbeats` and `beat_units` are those of the rolls that come out, and tell models of metre.
+    Samples are numbered from 0 to `num_samples`, or have these `numbers`; where `varied` is the number of one, they are
+    others of the same seed. `target_width` counts steps. `num_iter_list` holds unmasking iterations per level, for
+    models with masked levels. `temperature` and `top_p` are one number, or one per level, coarse to fine, a cell's
+    value last. `constraints` say what is kept and what may sound, on the canvases of rolls of that width; `kept` bool
+    [P, T], `steps_per_bar`, `downbeats` and `beat_units` are those of the rolls that come out, and tell models of
+    metre.
     """
 
     num_samples: int = 1
@@ -36,6 +38,17 @@ class SampleSettings:
     steps_per_bar: int | None = None
     downbeats: tuple[int, ...] | None = None
     beat_units: Mapping[int, int] = field(default_factory=dict)
+    numbers: tuple[int, ...] | None = None
+    varied: int | None = None
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """The numbers of the samples."""
+        return tuple(range(self.num_samples)) if self.numbers is None else self.numbers
+
+    def draws(self, number: int) -> tuple[int, ...]:
+        """What the draws of a sample hang on."""
+        return (self.seed, number) if self.varied is None else (self.seed, self.varied, number)
 
 
 def check_settings(config: PianorollConfig, settings: SampleSettings) -> tuple[int, ...] | None:

@@ -1,7 +1,7 @@
 """Samples that a model wrote, and what their files are called: known before any work begins."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,7 @@ from varcli.pianoroll.figures.picture import picture_of, save_picture
 from varcli.pianoroll.notation.engraving import check_engraver, engrave
 from varcli.pianoroll.notation.musicxml import musicxml
 from varcli.pianoroll.notation.rhythm import check_grid
+from varcli.pianoroll.results.selection import Candidate
 from varcli.pianoroll.results.start import Mode, Ready
 from varcli.pianoroll.roll import Roll, note_arrays
 from varcli.pianoroll.score.midi import tracks_of, write_midi
@@ -91,9 +92,9 @@ class SampleFiles:
     score: Path | None
 
     @classmethod
-    def of(cls, folder: Path, mode: Mode, sample: int, wanted: Recordings) -> "SampleFiles":
-        """Those of sample number `sample` in `folder`."""
-        animated = wanted.gif == "all" or (wanted.gif == "first" and sample == 0)
+    def of(cls, folder: Path, mode: Mode, sample: int, wanted: Recordings, *, first: bool) -> "SampleFiles":
+        """Those of sample number `sample` in `folder`, which is the `first` of them or not."""
+        animated = wanted.gif == "all" or (wanted.gif == "first" and first)
         stem = f"{mode}_{sample:03d}"
         return cls(
             folder / f"{stem}.mid",
@@ -111,21 +112,30 @@ class SampleFiles:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of a run: those of each sample, and the page of them all; none where nothing is written."""
+    """The files of a run: those of each sample by its number, and the page of all; none where nothing is written."""
 
-    samples: tuple[SampleFiles, ...] = ()
+    samples: Mapping[int, SampleFiles] = field(default_factory=dict)
     page: Path | None = None
 
     @classmethod
-    def of(cls, folder: str | Path | None, mode: Mode, count: int, wanted: Recordings, overwrite: bool) -> "RunFiles":
-        """Those of `count` samples in a folder, made if need be; raises UsageError for files that are there already."""
+    def of(
+        cls, folder: str | Path | None, mode: Mode, numbers: Iterable[int], wanted: Recordings, overwrite: bool
+    ) -> "RunFiles":
+        """Those of samples in a folder, made if need be; raises UsageError for files that are there already."""
         if folder is None:
             return cls()
-        samples = tuple(SampleFiles.of(Path(folder), mode, sample, wanted) for sample in range(count))
+        samples = {
+            number: SampleFiles.of(Path(folder), mode, number, wanted, first=not place)
+            for place, number in enumerate(numbers)
+        }
         page = Path(folder) / f"{mode}.html" if wanted.html else None
-        refuse_existing([*(path for one in samples for path in one.paths()), *filter(None, [page])], overwrite)
+        refuse_existing([*(path for one in samples.values() for path in one.paths()), *filter(None, [page])], overwrite)
         ensure_output_dir(folder)
         return cls(samples, page)
+
+    def renumbered(self, numbers: Sequence[int]) -> "RunFiles":
+        """The same files for samples of other numbers."""
+        return replace(self, samples=dict(zip(numbers, self.samples.values(), strict=False)))
 
 
 @dataclass(frozen=True)
@@ -212,7 +222,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a model wrote, in so many seconds, and what it started from."""
+    """What a model wrote, in so many seconds, and what it started from; of `ranking` they are the best."""
 
     mode: Mode
     checkpoint: str
@@ -221,6 +231,7 @@ class Samples:
     samples: tuple[Sample, ...]
     seconds: float
     page: Path | None = None
+    ranking: tuple[Candidate, ...] = ()
 
     @property
     def rolls(self) -> tuple[Roll, ...]:
@@ -236,5 +247,6 @@ class Samples:
             **self.ready.document(),
             "samples": [sample.document() for sample in self.samples],
             "page": self.page and str(self.page),
+            "ranking": [candidate.document() for candidate in self.ranking] or None,
             "seconds": round(self.seconds, 3),
         }
