@@ -172,6 +172,15 @@ def test_hands_and_voices() -> None:
     assert [[note.pitch for note in one.notes] for one in second] == [[72]]
 
 
+def test_a_key_that_was_told_is_written() -> None:
+    roll = roll_of([(60, 0, 8), (64, 8, 16)], 16)
+    for key, expected in ((None, ["0", "major"]), (4, ["4", "major"]), (13, ["4", "minor"])):
+        text = musicxml(roll, {"Piano": roll.cells}, "", key)
+        found = Xml.fromstring(text[text.index("<score-partwise") :]).find("part/measure/attributes/key")
+        assert found is not None
+        assert [element.text for element in found] == expected
+
+
 def test_a_grid_without_note_values_is_refused() -> None:
     with pytest.raises(UsageError, match="6 steps a beat"):
         musicxml(roll_of([(60, 0, 4)], 24, 24, steps_per_beat=6), {})

@@ -133,7 +133,7 @@ class _Writer:
             if files.audio:
                 sample.save_audio(files.audio, job.recordings.player)
             if files.score:
-                sample.save_score(files.score)
+                sample.save_score(files.score, key=job.ready.start.plan.key)
             if (recorder := self._recorders.pop(number, None)) is not None:
                 self._recordings[number] = recording = recorder.recording()
                 if files.frames:
@@ -153,7 +153,8 @@ class _Writer:
             priced.append(sample)
             nats += sample.nats or 0.0
             yield PieceScored(done, len(samples), nats / (done * sample.roll.steps))
-        facts = (job.mode, f"seed {job.settings.seed}", *job.ready.facts())
+        best = () if job.selection.best_of is None else (f"the best of {job.selection.best_of}",)
+        facts = (job.mode, f"seed {job.settings.seed}", *best, *job.ready.facts())
         page = sample_page(job.config.name, facts, entries, job.config.model.voices, job.ready.kept is not None)
         write_text(job.files.page, page)
         return tuple(priced)

@@ -2,7 +2,7 @@
 
 Guessed are the key, the staves and the voices; all else is what the roll says."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from xml.etree import ElementTree as Xml
@@ -37,17 +37,14 @@ class _Head:
     gap: bool = False
 
 
-def musicxml(roll: Roll, parts: Mapping[str, np.ndarray], title: str = "") -> str:
+def musicxml(roll: Roll, parts: Mapping[str, np.ndarray], title: str = "", key: int | None = None) -> str:
     """The score of a roll as MusicXML, a part for each of some canvases u8 [128, T], which hold its notes together.
 
+    The key is that of the notes, or a tonic 0..11, 12 more if minor.
     Raises UsageError for a grid that has no note values.
     """
     measures, notes = measures_of(roll), {name: _notes(cells, roll) for name, cells in parts.items()}
-    weights = np.zeros(12)
-    for part in notes.values():
-        for note in part:
-            weights[note.pitch % 12] += note.stop - note.start
-    signature = Signature.of(key_of(weights))
+    signature = Signature.of(*_key_of(notes.values()) if key is None else (key % 12, key >= 12))
     score = Element("score-partwise", version="4.0")
     _text(SubElement(score, "work"), "work-title", title or roll.title or "Piano roll")
     _text(SubElement(SubElement(score, "identification"), "encoding"), "software", "varcli")
@@ -58,6 +55,15 @@ def musicxml(roll: Roll, parts: Mapping[str, np.ndarray], title: str = "") -> st
         _Part(roll, signature, measures).write(SubElement(score, "part", id=f"P{number}"), part)
     Xml.indent(score, " ")
     return _DOCTYPE + Xml.tostring(score, encoding="unicode") + "\n"
+
+
+def _key_of(parts: Iterable[Sequence[Sounding]]) -> tuple[int, bool]:
+    """The tonic of the key that fits the notes best, and whether it is minor."""
+    weights = np.zeros(12)
+    for note in (note for part in parts for note in part):
+        weights[note.pitch % 12] += note.stop - note.start
+    found = key_of(weights)
+    return found.tonic, found.minor
 
 
 def _notes(cells: np.ndarray, roll: Roll) -> list[Sounding]:

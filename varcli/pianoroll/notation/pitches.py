@@ -5,8 +5,6 @@ Names lie on a line of fifths: F is -1, C 0, G 1, and so on; seven steps along i
 
 from dataclasses import dataclass, field
 
-from varcli.pianoroll.harmony import Key
-
 _LETTERS = "FCGDAEB"
 _BELOW = {False: 4, True: 3}  # fifths below the tonic of the major key that still are flats, in major and in minor
 
@@ -19,10 +17,9 @@ class Signature:
     minor: bool
 
     @classmethod
-    def of(cls, key: Key) -> "Signature":
+    def of(cls, tonic: int, minor: bool) -> "Signature":
         """That of a key; of those that sound alike, one with six flats at most."""
-        major = key.tonic + 3 * key.minor
-        return cls((major * 7 + 6) % 12 - 6, key.minor)
+        return cls(((tonic + 3 * minor) * 7 + 6) % 12 - 6, minor)
 
     @property
     def alters(self) -> dict[str, int]:

@@ -19,6 +19,7 @@ from varcli.pianoroll.notation.rhythm import check_grid
 from varcli.pianoroll.results.selection import Candidate
 from varcli.pianoroll.results.start import Mode, Ready
 from varcli.pianoroll.roll import Roll, note_arrays
+from varcli.pianoroll.score.chords import parse_key
 from varcli.pianoroll.score.midi import tracks_of, write_midi
 
 if TYPE_CHECKING:
@@ -189,12 +190,13 @@ class Sample:
 
         save_audio((player or Player.of(None)).play(self.to_midi()), path)
 
-    def save_score(self, path: str | Path) -> None:
-        """Write the notation as .musicxml, or as .svg if Verovio is installed; raises UsageError if it cannot be."""
+    def save_score(self, path: str | Path, *, key: str | None = None) -> None:
+        """Write the notation as .musicxml, or as .svg if Verovio is installed, in a key such as "F#m" or that of the
+        notes; raises UsageError if it cannot be."""
         kind = Path(path).suffix[1:].lower()
         one_of("score", kind, ("musicxml", "svg"))
         parts = {name: cells for name, cells, _ in tracks_of(self.roll, self._tracks)}
-        score = musicxml(self.roll, parts, self.title)
+        score = musicxml(self.roll, parts, self.title, None if key is None else parse_key(key))
         write_text(path, score if kind == "musicxml" else engrave(score))
 
     def warning(self) -> str | None:
