@@ -201,3 +201,46 @@ def test_sample_writes_scores(tmp_path: Path) -> None:
         assert Xml.parse(document["samples"][0]["score"]).getroot().tag.endswith("svg")
     else:
         assert_refused(run(*words, "--output-dir", tmp_path / "svg", "--score", "svg"), 2, "varcli[score]")
+
+
+FOREIGN = (
+    roll_of(
+        [(67, 0, 4), (48, 4, 16), (72, 4, 7), (76, 7, 13), (60, 13, 34), (64, 28, 30)], 34, 12, downbeats=(0, 4, 16, 28)
+    ),
+    roll_of([(50, 0, 12), (69, 2, 5), (70, 5, 26), (54, 12, 30)], 36, 12, beat_units={12: 8}),
+    roll_of([(40, 0, 44), (52, 1, 9), (73, 15, 17), (76, 27, 44), (80, 27, 30)], 44, 16, downbeats=(0, 16, 28)),
+)
+"""An upbeat in 3/4, 6/8, and 4/4 with a bar of 3/4 in it."""
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("number", range(len(FOREIGN)))
+def test_music21_reads_the_same_notes_and_metres(tmp_path: Path, number: int) -> None:
+    music21 = pytest.importorskip("music21")
+    roll = FOREIGN[number]
+    text = musicxml(roll, {"Piano": roll.cells})
+    (tmp_path / "score.musicxml").write_text(text)
+    parts = list(music21.converter.parse(tmp_path / "score.musicxml", forceSource=True).parts)
+    heads = []
+    for staff in parts:
+        for one in staff.recurse().notes:
+            start = int(4 * one.getOffsetInHierarchy(staff))
+            for note in one.notes if one.isChord else (one,):
+                kinds = {"start": {"start"}, "stop": {"stop"}, "continue": {"start", "stop"}}
+                ties = kinds[note.tie.type] if note.tie else set()
+                heads.append((start, note.pitch.midi, start + int(4 * one.quarterLength), ties))
+    assert sorted(joined(heads)) == notes_of(roll)
+    bars = parts[0].getElementsByClass("Measure")
+    metres = [(int(4 * bar.offset), bar.timeSignature.ratioString) for bar in bars if bar.timeSignature]
+    assert metres == read(text)[1]
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("number", range(len(FOREIGN)))
+def test_partitura_reads_the_same_notes(tmp_path: Path, number: int) -> None:
+    partitura = pytest.importorskip("partitura")
+    roll = FOREIGN[number]
+    (tmp_path / "score.musicxml").write_text(musicxml(roll, {"Piano": roll.cells}))
+    (part,) = partitura.load_musicxml(str(tmp_path / "score.musicxml")).parts
+    notes = [(note.midi_pitch, note.start.t, note.start.t + note.duration_tied) for note in part.notes_tied]
+    assert sorted(notes) == notes_of(roll)
