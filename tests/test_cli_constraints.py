@@ -72,7 +72,8 @@ def test_a_continuation_begins_with_the_prompt(tmp_path: Path, models: dict[str,
         assert np.array_equal(written[:, :12], cells_of(song, 32)[:, :12])
         assert said["steps"] == 24
         assert read_midi(Path(said["midi"])).roll.tempo_bpm == pytest.approx(96, abs=0.01)
-        assert len(mido.MidiFile(said["midi"]).tracks) == 2
+        names = [track.name for track in mido.MidiFile(said["midi"]).tracks]
+        assert names[1:] == ["Melody", "Bass", "New voices"]
     kept, _ = kept_in(document)
     assert kept[:, :12].all() and not kept[:, 12:].any()
     assert cells_of(document["samples"][0]["midi"], 24)[:, 12:].any()

@@ -54,6 +54,7 @@ def sample_events(
     prompt_steps: int | None = None,
     region: Region | str | Sequence[Region | str] | None = None,
     keep_track: str | None = None,
+    drums: bool | None = None,
     scale: str | None = None,
     pitch_range: str | tuple[int, int] | None = None,
     max_polyphony: int | None = None,
@@ -69,7 +70,8 @@ def sample_events(
     """Write piano rolls: from nothing, after a prompt, in regions of it, or around a voice of it.
 
     `checkpoint` is a name, a file, a run's folder or a model that `load` gave. A `prompt` is a MIDI file, a `Roll` on
-    the model's grid or its cell codes [128, T]; docs/conditioning.md says what each mode keeps of it. Widths count
+    the model's grid or its cell codes [128, T]; docs/conditioning.md says what each mode keeps of it; its
+    `drums` are read into the roll, or pass by untouched, as the model was trained (None) or as asked. Widths count
     steps, a `region` is "START:END[,LOW:HIGH]", `pitch_range` (low, high), both inclusive. `num_iter_list` serves
     masked models; `bars` are counted in place of steps; `form` such as "AABA" says which sections return, `chords` such
     as "C Am F G" or a file of them, and `key`, what the harmony is, `metre` such as "3/4" how long bars are, each for
@@ -81,7 +83,7 @@ def sample_events(
     regions = (region,) if isinstance(region, str | Region) else tuple(region or ())
     kept = (Path(prompt) if isinstance(prompt, str) else prompt, prompt_steps, regions, keep_track)
     limits, plan = Constraints(scale, _range(pitch_range), max_polyphony), PlanOptions(form, chords, key)
-    start = Start(mode, *kept, limits, target_width, tempo_bpm, bars, plan, metre)
+    start = Start(mode, *kept, limits, target_width, tempo_bpm, bars, plan, metre, drums)
     iterations = None if num_iter_list is None else tuple(num_iter_list)
     draws = _per_level(temperature), _per_level(top_p)
     asked = SampleSettings(num_samples, batch_size, 1, iterations, scan_order, *draws, seed=seed)

@@ -126,7 +126,7 @@ class _Writer:
         number, job = event.sample, self.job
         files = job.files.samples[number] if job.files.samples else None
         seconds, title = time.perf_counter() - self._began.pop(number), job.title(number)
-        sample = Sample(number, event.roll, title, job.ready.voice, seconds, files)
+        sample = Sample(number, event.roll, title, job.ready.voice, seconds, files, arrangement=job.ready.arrangement)
         if files is not None:
             sample.to_midi(files.midi)
             sample.save_picture(files.picture)

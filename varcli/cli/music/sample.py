@@ -140,6 +140,13 @@ class PromptOptions:
         str | None,
         typer.Option("--keep-track", metavar="NAME", help="Harmonise: the track to keep; the top voice by default."),
     ] = None
+    drums: Annotated[
+        bool | None,
+        typer.Option(
+            "--drums/--no-drums",
+            help="Read drums of the prompt into the roll, if the model was trained with them; others stay as they are.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

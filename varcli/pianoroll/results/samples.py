@@ -19,13 +19,12 @@ from varcli.pianoroll.notation.rhythm import check_grid
 from varcli.pianoroll.results.selection import Candidate
 from varcli.pianoroll.results.start import Mode, Ready
 from varcli.pianoroll.roll import Roll, note_arrays
+from varcli.pianoroll.score.arrangement import NEW_TRACK, Arrangement, named, tracks_of
 from varcli.pianoroll.score.chords import parse_key
-from varcli.pianoroll.score.midi import tracks_of, write_midi
+from varcli.pianoroll.score.midi import write_midi
 
 if TYPE_CHECKING:
     from varcli.pianoroll.sound.player import Player
-
-NEW_TRACK = "New voices"
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,8 @@ class RunFiles:
 class Sample:
     """A roll that a model wrote, in so many seconds; a `voice` that was kept has a track of its own, under its name.
 
-    `nats` are those of what was written, under the model itself, where they were asked for.
+    `nats` are those of what was written, under the model itself, where they were asked for. What was kept of a prompt
+    has the tracks, drums, tempos and time signatures of its `arrangement`.
     """
 
     index: int
@@ -153,6 +153,7 @@ class Sample:
     seconds: float
     files: SampleFiles | None
     nats: float | None = None
+    arrangement: Arrangement | None = None
 
     @property
     def nats_per_note(self) -> float | None:
@@ -168,7 +169,8 @@ class Sample:
 
     def to_midi(self, path: str | Path | None = None) -> bytes:
         """The MIDI file, written to `path` as well where one is given."""
-        return write_midi(self.roll, None if path is None else Path(path), tracks=self._tracks)
+        place = None if path is None else Path(path)
+        return write_midi(self.roll, place, tracks=self._tracks, arrangement=self.arrangement)
 
     @property
     def _tracks(self) -> dict[str, np.ndarray] | None:
@@ -195,8 +197,8 @@ class Sample:
         notes; raises UsageError if it cannot be."""
         kind = Path(path).suffix[1:].lower()
         one_of("score", kind, ("musicxml", "svg"))
-        parts = {name: cells for name, cells, _ in tracks_of(self.roll, self._tracks)}
-        score = musicxml(self.roll, parts, self.title, None if key is None else parse_key(key))
+        tracks = tracks_of(self.roll, self._tracks, self.arrangement)
+        score = musicxml(self.roll, named(tracks), self.title, None if key is None else parse_key(key))
         write_text(path, score if kind == "musicxml" else engrave(score))
 
     def warning(self) -> str | None:

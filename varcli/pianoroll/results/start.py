@@ -28,6 +28,7 @@ from varcli.pianoroll.sampling.prompt import (
     read_prompt,
     read_voice,
 )
+from varcli.pianoroll.score.arrangement import Arrangement
 from varcli.pianoroll.score.midi import LossReport, MidiPiece, share_out
 
 DEFAULT_WIDTH = 256
@@ -54,6 +55,7 @@ class Start:
     bars: int | None = None
     plan: PlanOptions = NOTHING_ASKED
     metre: str | None = None
+    drums: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Ready:
     """The same, read and checked: width in steps, tempo, constraints, bars, and the name of a voice that is kept.
 
     `kept` bool [P, T] are the cells of the roll that were known before the others are written, None without a prompt.
+    `arrangement` is what else is kept of a prompt, None where that is a single track of piano in one tempo.
     """
 
     start: Start
@@ -73,6 +76,7 @@ class Ready:
     beat_units: Mapping[int, int] = field(default_factory=dict)
     voice: str | None = None
     warnings: tuple[str, ...] = ()
+    arrangement: Arrangement | None = None
 
     def settings(self, asked: SampleSettings) -> SampleSettings:
         """How to sample: as asked, from this start."""
@@ -133,6 +137,7 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
     kept = _keep(start, roll, voice, width, planes, model.steps_per_bar)
     tempo = roll.tempo_bpm if start.tempo_bpm is None else start.tempo_bpm
     planned = start.plan.on_canvas(config, planes, kept.given, kept.codes, tempo)
+    piece = _arranged(piece, start, width)
     return Ready(
         start,
         width,
@@ -144,6 +149,7 @@ def prepare(start: Start, config: PianorollConfig) -> Ready:
         units,
         (start.keep_track or "Top voice") if start.mode == "harmonise" else None,
         tuple(_warnings(piece, _name(start.prompt), config)),
+        None if piece.arrangement is None or piece.arrangement.is_plain else piece.arrangement,
     )
 
 
@@ -189,6 +195,8 @@ def _check_mode(start: Start) -> None:
         raise UsageError("--prompt means nothing to --mode unconditional", "choose another --mode, or leave it out")
     if mode != "unconditional" and start.prompt is None:
         raise UsageError(f"--mode {mode} needs a --prompt", f"for example --mode {mode} --prompt song.mid")
+    if start.drums is not None and not isinstance(start.prompt, Path):
+        raise UsageError("--drums is for a MIDI file", "give one as --prompt, or leave it out")
     for option, given, wanted in (
         ("--prompt-steps", start.prompt_steps is not None, "continuation"),
         ("--region", bool(start.regions), "inpainting"),
@@ -202,9 +210,13 @@ def _check_mode(start: Start) -> None:
 
 def _read(start: Start, prompt: Prompt, config: PianorollConfig) -> tuple[MidiPiece, np.ndarray | None]:
     """The prompt, and the voice u8 [P, T] of it that is to be kept, if one is."""
+    if start.drums and not config.data.drums:
+        raise UsageError(
+            f"{config.name} was not trained with drums", "leave out --drums, and those of the prompt stay as they are"
+        )
     if start.mode == "harmonise":
-        return _voice(prompt, start.keep_track, config)
-    return read_prompt(prompt, config) if isinstance(prompt, Path) else _piece(prompt, config), None
+        return _voice(prompt, start.keep_track, config, start.drums)
+    return read_prompt(prompt, config, start.drums) if isinstance(prompt, Path) else _piece(prompt, config), None
 
 
 def _keep(start: Start, roll: Roll, voice: np.ndarray | None, width: int, planes: Planes, steps_per_bar: int) -> Kept:
@@ -217,10 +229,12 @@ def _keep(start: Start, roll: Roll, voice: np.ndarray | None, width: int, planes
     return continuation(roll, start.prompt_steps, width, planes, steps_per_bar)
 
 
-def _voice(prompt: Prompt, track: str | None, config: PianorollConfig) -> tuple[MidiPiece, np.ndarray]:
+def _voice(
+    prompt: Prompt, track: str | None, config: PianorollConfig, drums: bool | None
+) -> tuple[MidiPiece, np.ndarray]:
     """The prompt, and the voice of it that is kept, u8 [P, T]."""
     if isinstance(prompt, Path):
-        return read_voice(prompt, track, config)
+        return read_voice(prompt, track, config, drums)
     if track is not None:
         raise UsageError(f"--keep-track {track!r}: a roll has no tracks", "leave it out to keep the top voice")
     piece = _piece(prompt, config)
@@ -245,15 +259,32 @@ def _piece(prompt: Roll | np.ndarray, config: PianorollConfig) -> MidiPiece:
     return MidiPiece(share_out(roll, names), LossReport(), note=note)
 
 
+def _arranged(piece: MidiPiece, start: Start, width: int) -> MidiPiece:
+    """The prompt with what is kept of its arrangement."""
+    arrangement, steps = piece.arrangement, piece.roll.steps
+    if arrangement is None:
+        return piece
+    if start.tempo_bpm is not None:
+        arrangement = arrangement.at_one_tempo()
+    end = (start.prompt_steps or steps) if start.mode == "continuation" else None if width >= steps else width
+    return replace(piece, arrangement=replace(arrangement, end=end))
+
+
 def _name(prompt: Prompt) -> str:
     """What a prompt is called in what is said of it."""
     return str(prompt) if isinstance(prompt, Path) else getattr(prompt, "title", "") or "the prompt"
 
 
 def _warnings(piece: MidiPiece, name: str, config: PianorollConfig) -> Iterator[str]:
-    roll, bar = piece.roll, config.model.steps_per_bar
+    roll, bar, loss = piece.roll, config.model.steps_per_bar, piece.loss
     if piece.note:
         yield f"{name}: {piece.note}"
+    left_out = ", ".join(sorted(piece.arrangement.score.left_out)) if piece.arrangement else ""
+    counts = {"moved to the grid": loss.moved, "merged": loss.merged, "cut short": loss.cut, "left out": loss.dropped}
+    notes = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    if left_out or notes:
+        of_notes = notes and f"of {loss.notes_read} notes {notes}"
+        yield f"{name}: " + "; ".join(filter(None, [left_out and f"without its {left_out}", of_notes]))
     if piece.loss.off_grid > FAR_OFF_GRID:
         off = f"{piece.loss.off_grid:.2f} of a step"
         yield f"{name}: onsets lie {off} off the grid on average; the model reads them where the grid puts them"

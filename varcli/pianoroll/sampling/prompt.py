@@ -81,27 +81,30 @@ def bar_start(bar: int, roll: Roll, steps_per_bar: int | None = None) -> int:
     return known[-1] + roll.steps_per_bar + (bar - len(known) - 1) * (steps_per_bar or roll.steps_per_bar)
 
 
-def read_prompt(path: Path, config: PianorollConfig) -> MidiPiece:
+def read_prompt(path: Path, config: PianorollConfig, drums: bool | None = None) -> MidiPiece:
     """Read a MIDI file onto the grid and vocabulary of a model, by its beat annotation if there is one beside it.
 
-    For a model with voices the roll has them; one voice alone is shared out, see `split_top_line`.
+    For a model with voices the roll has them; one voice alone is shared out, see `split_top_line`. `drums` are read if
+    asked for, by default (None) if the model was trained with them.
     Raises UsageError or VarError as read_midi.
     """
-    return split_top_line(read_midi(path, **_grid(path, config), voices=TrackRule.of(config)))
+    return split_top_line(read_midi(path, **_grid(path, config, drums), voices=TrackRule.of(config)))
 
 
-def _grid(path: Path, config: PianorollConfig) -> dict[str, Any]:
-    model = config.model
-    options = {"steps_per_beat": model.steps_per_beat, "vocabulary": Vocabulary.of(model), "drums": config.data.drums}
+def _grid(path: Path, config: PianorollConfig, drums: bool | None) -> dict[str, Any]:
+    model, read = config.model, config.data.drums if drums is None else drums
+    options = {"steps_per_beat": model.steps_per_beat, "vocabulary": Vocabulary.of(model), "drums": read}
     return {**options, "beats": beats_beside(path)}
 
 
-def read_voice(path: Path, track: str | None, config: PianorollConfig) -> tuple[MidiPiece, np.ndarray]:
+def read_voice(
+    path: Path, track: str | None, config: PianorollConfig, drums: bool | None = None
+) -> tuple[MidiPiece, np.ndarray]:
     """Read a prompt, and the voice of it that is to be kept: that of `track`, or the top voice; u8 [P, T]."""
     if track is None:
-        piece = read_prompt(path, config)
+        piece = read_prompt(path, config, drums)
         return piece, top_line(piece.roll.cells, piece.roll.vocabulary)
-    piece = read_midi(path, **_grid(path, config), voices=TrackRule.only(track))
+    piece = read_midi(path, **_grid(path, config, drums), voices=TrackRule.only(track))
     assert piece.roll.voices is not None
     voice = piece.roll.voices[track]
     if not voice.any():

@@ -4,12 +4,14 @@ A grid puts times on steps. A MIDI file brings one in ticks (its time signatures
 beside it, such as POP909's `beat_midi.txt`, brings a better one in seconds.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from varcli.errors import VarError
+from varcli.pianoroll.roll import Roll
 
 _SHORTEST_BEAT, _LONGEST = 1e-3, 1e6  # seconds
 _EDGE_BEATS = 4  # beats whose median length carries the grid on beyond its first and last beat
@@ -120,3 +122,26 @@ def signature_bars(signatures: list[tuple[int, int, int]], ticks_per_beat: int, 
     length = beats * ticks_per_beat
     bars.append(tick + length * np.arange(np.ceil((end_tick - tick) / length) + 1))
     return np.concatenate(bars)
+
+
+def signatures_of(roll: Roll, told: Sequence[tuple[float, int, int]]) -> Iterator[tuple[int, int, int]]:
+    """(step, numerator, denominator) of the time signatures that put bar starts where the roll has them.
+
+    Those `told` are taken for bars that are of their length.
+    """
+    bars = sorted({0, *(roll.downbeats or ())})
+    rest_of_roll = roll.steps - bars[-1] if roll.downbeats else 0
+    lengths = [b - a for a, b in pairwise(bars)] + [max(rest_of_roll, roll.steps_per_bar)]
+    before = None
+    for bar, length in zip(bars, lengths, strict=True):
+        top, bottom = next((each[1:] for each in reversed(told) if each[0] < bar + 0.5), (0, 1))
+        units = (roll.beat_units.get(length, 4), 4, 8, 16, 32, 64)
+        signature = None
+        for denominator in (bottom, *units) if length * bottom == 4 * top * roll.steps_per_beat else units:
+            numerator, rest = divmod(length * denominator, 4 * roll.steps_per_beat)
+            if not rest and 0 < numerator < 256:
+                signature = numerator, denominator
+                break
+        if signature is not None and signature != before:
+            yield bar, *signature
+        before = signature

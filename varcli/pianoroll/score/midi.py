@@ -4,9 +4,8 @@ Onsets meet the grid in ticks, or in beats where an annotation says where these 
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 import mido
@@ -16,12 +15,12 @@ import pretty_midi
 from varcli.errors import UsageError, VarError
 from varcli.files import write_bytes
 from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, intensity, note_arrays, place, top_line
-from varcli.pianoroll.score.beats import BeatGrid, signature_bars
+from varcli.pianoroll.score.arrangement import TICKS_PER_BEAT, Arrangement, tracks_of
+from varcli.pianoroll.score.beats import BeatGrid, signature_bars, signatures_of
 from varcli.pianoroll.score.midi_events import Score, parse_score, read_bytes
 from varcli.pianoroll.score.voices import TrackRule
 
 MAX_STEPS = 1 << 17  # four and a half hours of 16th notes at 120 bpm
-_TICKS_PER_BEAT = 480
 _MIN_BPM, _MAX_BPM = 3.6, 60_000  # MIDI holds 1 to 2**24 - 1 microseconds per beat
 _CHARSET = "utf-8"
 
@@ -65,18 +64,20 @@ class MidiPiece:
     tracks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
     note: str = ""
+    arrangement: Arrangement | None = None
 
 
 @dataclass(frozen=True)
 class _OnGrid:
-    """Notes on steps, how far each onset was from its step, steps of bar starts, the usual bar, the mean tempo, and the
-    denominators of time signatures (see `Roll.beat_units`)."""
+    """Notes on steps, how far each onset was from its step, steps of bar starts, the usual bar, the mean tempo, the
+    steps of ticks, and the denominators of time signatures (see `Roll.beat_units`)."""
 
     notes: NoteArrays
     distance: np.ndarray
     bars: np.ndarray
     steps_per_bar: int
     tempo_bpm: float
+    steps_of: Callable[[np.ndarray], np.ndarray]
     beat_units: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -100,23 +101,31 @@ def read_midi(
     """
     name = name or (str(source) if isinstance(source, Path) else "MIDI data")
     vocabulary = vocabulary or Vocabulary()
-    score, grid, tracks = _read_grid(source, steps_per_beat, drums, beats, name)
-    piece = _piece(score, grid, steps_per_beat, vocabulary)
-    return piece if voices is None else _in_voices(piece, grid.notes, tracks, score.names[1:], voices)
+    score, grid, sounding = _read_grid(source, steps_per_beat, drums, beats, name)
+    arrangement = Arrangement(score, grid.notes, tuple(score.parts[index] for index in sounding), grid.steps_of)
+    if beats is not None:
+        arrangement = arrangement.at_one_tempo()
+    piece = replace(_piece(score, grid, steps_per_beat, vocabulary), arrangement=arrangement)
+    tracks = [score.tracks[index] for index in sounding]
+    return piece if voices is None else _in_voices(piece, arrangement, tracks, score.names[1:], voices)
 
 
-def _in_voices(piece: MidiPiece, notes: NoteArrays, tracks: list[str], named: list[str], rule: TrackRule) -> MidiPiece:
+def _in_voices(
+    piece: MidiPiece, arrangement: Arrangement, tracks: list[str], named: list[str], rule: TrackRule
+) -> MidiPiece:
     """The piece with its voices: `tracks` are the names of the tracks of notes, `named` those of all later tracks."""
     voice_of = {track: rule.voice_of(track) for track in dict.fromkeys(tracks)}
     voices = np.array([voice_of[track] for track in tracks])
     taken = frozenset(rule.names[at] for at in {*voice_of.values(), *map(rule.named_by, named)} if at is not None)
-    canvases, members = {}, {}
+    canvases, members, notes = {}, {}, arrangement.notes
+    arrangement = replace(arrangement, voices=voices)
     for index, voice in enumerate(rule.names):
         own = voices == index
         part = NoteArrays(notes.pitch[own], notes.start[own], notes.end[own], notes.velocity[own])
         canvases[voice] = place(part, piece.roll.steps, piece.roll.vocabulary).cells
         members[voice] = tuple(track for track, at in voice_of.items() if at == index)
-    return replace(piece, roll=replace(piece.roll, voices=canvases), tracks=members, named=taken)
+    roll = replace(piece.roll, voices=canvases)
+    return replace(piece, roll=roll, tracks=members, named=taken, arrangement=arrangement)
 
 
 def split_top_line(piece: MidiPiece) -> MidiPiece:
@@ -132,7 +141,11 @@ def split_top_line(piece: MidiPiece) -> MidiPiece:
         return piece
     names = ", ".join(name for tracks in piece.tracks.values() for name in tracks if name) or "no name"
     note = f"no tracks for several voices ({names}): the top line is read as {voices[0]}, the rest as {voices[-1]}"
-    return replace(piece, roll=share_out(piece.roll, voices), note=note)
+    roll, arrangement = share_out(piece.roll, voices), piece.arrangement
+    if arrangement is not None and roll.voices is not None:
+        on_top = roll.voices[voices[0]][arrangement.notes.pitch, arrangement.notes.start] > 0
+        arrangement = replace(arrangement, voices=np.where(on_top, 0, len(voices) - 1))
+    return replace(piece, roll=roll, note=note, arrangement=arrangement)
 
 
 def share_out(roll: Roll, voices: Sequence[str]) -> Roll:
@@ -150,8 +163,8 @@ def share_out(roll: Roll, voices: Sequence[str]) -> Roll:
 
 def _read_grid(
     source: Path | bytes, steps_per_beat: int, drums: bool, beats: BeatGrid | None, name: str
-) -> tuple[Score, _OnGrid, list[str]]:
-    """A file, its sounding notes on steps, and the name of the track of each."""
+) -> tuple[Score, _OnGrid, list[int]]:
+    """A file, its sounding notes on steps, and the index of each among its notes."""
     score = parse_score(source if isinstance(source, bytes) else read_bytes(source), name, drums)
     notes = np.array(score.notes, np.int64).reshape(-1, 4)
     long_enough = notes[:, 1] > notes[:, 0]
@@ -166,7 +179,7 @@ def _read_grid(
         grid = _on_ticks(score, sounding, steps_per_beat, name)
     else:
         grid = _on_beats(score, sounding, steps_per_beat, beats, name)
-    return score, grid, [score.tracks[index] for index in np.flatnonzero(long_enough)]
+    return score, grid, np.flatnonzero(long_enough).tolist()
 
 
 def _piece(score: Score, grid: _OnGrid, steps_per_beat: int, vocabulary: Vocabulary) -> MidiPiece:
@@ -217,7 +230,11 @@ def _on_ticks(score: Score, notes: np.ndarray, steps_per_beat: int, name: str) -
     on_grid = NoteArrays(pitch, start_step, end_step, velocity)
     signatures = sorted(score.signatures, reverse=True)  # of two that are as long the first counts
     units = {4 * steps_per_beat * top // bottom: bottom for _, top, bottom in signatures}
-    return _OnGrid(on_grid, distance, bar_steps, usual_bar, score.tempo_map.bpm(last), units)
+
+    def steps_of(ticks: np.ndarray) -> np.ndarray:
+        return ticks * steps_per_beat / quarter
+
+    return _OnGrid(on_grid, distance, bar_steps, usual_bar, score.tempo_map.bpm(last), steps_of, units)
 
 
 def _on_beats(score: Score, notes: np.ndarray, steps_per_beat: int, beats: BeatGrid, name: str) -> _OnGrid:
@@ -228,16 +245,19 @@ def _on_beats(score: Score, notes: np.ndarray, steps_per_beat: int, beats: BeatG
     nearest = np.floor(position + 0.5)
     origin = beats.origin(float(nearest.min()) // steps_per_beat)
     start_step = (nearest - origin * steps_per_beat).astype(np.int64)
-    end_position = np.floor(beats.beats_at(tempo.seconds(end)) * steps_per_beat + 0.5) - origin * steps_per_beat
-    end_step = np.maximum(end_position.astype(np.int64), start_step + 1)
+
+    def steps_of(ticks: np.ndarray) -> np.ndarray:
+        return (beats.beats_at(tempo.seconds(ticks)) - origin) * steps_per_beat
+
+    end_step = np.maximum(np.floor(steps_of(end) + 0.5).astype(np.int64), start_step + 1)
     _check_length(end_step, name)
     bars = beats.bar_starts(origin, origin + int(end_step.max()) // steps_per_beat + 1)
     span = beats.beats_at(np.array([seconds.min(), seconds.max()]))
     elapsed = float(seconds.max() - seconds.min())
     bpm = 60.0 * float(span[1] - span[0]) / elapsed if elapsed > 0 else 60.0 / float(np.median(np.diff(beats.seconds)))
     on_grid = NoteArrays(pitch, start_step, end_step, velocity)
-    bar_steps = (bars - origin) * steps_per_beat
-    return _OnGrid(on_grid, np.abs(position - nearest), bar_steps, beats.beats_per_bar * steps_per_beat, bpm)
+    bar_steps, usual_bar = (bars - origin) * steps_per_beat, beats.beats_per_bar * steps_per_beat
+    return _OnGrid(on_grid, np.abs(position - nearest), bar_steps, usual_bar, bpm, steps_of)
 
 
 def _check_length(end_step: np.ndarray, name: str) -> None:
@@ -246,13 +266,19 @@ def _check_length(end_step: np.ndarray, name: str) -> None:
 
 
 def write_midi(
-    roll: Roll, path: Path | None, tempo_bpm: float | None = None, *, tracks: Mapping[str, np.ndarray] | None = None
+    roll: Roll,
+    path: Path | None,
+    tempo_bpm: float | None = None,
+    *,
+    tracks: Mapping[str, np.ndarray] | None = None,
+    arrangement: Arrangement | None = None,
 ) -> bytes:
     """The roll as a MIDI file of format 1, a track of notes for every voice, at `tempo_bpm` or the roll's own tempo.
 
     `tracks` shares the cells out over tracks of these names instead, by masks bool [P, T]; a note that goes on in the
-    cells of another track begins anew there. Written to `path` as well, whole or not at all, unless None. Equal rolls
-    give equal bytes.
+    cells of another track begins anew there. What is kept of a file is written with the tracks, drums, tempos and time
+    signatures of its `arrangement`. Written to `path` as well, whole or not at all, unless None. Equal rolls give equal
+    bytes.
     Raises UsageError for a tempo that MIDI cannot hold; VarError if the file cannot be written.
     """
     bpm = roll.tempo_bpm if tempo_bpm is None else tempo_bpm
@@ -260,7 +286,10 @@ def write_midi(
         raise UsageError(
             f"a tempo of {bpm:g} bpm does not fit MIDI", f"give {_MIN_BPM:g} to {_MAX_BPM} beats per minute"
         )
-    per_step = max(1, round(_TICKS_PER_BEAT / roll.steps_per_beat))
+    per_step = max(1, round(TICKS_PER_BEAT / roll.steps_per_beat))
+    if arrangement is not None:
+        per_step = arrangement.ticks_per_step(roll.steps_per_beat)
+    written = tracks_of(roll, tracks, arrangement)
     beat_us = round(60e6 / bpm)
     # pretty_midi cuts the fraction of a microsecond off; half of one keeps the noise of its floats away from that edge.
     midi = pretty_midi.PrettyMIDI(
@@ -269,54 +298,42 @@ def write_midi(
     step_s = (beat_us + 0.5) / 1e6 / roll.steps_per_beat
     midi.time_signature_changes = [
         pretty_midi.TimeSignature(numerator, denominator, step * step_s)
-        for step, numerator, denominator in _signatures(roll)
+        for step, numerator, denominator in signatures_of(roll, arrangement.signatures if arrangement else ())
     ]
-    for name, cells, whole in tracks_of(roll, tracks):
-        notes, loudness = note_arrays(cells, roll.vocabulary), intensity(whole, roll.vocabulary) // 2
+    for track in written:
+        notes, loudness = note_arrays(track.cells, roll.vocabulary), intensity(track.whole, roll.vocabulary) // 2
         columns = (loudness[notes.pitch, notes.start], notes.pitch, notes.start * step_s, notes.end * step_s)
-        piano = pretty_midi.Instrument(program=0, name=name)
-        piano.notes = [pretty_midi.Note(*fields) for fields in zip(*(c.tolist() for c in columns), strict=True)]
-        midi.instruments.append(piano)
-    data = _with_title_and_end(midi, roll.title, roll.steps * per_step)
+        instrument = pretty_midi.Instrument(track.program, name=track.name)
+        instrument.notes = [pretty_midi.Note(*fields) for fields in zip(*(c.tolist() for c in columns), strict=True)]
+        midi.instruments.append(instrument)
+    file = _file_of(midi, roll.title, [track.channel for track in written])
+    if arrangement is not None:
+        arrangement.add_to(file, per_step)
+    data = _ended(file, roll.steps * per_step)
     if path is not None:
         write_bytes(path, data)
     return data
 
 
-def tracks_of(roll: Roll, masks: Mapping[str, np.ndarray] | None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(name, cells, the cells that say how loud they are) of the tracks that a roll is written as."""
-    if masks:
-        for name, mask in masks.items():
-            yield name, np.where(mask, roll.cells, 0).astype(np.uint8), roll.cells
-    else:
-        for name, cells in (roll.voices or {"piano": roll.cells}).items():
-            yield name.title(), cells, cells
-
-
-def _with_title_and_end(midi: pretty_midi.PrettyMIDI, title: str, end_tick: int) -> bytes:
-    """The bytes of a file, with what pretty_midi has no place for: a title, and an end later than that of the notes."""
-    plain, finished = io.BytesIO(), io.BytesIO()
+def _file_of(midi: pretty_midi.PrettyMIDI, title: str, channels: list[int | None]) -> mido.MidiFile:
+    """The file, with what pretty_midi has no place for: a title, and the channels of its tracks of notes."""
+    plain = io.BytesIO()
     midi.write(plain)
     plain.seek(0)
     file = mido.MidiFile(file=plain, charset=_CHARSET)
     if title:
         file.tracks[0].insert(0, mido.MetaMessage("track_name", name=title))
+    for track, channel in zip(file.tracks[1:], channels, strict=True):
+        for message in track:
+            if channel is not None and not message.is_meta:
+                message.channel = channel
+    return file
+
+
+def _ended(file: mido.MidiFile, end_tick: int) -> bytes:
+    """The bytes of a file, whose tracks last until `end_tick` if they are not longer."""
     for *events, end in file.tracks:
         end.time = max(0, end_tick - sum(event.time for event in events))
+    finished = io.BytesIO()
     file.save(file=finished)
     return finished.getvalue()
-
-
-def _signatures(roll: Roll) -> Iterator[tuple[int, int, int]]:
-    """(step, numerator, denominator) of the time signatures that put bar starts where the roll has them."""
-    bars = sorted({0, *(roll.downbeats or ())})
-    rest_of_roll = roll.steps - bars[-1] if roll.downbeats else 0
-    lengths = [b - a for a, b in pairwise(bars)] + [max(rest_of_roll, roll.steps_per_bar)]
-    before = None
-    for bar, length in zip(bars, lengths, strict=True):
-        for denominator in (roll.beat_units.get(length, 4), 4, 8, 16, 32, 64):
-            numerator, rest = divmod(length * denominator, 4 * roll.steps_per_beat)
-            if not rest and length != before and 0 < numerator < 256:
-                yield bar, numerator, denominator
-                break
-        before = length

@@ -7,6 +7,7 @@ import io
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,20 @@ from varcli.errors import UsageError, VarError
 from varcli.pianoroll.score.beats import TempoMap
 
 MAX_BYTES = 4 << 20
-_DRUM_CHANNEL = 9
+DRUM_CHANNEL = 9
 _DEFAULT_BEAT_US = 500_000
+_PEDAL = 64
+_LEFT_OUT = {
+    "pitchwheel": "pitch bend",
+    "aftertouch": "aftertouch",
+    "polytouch": "aftertouch",
+    "sysex": "system messages",
+    "key_signature": "key signatures",
+    "lyrics": "lyrics",
+    "text": "texts",
+    "marker": "markers",
+    "cue_marker": "markers",
+}
 _NOT_MIDI_HINT = "give a standard MIDI file (.mid) of format 0 or 1"
 
 _Strike = tuple[int, int]  # tick and velocity of a key; velocity 0 ends
@@ -30,7 +43,9 @@ class Score:
     """Notes as (start tick, end tick, pitch, velocity) of all tracks, tempos by tick, time signatures and title.
 
     `tracks` names the track of every note, `names` all tracks, those without notes too. Signatures are (tick,
-    numerator, denominator). `unended` notes had no end and got that of their track.
+    numerator, denominator). `unended` notes had no end and got that of their track. `parts` are (index of the track,
+    channel) of every note, `programs` the first instrument of each. `drum_events` are (index of the track, tick,
+    message) of drums that are not among the notes. `left_out` says what else the file holds that is not read.
     """
 
     ticks_per_beat: int
@@ -42,6 +57,21 @@ class Score:
     title: str = ""
     unended: int = 0
     drum_notes: int = 0
+    parts: list[tuple[int, int]] = field(default_factory=list)
+    programs: dict[tuple[int, int], int] = field(default_factory=dict)
+    drum_events: list[tuple[int, int, Any]] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
+
+    def program_of(self, track: int, channel: int) -> int:
+        """The instrument of a channel in a track: the first that is set there, else in any; piano if none is."""
+        elsewhere = (program for (_, at), program in self.programs.items() if at == channel)
+        return self.programs.get((track, channel), next(elsewhere, 0))
+
+    @property
+    def tempo_changes(self) -> list[tuple[int, int]]:
+        """(tick, microseconds a beat) where the tempo changes, the first at tick 0."""
+        tempos = sorted(({0: _DEFAULT_BEAT_US} | self.tempos).items())
+        return tempos[:1] + [after for before, after in pairwise(tempos) if before[1] != after[1]]
 
     @property
     def tempo_map(self) -> TempoMap:
@@ -88,7 +118,7 @@ def parse_score(data: bytes, name: str, drums: bool) -> Score:
     score = Score(file.ticks_per_beat)
     for index, track in enumerate(file.tracks):
         name = _decode_text(track.name)
-        _read_track(track, score, drums)
+        _read_track(track, index, score, drums)
         score.names.append(name)
         score.tracks += [name] * (len(score.notes) - len(score.tracks))
         if index == 0:
@@ -96,7 +126,7 @@ def parse_score(data: bytes, name: str, drums: bool) -> Score:
     return score
 
 
-def _read_track(track: Iterable[Any], score: Score, drums: bool) -> None:
+def _read_track(track: Iterable[Any], index: int, score: Score, drums: bool) -> None:
     # Any: the attributes of a mido message depend on its type.
     tick = 0
     keys: dict[tuple[int, int], list[_Strike]] = defaultdict(list)
@@ -111,13 +141,29 @@ def _read_track(track: Iterable[Any], score: Score, drums: bool) -> None:
             score.tempos[tick] = message.tempo
         elif kind == "time_signature":
             score.signatures.append((tick, message.numerator, message.denominator))
+        elif drums or getattr(message, "channel", None) != DRUM_CHANNEL:
+            _pass_over(message, index, score)
+        if not drums and getattr(message, "channel", None) == DRUM_CHANNEL:
+            score.drum_events.append((index, tick, message))
     for (channel, pitch), strikes in keys.items():
-        if channel == _DRUM_CHANNEL and not drums:
+        if channel == DRUM_CHANNEL and not drums:
             score.drum_notes += sum(1 for _, velocity in strikes if velocity)
             continue
         for start, end, velocity in _pair(strikes):
             score.unended += end is None
             score.notes.append((start, tick if end is None else end, pitch, velocity))
+            score.parts.append((index, channel))
+
+
+def _pass_over(message: Any, index: int, score: Score) -> None:
+    """Take note of a message that is not read, or of an instrument."""
+    if message.type == "program_change":
+        if score.programs.setdefault((index, message.channel), message.program) != message.program:
+            score.left_out.add("changes of instrument")
+    elif message.type == "control_change":
+        score.left_out.add("pedal" if message.control == _PEDAL else "controllers")
+    elif message.type in _LEFT_OUT:
+        score.left_out.add(_LEFT_OUT[message.type])
 
 
 def _pair(strikes: list[_Strike]) -> Iterator[_Struck]:

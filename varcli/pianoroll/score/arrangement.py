@@ -1,0 +1,246 @@
+"""What a MIDI file holds beside the cells of its roll: tracks and their instruments, drums, tempos, time signatures.
+
+Music that keeps some of a file is written with them. Legend: P pitches, T steps, N notes; ticks are those of the file.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import lcm
+from typing import Any
+
+import mido
+import numpy as np
+import pretty_midi
+
+from varcli.pianoroll.roll import NoteArrays, Roll, note_arrays, place
+from varcli.pianoroll.score.midi_events import DRUM_CHANNEL, Score
+
+NEW_TRACK = "New voices"
+TICKS_PER_BEAT = 480
+_MOST_TICKS = 32767  # a beat: what a file can say
+_PIANO = 0
+
+
+@dataclass(frozen=True)
+class Track:
+    """A track of notes: cells u8 [P, T], the cells that say how loud they are, channel (None: a free one), program."""
+
+    name: str
+    cells: np.ndarray
+    whole: np.ndarray
+    channel: int | None = None
+    program: int = _PIANO
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """What music that keeps some of a MIDI file takes over from it.
+
+    `notes` are those of the file on steps, [N], `parts` (index of the track, channel) of each, `voices` i64 [N] the
+    voice of each, if it was read in voices. `steps_of` maps ticks to steps, f64. What stands before step `end` is kept
+    of drums, tempos and time signatures, all if that is None.
+    """
+
+    score: Score
+    notes: NoteArrays
+    parts: tuple[tuple[int, int], ...]
+    steps_of: Callable[[np.ndarray], np.ndarray]
+    voices: np.ndarray | None = None
+    end: int | None = None
+
+    def at_one_tempo(self) -> "Arrangement":
+        """The same without its tempos."""
+        left_out = self.score.left_out | ({"tempo changes"} if len(self.score.tempo_changes) > 1 else set())
+        return replace(self, score=replace(self.score, tempos={}, left_out=left_out))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing but a track of piano in one tempo and, of bars of one length, one metre."""
+        score, parts = self.score, set(self.parts)
+        lengths = {top / bottom for _, top, bottom in score.signatures}
+        one_metre = len({signature[1:] for signature in score.signatures}) == len(lengths)
+        programs = {score.program_of(*part) for part in parts}
+        return one_metre and len(parts) == 1 and programs == {_PIANO} and self._one_tempo and not score.drum_events
+
+    @property
+    def _one_tempo(self) -> bool:
+        return len(self.score.tempo_changes) == 1
+
+    def ticks_per_step(self, steps_per_beat: int) -> int:
+        """Ticks of a step in a file in which all ticks of this one are whole, if there can be one."""
+        ticks = lcm(self.score.ticks_per_beat, steps_per_beat)
+        return max(1, round((ticks if ticks <= _MOST_TICKS else TICKS_PER_BEAT) / steps_per_beat))
+
+    @property
+    def signatures(self) -> list[tuple[float, int, int]]:
+        """(step, numerator, denominator) of the time signatures that are kept."""
+        steps = self.steps_of(np.array([tick for tick, *_ in self.score.signatures], np.int64)).tolist()
+        told = ((step, top, bottom) for step, (_, top, bottom) in zip(steps, self.score.signatures, strict=True))
+        return sorted(one for one in told if self._is_kept(one[0]))
+
+    @property
+    def tempos(self) -> list[tuple[float, int]]:
+        """(step, microseconds a beat) of the tempos that are kept, the first at step 0; none where there are none."""
+        if not self.score.tempos:
+            return []
+        ticks, beat_us = zip(*self.score.tempo_changes, strict=True)
+        steps = self.steps_of(np.array(ticks, np.int64)).tolist()
+        return [(step, us) for step, us in zip(steps, beat_us, strict=True) if step == 0 or self._is_kept(step)]
+
+    def tracks_of(self, roll: Roll, masks: Mapping[str, np.ndarray] | None) -> list[Track]:
+        """The tracks of a roll that keeps some of the file.
+
+        A note with a kept cell goes to the track that has it. New ones of a voice go to the track that has most notes
+        of it and more of it than of others, new ones of no voice to the only track, otherwise to tracks of their own.
+        With `masks` bool [P, T] tracks are theirs, the first of the instrument that most of its notes have.
+        """
+        if masks:
+            return self._masked(roll, masks)
+        found: dict[tuple[int, int] | str, list[NoteArrays]] = defaultdict(list)
+        for voice, (name, cells) in enumerate((roll.voices or {"": roll.cells}).items()):
+            owners, notes = self._owners(roll.steps, voice), note_arrays(cells, roll.vocabulary)
+            home = self._home(voice) or name.title() or NEW_TRACK
+            members = self._members
+            first = [self._first_owner(owners, roll.kept, *span) for span in _spans(notes)]
+            places = [home if at < 0 else members[at] for at in first]
+            for target in set(places):
+                own = np.array([each == target for each in places])
+                columns = (notes.pitch, notes.start, notes.end, notes.velocity)
+                found[target].append(NoteArrays(*(column[own] for column in columns)))
+        shared = {
+            at: place(_joined(found[at]), roll.steps, roll.vocabulary).cells
+            for at in [*self._members, *(at for at in found if isinstance(at, str))]
+            if at in found
+        }
+        return [self._track(at, cells, cells) for at, cells in shared.items()]
+
+    def _masked(self, roll: Roll, masks: Mapping[str, np.ndarray]) -> list[Track]:
+        owners, tracks = self._owners(roll.steps, None), []
+        for name, mask in masks.items():
+            cells = np.where(mask, roll.cells, 0).astype(np.uint8)
+            of_file = owners[(cells > 0) & (owners >= 0)]
+            track = self._track(name, cells, roll.cells)
+            if not tracks and len(of_file):
+                track = replace(self._track(self._members[np.bincount(of_file).argmax()], cells, roll.cells), name=name)
+            tracks.append(track)
+        return tracks
+
+    def _track(self, at: tuple[int, int] | str, cells: np.ndarray, whole: np.ndarray) -> Track:
+        """A track of the file, or a new one of that name: of the instrument that all tracks have, else of a piano."""
+        score, used = self.score, {channel for _, channel in self.parts}
+        if not isinstance(at, str):
+            name = score.names[at[0]] if len(score.names) > 1 else ""
+            return Track(name, cells, whole, at[1], score.program_of(*at))
+        programs = {score.program_of(*part) for part in self.parts if part[1] != DRUM_CHANNEL}
+        free = [channel for channel in range(16) if channel not in used and channel != DRUM_CHANNEL]
+        program = programs.pop() if len(programs) == 1 or not free else _PIANO
+        return Track(at, cells, whole, free[0] if free else self._members[0][1], program)
+
+    @property
+    def _members(self) -> list[tuple[int, int]]:
+        return sorted(set(self.parts))
+
+    def _owners(self, steps: int, voice: int | None) -> np.ndarray:
+        """The part that has each cell, i64 [P, steps], of the notes of a voice or of all; -1 where none has it."""
+        index, notes = {part: at for at, part in enumerate(self._members)}, self.notes
+        owners = np.full((128, steps), -1)
+        for at in np.lexsort((notes.velocity, notes.start)):
+            if voice is None or self.voices is None or self.voices[at] == voice:
+                owners[notes.pitch[at], notes.start[at] : notes.end[at]] = index[self.parts[at]]
+        return owners
+
+    @staticmethod
+    def _first_owner(owners: np.ndarray, kept: np.ndarray | None, pitch: int, span: slice) -> int:
+        known = owners[pitch, span] if kept is None else np.where(kept[pitch, span], owners[pitch, span], -1)
+        return int(known[(known >= 0).argmax()])
+
+    def _home(self, voice: int) -> tuple[int, int] | None:
+        """The part that new notes of a voice go to, if there is one."""
+        members = self._members
+        if self.voices is None:
+            return members[0] if len(members) == 1 else None
+        counts = np.zeros((1 + max(voice, int(self.voices.max())), len(members)), np.int64)
+        np.add.at(counts, (self.voices, np.array([members.index(part) for part in self.parts])), 1)
+        part = counts[voice].argmax()
+        return members[part] if counts[voice, part] and counts[:, part].argmax() == voice else None
+
+    def _is_kept(self, step: float) -> bool:
+        return step >= 0 and (self.end is None or step < self.end)
+
+    def add_to(self, file: mido.MidiFile, ticks_per_step: int) -> None:
+        """Put the tempos into the first track of a file, and drums on tracks behind the others, as they are."""
+
+        def tick(step: float) -> int:
+            return max(0, round(step * ticks_per_step))
+
+        if tempos := self.tempos:
+            plain = [event for event in _absolute(file.tracks[0]) if event[1].type != "set_tempo"]
+            changes = [(tick(step), mido.MetaMessage("set_tempo", tempo=us)) for step, us in tempos]
+            title = plain[0][1].type == "track_name"
+            file.tracks[0] = _relative([*plain[:title], *changes, *plain[title:]])
+        for index in sorted({at for at, *_ in self.score.drum_events}):
+            named = [(0, mido.MetaMessage("track_name", name=self.score.names[index]))]
+            events = [(tick(step), message) for step, message in self._drums(index)]
+            if any(message.type == "note_on" for _, message in events):
+                file.tracks.append(_relative([*named, *events]))
+
+    def _drums(self, index: int) -> Iterator[tuple[float, Any]]:
+        """(step, message) of the drums of a track that are kept, the ends of those that still sound among them."""
+        own = [(tick, message) for at, tick, message in self.score.drum_events if at == index]
+        steps = self.steps_of(np.array([tick for tick, _ in own], np.int64)).tolist()
+        sounding: dict[int, int] = defaultdict(int)
+        for step, (_, message) in zip(steps, own, strict=True):
+            is_note = message.type in ("note_on", "note_off")
+            begins = message.type == "note_on" and message.velocity > 0
+            if self._is_kept(step) or (is_note and not begins and sounding[message.note] > 0):
+                yield step, message
+                if is_note:
+                    sounding[message.note] += 1 if begins else -1
+
+
+def _spans(notes: NoteArrays) -> Iterator[tuple[int, slice]]:
+    for pitch, start, end in zip(notes.pitch.tolist(), notes.start.tolist(), notes.end.tolist(), strict=True):
+        yield pitch, slice(start, end)
+
+
+def _joined(notes: Iterable[NoteArrays]) -> NoteArrays:
+    columns = zip(*((each.pitch, each.start, each.end, each.velocity) for each in notes), strict=True)
+    return NoteArrays(*map(np.concatenate, columns))
+
+
+def _absolute(track: mido.MidiTrack) -> list[tuple[int, Any]]:
+    ticks = np.cumsum([message.time for message in track]).tolist()
+    return list(zip(ticks, track, strict=True))
+
+
+def _relative(events: list[tuple[int, Any]]) -> mido.MidiTrack:
+    """A track of (tick, message), whose end comes last."""
+    events = sorted((event for event in events if event[1].type != "end_of_track"), key=lambda event: event[0])
+    track, now = mido.MidiTrack(), 0
+    for tick, message in events:
+        track.append(message.copy(time=tick - now))
+        now = tick
+    track.append(mido.MetaMessage("end_of_track", time=1))
+    return track
+
+
+def tracks_of(
+    roll: Roll, masks: Mapping[str, np.ndarray] | None, arrangement: Arrangement | None = None
+) -> list[Track]:
+    """The tracks that a roll is written as (see `write_midi`)."""
+    if arrangement is not None:
+        return arrangement.tracks_of(roll, masks)
+    if masks:
+        return [Track(name, np.where(mask, roll.cells, 0).astype(np.uint8), roll.cells) for name, mask in masks.items()]
+    return [Track(name.title(), cells, cells) for name, cells in (roll.voices or {"piano": roll.cells}).items()]
+
+
+def named(tracks: Iterable[Track]) -> dict[str, np.ndarray]:
+    """The cells of tracks by names that differ; those without one are called like their instrument."""
+    cells: dict[str, np.ndarray] = {}
+    for track in tracks:
+        name = track.name or pretty_midi.program_to_instrument_name(track.program)
+        number = next(n for n in range(1, len(cells) + 2) if (name if n == 1 else f"{name} {n}") not in cells)
+        cells[name if number == 1 else f"{name} {number}"] = track.cells
+    return cells
