@@ -25,7 +25,10 @@ from varcli.events import Compiling, FilesRead, FrameDrawn, TrainStep, Validated
 from varcli.pianoroll.events import LevelStarted, MetricCompared, PatchDone, PieceScored, SampleDone, SampleStarted
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import TaskID
+
+    from varcli.cli.watch import RollView
 
 E = TypeVar("E")
 C = TypeVar("C", FilesRead, PieceScored, MetricCompared, FramesSimulated, FrameDrawn)
@@ -188,11 +191,18 @@ def _validated(event: Validated) -> Row:
 class Display:
     """Shows events while they pass; a context manager, so that the bars are taken down whatever happens."""
 
-    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        view: "RollView | None" = None,
+    ) -> None:
+        """On a terminal `view` is shown above the bars."""
         self._stream = stream or sys.stderr
         self._clock = clock
         self._status = Status()
-        self._bars = _Bars(self._stream) if self._stream.isatty() else None
+        self._view = view
+        self._bars = _Bars(self._stream, view) if self._stream.isatty() else None
         self._started = self._next = 0.0
         self._watching = watching(self.show)
 
@@ -235,6 +245,8 @@ class Display:
         if isinstance(event, Assumed):
             return self.say(f"assumed: {event.message}")
         self._status.absorb(event)
+        if self._view is not None:
+            self._view.absorb(event)
         now = self._clock()
         # A step may be long and say nothing more.
         if now < self._next and not (self._bars and isinstance(event, StepStarted)):
@@ -265,12 +277,20 @@ class Display:
 class _Bars:
     """Rich bars, one per row; drawn only when told, so that no thread takes time from the model."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, view: "RollView | None" = None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         console = Console(file=stream, highlight=False, markup=False, emoji=False)
-        self._progress: Progress = Progress(
+        shown = view if console.color_system else None  # without colours half blocks say nothing
+
+        class Shown(Progress):
+            def get_renderables(self) -> "Iterable[RenderableType]":
+                roll = None if shown is None else shown.render(*console.size)
+                yield from () if roll is None else (roll,)
+                yield from super().get_renderables()
+
+        self._progress: Progress = Shown(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             TextColumn("{task.fields[note]}", markup=False),

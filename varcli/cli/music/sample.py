@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +24,9 @@ from varcli.cli.options import (
 )
 from varcli.cli.output import emit
 from varcli.cli.progress import Display
+
+if TYPE_CHECKING:
+    from varcli.cli.watch import RollView
 
 ModeOption = Annotated[
     Literal["unconditional", "continuation", "inpainting", "harmonise"],
@@ -164,6 +167,9 @@ class RecordingOptions:
     record_every: Annotated[
         str, typer.Option("--record-every", metavar="auto|N", help="Keep each N-th frame; auto keeps at most 48.")
     ] = "auto"
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show the roll in the terminal while it is written, if it has colours.")
+    ] = False
     save_frames: Annotated[bool, typer.Option("--save-frames", help="Keep frames.npz, which `var gif` reads.")] = False
 
 
@@ -225,9 +231,18 @@ def sample(
         output_dir=output_dir,
         overwrite=overwrite,
     )
-    with Display() as display:
+    with Display(view=_view(model.checkpoint) if recording.watch else None) as display:
         document = display.result(events, Samples).document()
     emit(document, _lines(document), as_json)
+
+
+def _view(checkpoint: str) -> "RollView":
+    """What `--watch` shows."""
+    from varcli.cli.watch import RollView
+    from varcli.loading import config_of
+    from varcli.pianoroll.roll import Vocabulary
+
+    return RollView(Vocabulary.of(config_of(checkpoint).model))
 
 
 def _compile_beside() -> None:
