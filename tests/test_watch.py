@@ -4,11 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from varcli.cli.progress import Display
-from varcli.cli.watch import RollView
 from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
+from varcli.pianoroll.figures.terminal import RollView
 from varcli.pianoroll.roll import HELD, ONSET, Roll, Vocabulary
 
 
@@ -16,16 +15,9 @@ def patch(canvas: np.ndarray, *bounds: tuple[int, int, int, int], sample: int = 
     return PatchDone(sample, 0, "ar", 1, 2, 0, 0, 0, bounds, canvas)
 
 
-def lines(view: RollView, width: int = 80, height: int = 24) -> list[list[tuple[str, str | None]]]:
+def lines(view: RollView, width: int = 80, height: int = 24) -> list[list[tuple[str, str]]]:
     """Characters of each line, with the style of each."""
-    text = view.render(width, height)
-    assert text is not None
-    console = Console(width=width, color_system="truecolor", force_terminal=True)
-    return [
-        [(char, str(part.style)) for part in line for char in part.text]
-        for line in console.render_lines(text, pad=False)
-        if line
-    ]
+    return [[(char, style) for text, style in line for char in text] for line in view.lines(width, height)]
 
 
 @pytest.mark.parametrize(("width", "height", "steps"), [(80, 24, 256), (40, 14, 1000), (200, 60, 16)])
@@ -55,7 +47,7 @@ def test_notes_are_coloured_and_the_patch_being_written_is_marked() -> None:
 
 def test_the_first_of_several_that_are_written_is_shown_and_the_last_one_stays() -> None:
     view, canvases = RollView(Vocabulary()), [np.zeros((128, 16), np.uint8) for _ in range(2)]
-    assert view.render(80, 24) is None
+    assert not view.lines(80, 24)
     for sample, canvas in enumerate(canvases):
         view.absorb(SampleStarted(sample, 2, canvas))
     canvases[1][60] = ONSET
@@ -70,8 +62,8 @@ def test_the_first_of_several_that_are_written_is_shown_and_the_last_one_stays()
 def test_small_terminals_and_those_without_colours_have_bars_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     view = RollView(Vocabulary())
     view.absorb(SampleStarted(0, 1, np.ones((128, 16), np.uint8)))
-    assert view.render(39, 40) is None
-    assert view.render(80, 13) is None
+    assert not view.lines(39, 40)
+    assert not view.lines(80, 13)
     for colours, wanted in (("dumb", False), ("xterm-256color", True)):
         monkeypatch.setenv("TERM", colours)
         monkeypatch.setenv("COLUMNS", "80")

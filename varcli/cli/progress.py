@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import TaskID
 
-    from varcli.cli.watch import RollView
+    from varcli.pianoroll.figures.terminal import RollView
 
 E = TypeVar("E")
 C = TypeVar("C", FilesRead, PieceScored, MetricCompared, FramesSimulated, FrameDrawn)
@@ -280,14 +280,15 @@ class _Bars:
     def __init__(self, stream: TextIO, view: "RollView | None" = None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
+        from rich.text import Text
 
         console = Console(file=stream, highlight=False, markup=False, emoji=False)
         shown = view if console.color_system else None  # without colours half blocks say nothing
 
         class Shown(Progress):
             def get_renderables(self) -> "Iterable[RenderableType]":
-                roll = None if shown is None else shown.render(*console.size)
-                yield from () if roll is None else (roll,)
+                for line in [] if shown is None else shown.lines(*console.size):
+                    yield Text.assemble(*line, no_wrap=True)
                 yield from super().get_renderables()
 
         self._progress: Progress = Shown(

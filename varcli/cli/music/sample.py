@@ -26,7 +26,7 @@ from varcli.cli.output import emit
 from varcli.cli.progress import Display
 
 if TYPE_CHECKING:
-    from varcli.cli.watch import RollView
+    from varcli.pianoroll.figures.terminal import RollView
 
 ModeOption = Annotated[
     Literal["unconditional", "continuation", "inpainting", "harmonise"],
@@ -238,8 +238,8 @@ def sample(
 
 def _view(checkpoint: str) -> "RollView":
     """What `--watch` shows."""
-    from varcli.cli.watch import RollView
     from varcli.loading import config_of
+    from varcli.pianoroll.figures.terminal import RollView
     from varcli.pianoroll.roll import Vocabulary
 
     return RollView(Vocabulary.of(config_of(checkpoint).model))

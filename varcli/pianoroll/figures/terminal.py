@@ -4,16 +4,12 @@ Legend: P pitches, T steps, L half lines, C columns of characters.
 """
 
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from varcli.colours import make_theme
 from varcli.pianoroll.events import PatchDone, SampleDone, SampleStarted
 from varcli.pianoroll.roll import Vocabulary, intensity
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 LEAST_WIDTH, LEAST_HEIGHT = 40, 14
 """Columns and lines of a terminal that is large enough."""
@@ -43,20 +39,21 @@ class RollView:
             self._last = self._canvases.pop(event.sample, None)
             self._bounds.pop(event.sample, None)
 
-    def render(self, width: int, height: int) -> "Text | None":
-        """The roll in so many columns and lines; None before anything is written, and where there is no room."""
+    def lines(self, width: int, height: int) -> list[list[tuple[str, str]]]:
+        """The roll in so many columns and lines, each of pieces of text with their styles ("#ffffff on #000000").
+
+        There are none before anything is written, and where there is no room.
+        """
         sample = min(self._canvases, default=None)
         canvas = self._last if sample is None else self._canvases[sample]
         if canvas is None or width < LEAST_WIDTH or height < LEAST_HEIGHT:
-            return None
+            return []
         bounds = self._bounds.get(-1 if sample is None else sample, ())
         return self._drawn(canvas, bounds, width - _MARGIN, 2 * (height - _LINES_BELOW))
 
     def _drawn(
         self, canvas: np.ndarray, bounds: tuple[tuple[int, int, int, int], ...], columns: int, half_lines: int
-    ) -> "Text":
-        from rich.text import Text
-
+    ) -> list[list[tuple[str, str]]]:
         sounding = np.flatnonzero(canvas.any(1))
         low, high = min([_KEYS[0], *sounding[:1]]), max([_KEYS[1], *(sounding[-1:] + 1)])
         pitches, steps = -(-(high - low) // half_lines), -(-canvas.shape[1] // columns)
@@ -65,18 +62,17 @@ class RollView:
             outlined[p0:p1, t0:t1] = True
         values = _pooled(intensity(canvas, self._vocabulary)[low:high], pitches, steps)[::-1]
         marks = _pooled(outlined[low:high].astype(np.uint8), pitches, steps)[::-1]
-        text = Text(no_wrap=True, end="")
+        lines = []
         for line in range(0, len(values) - 1, 2):
             # Of the pitches of a line the C, if there is one, names its octave.
             top = low + (len(values) - line) * pitches
             octaves = [pitch // 12 - 1 for pitch in range(top - 2 * pitches, top) if pitch % 12 == 0]
-            text.append(f"C{octaves[0]}".ljust(_MARGIN) if octaves else " " * _MARGIN, "dim")
+            lines.append([(f"C{octaves[0]}".ljust(_MARGIN) if octaves else " " * _MARGIN, "dim")])
             cells = zip(*values[line : line + 2].tolist(), *marks[line : line + 2].tolist(), strict=True)
             for (upper, lower, *where), run in groupby(cells):
                 style = f"{self._colour(upper, where[0])} on {self._colour(lower, where[1])}"
-                text.append("▀" * len(list(run)), style)
-            text.append("\n")
-        return text
+                lines[-1].append(("▀" * len(list(run)), style))
+        return lines
 
     def _colour(self, value: int, mark: int) -> str:
         colour = self._theme.notes[value].tolist() if value else self._theme.mix(0.22 if mark else 0.05)
