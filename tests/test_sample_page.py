@@ -77,6 +77,17 @@ def test_notes_know_in_which_frame_each_part_of_them_sounds() -> None:
     data = data_of(sample_page("</script> & <b>", ("a", "b"), [shown], kept=True))
     assert data["pitches"][0] <= 60 < 64 < data["pitches"][1]
     assert data["legend"] == [["kept", 1]]
+    assert data["samples"][0]["tempos"] == [[0, 0, 8]]
+    slower = entry(
+        roll,
+        Progress(frames, (), ()),
+        stem="x",
+        midi=b"",
+        sound=b"",
+        nats_per_note=None,
+        tempos=[(0, 500_000), (4, 1_000_000)],
+    )
+    assert slower["tempos"] == [(0, 0, 8), (4, 0.5, 4)]
     assert "<b>" not in sample_page("<b>", ("<b>",), [shown])
 
 

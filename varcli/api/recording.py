@@ -174,4 +174,5 @@ def _entry(sample: Sample, recording: Recording, player: "Player") -> dict[str, 
         midi=midi,
         sound=encode(player.play(midi).mean(1), "mp3"),
         nats_per_note=sample.nats_per_note,
+        tempos=sample.arrangement.tempos if sample.arrangement else (),
     )

@@ -34,9 +34,19 @@ class Progress:
 
 
 def entry(
-    roll: Roll, written: Progress, *, stem: str, midi: bytes, sound: bytes, nats_per_note: float | None
+    roll: Roll,
+    written: Progress,
+    *,
+    stem: str,
+    midi: bytes,
+    sound: bytes,
+    nats_per_note: float | None,
+    tempos: Sequence[tuple[float, float]] = (),
 ) -> dict[str, Any]:
-    """What the page knows of one sample; `sound` is an MP3 file, `stem` what files taken from the page are called."""
+    """What the page knows of one sample; `sound` is an MP3 file, `stem` what files taken from the page are called.
+
+    `tempos` are (step, microseconds a beat) where it changes, none if all is in the tempo of the roll.
+    """
     bars = range(0, roll.steps, roll.steps_per_bar) if roll.downbeats is None else roll.downbeats
     return {
         "name": stem,
@@ -44,6 +54,7 @@ def entry(
         "beat": roll.steps_per_beat,
         "bars": sorted({0, *(int(step) for step in bars if 0 <= step < roll.steps)}),
         "tempo": roll.tempo_bpm,
+        "tempos": list(_tempos(tempos or [(0, 60e6 / roll.tempo_bpm)], roll.steps_per_beat)),
         "notes": list(_notes(roll, written.frames)),
         "labels": list(written.labels),
         "patches": [[list(map(int, area)) for area in areas] for areas in written.patches],
@@ -51,6 +62,15 @@ def entry(
         "midi": b64encode(midi).decode(),
         "sound": b64encode(sound).decode(),
     }
+
+
+def _tempos(tempos: Sequence[tuple[float, float]], steps_per_beat: int) -> Iterator[tuple[float, float, float]]:
+    """(step, second, steps a second) of each tempo."""
+    before, second, per_second = 0.0, 0.0, 1.0
+    for step, beat_us in tempos:
+        second += (step - before) / per_second
+        before, per_second = step, 1e6 * steps_per_beat / beat_us
+        yield step, second, per_second
 
 
 def _notes(roll: Roll, frames: np.ndarray) -> Iterator[list[Any]]:

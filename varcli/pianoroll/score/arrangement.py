@@ -3,7 +3,7 @@
 Music that keeps some of a file is written with them. Legend: P pitches, T steps, N notes; ticks are those of the file.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import lcm
@@ -13,13 +13,14 @@ import mido
 import numpy as np
 import pretty_midi
 
-from varcli.pianoroll.roll import NoteArrays, Roll, note_arrays, place
+from varcli.pianoroll.roll import PITCHES, NoteArrays, Roll, note_arrays, place
 from varcli.pianoroll.score.midi_events import DRUM_CHANNEL, Score
 
 NEW_TRACK = "New voices"
 TICKS_PER_BEAT = 480
 _MOST_TICKS = 32767  # a beat: what a file can say
 _PIANO = 0
+_Place = tuple[int, int] | str  # a part of the file, or the name of a new track
 
 
 @dataclass(frozen=True)
@@ -91,69 +92,76 @@ class Arrangement:
     def tracks_of(self, roll: Roll, masks: Mapping[str, np.ndarray] | None) -> list[Track]:
         """The tracks of a roll that keeps some of the file.
 
-        A note with a kept cell goes to the track that has it. New ones of a voice go to the track that has most notes
+        A note with a kept cell goes to the tracks that have it. New ones of a voice go to the track that has most notes
         of it and more of it than of others, new ones of no voice to the only track, otherwise to tracks of their own.
         With `masks` bool [P, T] tracks are theirs, the first of the instrument that most of its notes have.
         """
         if masks:
             return self._masked(roll, masks)
-        found: dict[tuple[int, int] | str, list[NoteArrays]] = defaultdict(list)
+        found: dict[_Place, list[NoteArrays]] = {part: [] for part in self._members}
         for voice, (name, cells) in enumerate((roll.voices or {"": roll.cells}).items()):
-            owners, notes = self._owners(roll.steps, voice), note_arrays(cells, roll.vocabulary)
-            home = self._home(voice) or name.title() or NEW_TRACK
-            members = self._members
-            first = [self._first_owner(owners, roll.kept, *span) for span in _spans(notes)]
-            places = [home if at < 0 else members[at] for at in first]
-            for target in set(places):
-                own = np.array([each == target for each in places])
+            (owners, groups), notes = self._owners(roll.steps, voice), note_arrays(cells, roll.vocabulary)
+            known = owners if roll.kept is None else np.where(roll.kept, owners, -1)
+            home = [self._home(voice) or name.title() or NEW_TRACK]
+            spans = zip(notes.pitch.tolist(), notes.start.tolist(), notes.end.tolist(), strict=True)
+            places = [groups.get(_first(known[pitch, start:end]), home) for pitch, start, end in spans]
+            for place_of in dict.fromkeys(each for several in places for each in several):
+                own = np.array([place_of in several for several in places])
                 columns = (notes.pitch, notes.start, notes.end, notes.velocity)
-                found[target].append(NoteArrays(*(column[own] for column in columns)))
-        shared = {
-            at: place(_joined(found[at]), roll.steps, roll.vocabulary).cells
-            for at in [*self._members, *(at for at in found if isinstance(at, str))]
-            if at in found
-        }
+                found.setdefault(place_of, []).append(NoteArrays(*(column[own] for column in columns)))
+        shared = {at: place(_joined(parts), roll.steps, roll.vocabulary).cells for at, parts in found.items() if parts}
         return [self._track(at, cells, cells) for at, cells in shared.items()]
 
     def _masked(self, roll: Roll, masks: Mapping[str, np.ndarray]) -> list[Track]:
-        owners, tracks = self._owners(roll.steps, None), []
+        (owners, groups), tracks = self._owners(roll.steps, None), []
         for name, mask in masks.items():
             cells = np.where(mask, roll.cells, 0).astype(np.uint8)
-            of_file = owners[(cells > 0) & (owners >= 0)]
             track = self._track(name, cells, roll.cells)
-            if not tracks and len(of_file):
-                track = replace(self._track(self._members[np.bincount(of_file).argmax()], cells, roll.cells), name=name)
+            if not tracks and (of_file := owners[(cells > 0) & (owners >= 0)].tolist()):
+                (most, _), *_ = Counter(part for owner in of_file for part in groups[owner]).most_common(1)
+                track = replace(self._track(most, cells, roll.cells), name=name)
             tracks.append(track)
         return tracks
 
-    def _track(self, at: tuple[int, int] | str, cells: np.ndarray, whole: np.ndarray) -> Track:
+    def _track(self, at: _Place, cells: np.ndarray, whole: np.ndarray) -> Track:
         """A track of the file, or a new one of that name: of the instrument that all tracks have, else of a piano."""
-        score, used = self.score, {channel for _, channel in self.parts}
         if not isinstance(at, str):
-            name = score.names[at[0]] if len(score.names) > 1 else ""
-            return Track(name, cells, whole, at[1], score.program_of(*at))
-        programs = {score.program_of(*part) for part in self.parts if part[1] != DRUM_CHANNEL}
-        free = [channel for channel in range(16) if channel not in used and channel != DRUM_CHANNEL]
-        program = programs.pop() if len(programs) == 1 or not free else _PIANO
-        return Track(at, cells, whole, free[0] if free else self._members[0][1], program)
+            return Track(self._name(at[0]), cells, whole, at[1], self.score.program_of(*at))
+        pitched = [part for part in self._members if part[1] != DRUM_CHANNEL] or [(0, 0)]
+        programs = {self.score.program_of(*part) for part in pitched}
+        free = set(range(16)) - {channel for _, channel in self._members} - {DRUM_CHANNEL}
+        if not free or len(programs) == 1:
+            return Track(at, cells, whole, min(free, default=pitched[0][1]), self.score.program_of(*pitched[0]))
+        return Track(at, cells, whole, min(free))
+
+    def _name(self, index: int) -> str:
+        """The name of a track; that of the only one is the title."""
+        return self.score.names[index] if len(self.score.names) > 1 else ""
 
     @property
     def _members(self) -> list[tuple[int, int]]:
         return sorted(set(self.parts))
 
-    def _owners(self, steps: int, voice: int | None) -> np.ndarray:
-        """The part that has each cell, i64 [P, steps], of the notes of a voice or of all; -1 where none has it."""
-        index, notes = {part: at for at, part in enumerate(self._members)}, self.notes
-        owners = np.full((128, steps), -1)
-        for at in np.lexsort((notes.velocity, notes.start)):
-            if voice is None or self.voices is None or self.voices[at] == voice:
-                owners[notes.pitch[at], notes.start[at] : notes.end[at]] = index[self.parts[at]]
-        return owners
+    @property
+    def doublings(self) -> int:
+        """How many notes begin with another of their pitch in another track; each track keeps its own."""
+        notes = self.notes
+        struck = set(zip(notes.pitch.tolist(), notes.start.tolist(), self.parts, strict=True))
+        return len(struck) - len({(pitch, start) for pitch, start, _ in struck})
 
-    @staticmethod
-    def _first_owner(owners: np.ndarray, kept: np.ndarray | None, pitch: int, span: slice) -> int:
-        known = owners[pitch, span] if kept is None else np.where(kept[pitch, span], owners[pitch, span], -1)
-        return int(known[(known >= 0).argmax()])
+    def _owners(self, steps: int, voice: int | None) -> tuple[np.ndarray, dict[int, list[_Place]]]:
+        """Which note of a voice, or of all, has each cell, i64 [P, steps], -1 for none; and the parts that have it."""
+        owners, groups = np.full((PITCHES, steps), -1), defaultdict(list)
+        struck: dict[tuple[int, int], int] = {}
+        columns = (self.notes.pitch, self.notes.start, self.notes.end)
+        pitches, starts, ends = (column.tolist() for column in columns)
+        for at in np.lexsort((self.notes.end, self.notes.start)).tolist():
+            if voice is None or self.voices is None or self.voices[at] == voice:
+                group = struck.setdefault((pitches[at], starts[at]), len(struck))
+                owners[pitches[at], starts[at] : ends[at]] = group
+                if self.parts[at] not in groups[group]:
+                    groups[group].append(self.parts[at])
+        return owners, groups
 
     def _home(self, voice: int) -> tuple[int, int] | None:
         """The part that new notes of a voice go to, if there is one."""
@@ -180,10 +188,11 @@ class Arrangement:
             title = plain[0][1].type == "track_name"
             file.tracks[0] = _relative([*plain[:title], *changes, *plain[title:]])
         for index in sorted({at for at, *_ in self.score.drum_events}):
-            named = [(0, mido.MetaMessage("track_name", name=self.score.names[index]))]
+            name = self._name(index)
+            head = [(0, mido.MetaMessage("track_name", name=name))] if name else []
             events = [(tick(step), message) for step, message in self._drums(index)]
             if any(message.type == "note_on" for _, message in events):
-                file.tracks.append(_relative([*named, *events]))
+                file.tracks.append(_relative([*head, *events]))
 
     def _drums(self, index: int) -> Iterator[tuple[float, Any]]:
         """(step, message) of the drums of a track that are kept, the ends of those that still sound among them."""
@@ -199,9 +208,9 @@ class Arrangement:
                     sounding[message.note] += 1 if begins else -1
 
 
-def _spans(notes: NoteArrays) -> Iterator[tuple[int, slice]]:
-    for pitch, start, end in zip(notes.pitch.tolist(), notes.start.tolist(), notes.end.tolist(), strict=True):
-        yield pitch, slice(start, end)
+def _first(owners: np.ndarray) -> int:
+    """The first that is not -1, if there is one."""
+    return int(owners[(owners >= 0).argmax()])
 
 
 def _joined(notes: Iterable[NoteArrays]) -> NoteArrays:
