@@ -23,7 +23,11 @@ class Entry:
 
 _MODELS = (
     ("fractal-ar", "pianoroll", "autoregressive at every level, exact likelihood; trained on POP909"),
-    ("fractal-mar", "pianoroll", "masked and faster, order-averaged likelihood; trained on POP909"),
+    (
+        "fractal-mar",
+        "pianoroll",
+        "masked: fills holes from both sides, exact likelihood in the order of time; trained on POP909",
+    ),
     ("fractal-voices", "pianoroll", "melody, bridge and piano after a plan of the form; trained on POP909"),
     ("fractal-score", "pianoroll", "scores in any metre, a melody and a piano, for four sets of them; no weights"),
     ("fractal-ar-reference", "pianoroll", "autoregressive, sized for speed comparisons; no weights"),
