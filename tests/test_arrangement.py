@@ -15,6 +15,7 @@ from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.roll import Roll, Vocabulary
 from varcli.pianoroll.sampling.prompt import fit
 from varcli.pianoroll.score.arrangement import Arrangement
+from varcli.pianoroll.score.beats import BeatGrid
 from varcli.pianoroll.score.midi import read_midi, share_out, split_top_line, write_midi
 from varcli.pianoroll.score.voices import TrackRule
 
@@ -206,3 +207,29 @@ def test_pitches_shared_out_over_voices_go_back_to_the_hands() -> None:
         {76},
         {48},
     ]
+
+
+def test_drums_follow_the_beats_of_an_annotation_and_tempos_give_way_to_it() -> None:
+    seconds = np.array([0, 1, 1 + 4 / 3])  # every other quarter of the song
+    piece = read_midi(song_bytes(), vocabulary=BINS, beats=BeatGrid(seconds, np.array([0])))
+    arrangement = piece.arrangement
+    assert arrangement is not None and not arrangement.tempos
+    assert "tempo changes" in arrangement.score.left_out
+    data = write_midi(replace(piece.roll, kept=np.ones(piece.roll.cells.shape, bool)), None, arrangement=arrangement)
+    struck, before = (
+        [at for at, m in events(each, "note_on", track="Kit") if m.velocity][:8] for each in (data, song_bytes())
+    )
+    assert struck == pytest.approx([at / 2 for at in before], abs=1e-2)
+
+
+@pytest.mark.parametrize("ticks", [1, 7, 120, 10080, 32767])
+def test_ticks_of_any_resolution_stay_where_they_are(ticks: int) -> None:
+    places = [round(at * ticks * 7.25) for at in range(400)]
+    notes = [event for at in places for event in (on(at, 50, 64, 2), off(at + ticks, 50, 2))]
+    drums = [event for at in places for event in (on(at + 1, 36, 64, 9), off(at + 2, 36, 9))]
+    data = midi([], notes, drums, ticks=ticks)
+    roll, arrangement = arranged(data)
+    again = write_midi(replace(roll, kept=np.ones(roll.cells.shape, bool)), None, arrangement=arrangement)
+    assert np.array_equal(read_midi(again, vocabulary=BINS).roll.cells, roll.cells)
+    moved = [a[0] - b[0] for a, b in zip(*(events(each, *DRUMS)[-800:] for each in (again, data)), strict=True)]
+    assert np.abs(moved).max() <= (0.5 / 480 if ticks == 32767 else 1e-9)

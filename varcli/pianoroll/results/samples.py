@@ -19,7 +19,7 @@ from varcli.pianoroll.notation.rhythm import check_grid
 from varcli.pianoroll.results.selection import Candidate
 from varcli.pianoroll.results.start import Mode, Ready
 from varcli.pianoroll.roll import Roll, note_arrays
-from varcli.pianoroll.score.arrangement import NEW_TRACK, Arrangement, named, tracks_of
+from varcli.pianoroll.score.arrangement import NEW_TRACK, Arrangement, cells_by_name, tracks_of
 from varcli.pianoroll.score.chords import parse_key
 from varcli.pianoroll.score.midi import write_midi
 
@@ -198,7 +198,7 @@ class Sample:
         kind = Path(path).suffix[1:].lower()
         one_of("score", kind, ("musicxml", "svg"))
         tracks = tracks_of(self.roll, self._tracks, self.arrangement)
-        score = musicxml(self.roll, named(tracks), self.title, None if key is None else parse_key(key))
+        score = musicxml(self.roll, cells_by_name(tracks), self.title, None if key is None else parse_key(key))
         write_text(path, score if kind == "musicxml" else engrave(score))
 
     def warning(self) -> str | None:

@@ -61,12 +61,8 @@ class Arrangement:
         score, parts = self.score, set(self.parts)
         lengths = {top / bottom for _, top, bottom in score.signatures}
         one_metre = len({signature[1:] for signature in score.signatures}) == len(lengths)
-        programs = {score.program_of(*part) for part in parts}
-        return one_metre and len(parts) == 1 and programs == {_PIANO} and self._one_tempo and not score.drum_events
-
-    @property
-    def _one_tempo(self) -> bool:
-        return len(self.score.tempo_changes) == 1
+        one_piano = len(parts) == 1 and {score.program_of(*part) for part in parts} == {_PIANO}
+        return one_piano and one_metre and len(score.tempo_changes) == 1 and not score.drum_events
 
     def ticks_per_step(self, steps_per_beat: int) -> int:
         """Ticks of a step in a file in which all ticks of this one are whole, if there can be one."""
@@ -205,7 +201,7 @@ class Arrangement:
             if self._is_kept(step) or (is_note and not begins and sounding[message.note] > 0):
                 yield step, message
                 if is_note:
-                    sounding[message.note] += 1 if begins else -1
+                    sounding[message.note] = max(0, sounding[message.note] + (1 if begins else -1))
 
 
 def _first(owners: np.ndarray) -> int:
@@ -245,7 +241,7 @@ def tracks_of(
     return [Track(name.title(), cells, cells) for name, cells in (roll.voices or {"piano": roll.cells}).items()]
 
 
-def named(tracks: Iterable[Track]) -> dict[str, np.ndarray]:
+def cells_by_name(tracks: Iterable[Track]) -> dict[str, np.ndarray]:
     """The cells of tracks by names that differ; those without one are called like their instrument."""
     cells: dict[str, np.ndarray] = {}
     for track in tracks:

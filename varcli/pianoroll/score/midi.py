@@ -6,6 +6,7 @@ Onsets meet the grid in ticks, or in beats where an annotation says where these 
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import mido
@@ -16,7 +17,7 @@ from varcli.errors import UsageError, VarError
 from varcli.files import write_bytes
 from varcli.pianoroll.roll import NoteArrays, Placed, Roll, Vocabulary, intensity, note_arrays, place, top_line
 from varcli.pianoroll.score.arrangement import TICKS_PER_BEAT, Arrangement, tracks_of
-from varcli.pianoroll.score.beats import BeatGrid, signature_bars, signatures_of
+from varcli.pianoroll.score.beats import BeatGrid, TempoMap, signature_bars, signatures_of
 from varcli.pianoroll.score.midi_events import Score, parse_score, read_bytes
 from varcli.pianoroll.score.voices import TrackRule
 
@@ -230,10 +231,7 @@ def _on_ticks(score: Score, notes: np.ndarray, steps_per_beat: int, name: str) -
     on_grid = NoteArrays(pitch, start_step, end_step, velocity)
     signatures = sorted(score.signatures, reverse=True)  # of two that are as long the first counts
     units = {4 * steps_per_beat * top // bottom: bottom for _, top, bottom in signatures}
-
-    def steps_of(ticks: np.ndarray) -> np.ndarray:
-        return ticks * steps_per_beat / quarter
-
+    steps_of = partial(_steps_of_ticks, steps_per_beat, quarter)
     return _OnGrid(on_grid, distance, bar_steps, usual_bar, score.tempo_map.bpm(last), steps_of, units)
 
 
@@ -245,11 +243,9 @@ def _on_beats(score: Score, notes: np.ndarray, steps_per_beat: int, beats: BeatG
     nearest = np.floor(position + 0.5)
     origin = beats.origin(float(nearest.min()) // steps_per_beat)
     start_step = (nearest - origin * steps_per_beat).astype(np.int64)
-
-    def steps_of(ticks: np.ndarray) -> np.ndarray:
-        return (beats.beats_at(tempo.seconds(ticks)) - origin) * steps_per_beat
-
-    end_step = np.maximum(np.floor(steps_of(end) + 0.5).astype(np.int64), start_step + 1)
+    steps_of = partial(_steps_on_beats, steps_per_beat, tempo, beats, origin)
+    end_position = np.floor(beats.beats_at(tempo.seconds(end)) * steps_per_beat + 0.5) - origin * steps_per_beat
+    end_step = np.maximum(end_position.astype(np.int64), start_step + 1)
     _check_length(end_step, name)
     bars = beats.bar_starts(origin, origin + int(end_step.max()) // steps_per_beat + 1)
     span = beats.beats_at(np.array([seconds.min(), seconds.max()]))
@@ -258,6 +254,16 @@ def _on_beats(score: Score, notes: np.ndarray, steps_per_beat: int, beats: BeatG
     on_grid = NoteArrays(pitch, start_step, end_step, velocity)
     bar_steps, usual_bar = (bars - origin) * steps_per_beat, beats.beats_per_bar * steps_per_beat
     return _OnGrid(on_grid, np.abs(position - nearest), bar_steps, usual_bar, bpm, steps_of)
+
+
+def _steps_of_ticks(steps_per_beat: int, quarter: int, ticks: np.ndarray) -> np.ndarray:
+    return ticks * steps_per_beat / quarter
+
+
+def _steps_on_beats(
+    steps_per_beat: int, tempo: TempoMap, beats: BeatGrid, origin: int, ticks: np.ndarray
+) -> np.ndarray:
+    return (beats.beats_at(tempo.seconds(ticks)) - origin) * steps_per_beat
 
 
 def _check_length(end_step: np.ndarray, name: str) -> None:
