@@ -28,7 +28,7 @@ _MODELS = (
         "pianoroll",
         "masked: fills holes from both sides, exact likelihood in the order of time; trained on POP909",
     ),
-    ("fractal-voices", "pianoroll", "melody, bridge and piano after a plan of the form; trained on POP909"),
+    ("fractal-voices", "pianoroll", "melody, bridge and piano after a plan of form and chords; trained on POP909"),
     ("fractal-score", "pianoroll", "scores in any metre, a melody and a piano, for four sets of them; no weights"),
     ("fractal-ar-reference", "pianoroll", "autoregressive, sized for speed comparisons; no weights"),
     ("fractal-mar-reference", "pianoroll", "masked, sized for speed comparisons; no weights"),
