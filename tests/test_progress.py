@@ -174,3 +174,13 @@ def test_scales_stand_below_the_frames_of_a_stack() -> None:
     )
     assert rows[0] == "frames 50/100 · 123 frames/s · 7 emitters"
     assert rows[1:] == ["  scale 10 100% of cells worked out", "  scale 80 1% of cells worked out"]
+
+
+@pytest.mark.parametrize(("ranked", "written"), [(1, 4), (4, 2), (3, 3)])
+def test_samples_that_are_written_after_others_are_counted_by_themselves(ranked: int, written: int) -> None:
+    status = Status()
+    for total in (ranked, written):
+        for sample in range(total):
+            status.absorb(SampleStarted(sample, total, CANVAS))
+            status.absorb(SampleDone(sample, total, ROLL))
+    assert status.finished().startswith(f"{written} of {written} sample")

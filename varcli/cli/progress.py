@@ -73,12 +73,13 @@ class Status:
         elif isinstance(event, ScaleDone):
             self.scales[event.scale] = event
         else:
-            self.latest[type(event)] = event
+            before, self.latest[type(event)] = self.latest.get(type(event)), event
             if isinstance(event, StepStarted):
                 self.latest.pop(PairsCorrelated, None)
             if isinstance(event, SampleStarted):
-                # The best of many are written once more, when all are done.
-                self.samples_done = 0 if self.samples_done >= event.total and not self.active else self.samples_done
+                # Those that are ranked, or whose plan is taken, are done before the ones that are written begin.
+                if isinstance(before, SampleStarted) and self.samples_done >= before.total and not self.active:
+                    self.samples_done = 0
                 self.active[event.sample] = 0.0
                 self.levels.clear()
             elif isinstance(event, SampleDone):
