@@ -87,6 +87,9 @@ def test_the_cells_are_the_same_with_voices_and_without() -> None:
     assert piece.roll.voices is not None and plain.roll.voices is None
     assert np.array_equal(merge(piece.roll.voices.values(), VOCABULARY), piece.roll.cells)
     assert piece.tracks == {"melody": ("melody",), "bridge": (), "piano": ("piano",)}
+    assert piece.arrangement is not None and plain.arrangement is not None
+    assert plain.arrangement.cut(plain.roll) == plain.loss.cut > 0
+    assert piece.arrangement.cut(piece.roll) == 0, "in its own voice it goes on"
 
 
 NOTES = st.lists(

@@ -279,11 +279,11 @@ def _warnings(piece: MidiPiece, name: str, config: PianorollConfig) -> Iterator[
     roll, bar, loss = piece.roll, config.model.steps_per_bar, piece.loss
     if piece.note:
         yield f"{name}: {piece.note}"
-    left_out, merged = "", loss.merged
+    left_out, merged, cut = "", loss.merged, loss.cut
     if piece.arrangement is not None:
         left_out = ", ".join(sorted(piece.arrangement.score.left_out))
-        merged = max(0, merged - piece.arrangement.doublings)
-    counts = {"moved to the grid": loss.moved, "merged": merged, "cut short": loss.cut, "left out": loss.dropped}
+        merged, cut = max(0, merged - piece.arrangement.doublings), piece.arrangement.cut(roll)
+    counts = {"moved to the grid": loss.moved, "merged": merged, "cut short": cut, "left out": loss.dropped}
     notes = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     if left_out or notes:
         of_notes = notes and f"of {loss.notes_read} notes {notes}"

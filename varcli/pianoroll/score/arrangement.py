@@ -145,6 +145,13 @@ class Arrangement:
         struck = set(zip(notes.pitch.tolist(), notes.start.tolist(), self.parts, strict=True))
         return len(struck) - len({(pitch, start) for pitch, start, _ in struck})
 
+    def cut(self, roll: Roll) -> int:
+        """How many notes end early on a roll, because their pitch is struck again: in their voice, if it has voices."""
+        columns = (self.notes.pitch, self.notes.start, self.notes.end, self.notes.velocity)
+        voices = np.zeros(len(self.notes.pitch)) if self.voices is None else self.voices
+        parts = (NoteArrays(*(column[voices == voice] for column in columns)) for voice in np.unique(voices))
+        return sum(place(part, roll.steps, roll.vocabulary).cut for part in parts)
+
     def _owners(self, steps: int, voice: int | None) -> tuple[np.ndarray, dict[int, list[_Place]]]:
         """Which note of a voice, or of all, has each cell, i64 [P, steps], -1 for none; and the parts that have it."""
         owners, groups = np.full((PITCHES, steps), -1), defaultdict(list)
