@@ -10,6 +10,7 @@ evaluate music`.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def on_the_beat(cells: np.ndarray, vocabulary: Vocabulary, names: list[str], bar
     return int(tones[chords[counted], notes.pitch[counted] % 12].sum()), int(counted.sum())
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the shares as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=90)
     parser.add_argument("--output-dir", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     model, _ = loading.load_model(options.checkpoint)
     config, vocabulary = model.config, Vocabulary.of(model.config.model)
     bar, beat = config.model.steps_per_bar, config.model.steps_per_beat

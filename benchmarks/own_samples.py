@@ -9,6 +9,7 @@ training are. In nats per frame, with the plan that the notes of each say where 
 
 import argparse
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -55,14 +56,14 @@ def nats_of(model: FractalModel, rolls: list[Roll]) -> np.ndarray:
     return np.array([piece.nats / support.STEPS for piece in report.pieces])
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print both means and their difference as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--checkpoint", default="fractal-voices")
     parser.add_argument("--windows", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     model, _ = loading.load_model(options.checkpoint)
     assert isinstance(model, FractalModel)
     *_, corpus = read_corpus_of(model.config, options.data)

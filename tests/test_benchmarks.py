@@ -109,6 +109,28 @@ def test_samples_like_the_data_are_inside_and_silence_is_not(benchmark: ModuleTy
     assert all(one.low <= one.median_held_out <= one.high for one in found.values())
 
 
+@pytest.mark.parametrize("benchmark", ["chords_told"], indirect=True)
+def test_tones_of_the_chord_are_counted_on_the_beat(benchmark: ModuleType) -> None:
+    notes = [Note(pitch, 0, 8, 64) for pitch in (48, 60, 64, 67)] + [Note(61, 8, 4, 64), Note(62, 10, 2, 64)]
+    cells = notes_to_cells(notes, 32, Vocabulary())[0]
+    names = benchmark.chords_in(cells, 16)
+    assert names == ["C:maj", "N"]
+    assert benchmark.on_the_beat(cells, Vocabulary(), names, 16, 4) == (4, 5)
+
+
+@pytest.mark.parametrize("benchmark", ["own_samples"], indirect=True)
+def test_own_samples_and_held_out_windows_are_priced_alike(
+    benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("support"), "STEPS", 16)
+    path, data = save_tiny(tmp_path / "tiny.safetensors"), save_corpus(tmp_path / "songs")
+    benchmark.main(["--data", str(data), "--checkpoint", str(path), "--windows", "3"])
+    said = json.loads(capsys.readouterr().out)
+    own, held_out = said["own"]["nats_per_frame"], said["held out"]["nats_per_frame"]
+    assert said["difference"]["nats_per_frame"] == pytest.approx(own - held_out)
+    assert min(own, held_out, said["difference"]["standard_error"]) > 0
+
+
 @pytest.mark.parametrize("benchmark", ["support"], indirect=True)
 def test_what_a_user_can_mend_is_two_lines(benchmark: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:
