@@ -9,9 +9,12 @@ from fractal_support import tiny
 
 from varcli.api.music import sample
 from varcli.errors import UsageError
+from varcli.pianoroll.events import SampleDone
+from varcli.pianoroll.generation.generate import generate
+from varcli.pianoroll.generation.settings import SampleSettings
 from varcli.pianoroll.model.fractal import FractalModel
 from varcli.pianoroll.planes import Planes
-from varcli.pianoroll.results.selection import faults_of
+from varcli.pianoroll.results.selection import faults_of, with_plan_of
 from varcli.pianoroll.roll import HELD, ONSET, Roll
 
 
@@ -54,13 +57,17 @@ def test_variations_have_the_plan_of_their_model_and_other_notes(model: FractalM
     assert [one.index for one in result.samples] == [0, 1]
     assert not np.array_equal(result.samples[0].cells, result.samples[1].cells)
     assert not np.array_equal(result.samples[1].cells, theme.cells)
+    settings = with_plan_of(theme, SampleSettings(target_width=16), model.config.model)
     wanted = planes.canvas_of(theme.cells, theme.voices, bar)[: planes.plan_rows]
-    given = result.ready.constraints
-    assert given is not None
-    assert not given.given[: planes.plan_rows].any(), "the start is what was asked; the plan comes from the sample"
+    limits = settings.constraints
+    assert limits is not None and wanted.any()
+    assert limits.given[: planes.plan_rows].all() and not limits.given[planes.plan_rows :].any()
+    assert np.array_equal(limits.codes[: planes.plan_rows], wanted)
+    same_plan = SampleSettings(target_width=16, seed=3, varied=1, constraints=limits)
+    done = [event for event in generate(model, same_plan) if isinstance(event, SampleDone)]
+    assert np.array_equal(done[0].roll.cells, result.samples[0].cells), "this plan is what they were written on"
     again = sample(checkpoint=model, target_width=16, seed=3, vary=1, index=1).samples[0]
     assert np.array_equal(again.cells, result.samples[1].cells)
-    assert wanted.any()
 
 
 def test_what_does_not_go_together_is_refused(model: FractalModel) -> None:

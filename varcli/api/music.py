@@ -109,7 +109,7 @@ def _sample_job(
     config = loading.config_of(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint.config
     recordings.check(config)
     ready = prepare(start, config)
-    settings = selection.settings(ready.settings(asked), config.model, config.name)
+    settings = selection.settings(ready.settings(asked), config)
     check_settings(config, settings)
     files = RunFiles.of(folder, start.mode, settings.written, recordings, overwrite)
     name = str(checkpoint) if isinstance(checkpoint, str | Path) else config.name

@@ -70,10 +70,10 @@ def _selected(job: SampleJob, model: "FractalModel") -> Generator[Event, None, t
 
     Returns the ranking as well; what is asked of neither is as it was.
     """
-    settings, options, name = job.settings, job.config.model, job.config.name
+    settings = job.settings
     if settings.varied is not None:
         (roll,) = (yield from _rolls(model, replace(settings, numbers=(settings.varied,), varied=None))).values()
-        settings = with_plan_of(roll, settings, options, name)
+        settings = with_plan_of(roll, settings, job.config.model)
     if job.selection.best_of is None:
         return replace(job, settings=settings), ()
     rolls = yield from _rolls(model, replace(settings, numbers=tuple(range(job.selection.best_of))))

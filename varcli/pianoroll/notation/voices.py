@@ -32,7 +32,7 @@ def staves(notes: Sequence[Sounding]) -> list[list[Sounding]]:
     """The notes of a part on one staff, or on two, the upper one first.
 
     Two are the hands of a pianist, who keep near to where they were: of notes that begin together the lower ones go to
-    the left, as many as cost least. Of 90,437 notes of 60 piano scores 91% come to where they are written.
+    the left, as many as cost least.
     """
     pitches, most = [note.pitch for note in notes], _most_at_once(notes)
     if not any(min(pitches) < low and max(pitches) > high and most >= count for low, high, count in _APART if pitches):

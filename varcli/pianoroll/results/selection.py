@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from varcli.errors import UsageError, at_least
-from varcli.pianoroll.config import ModelConfig
-from varcli.pianoroll.generation.settings import SampleSettings
+from varcli.pianoroll.config import ModelConfig, PianorollConfig
+from varcli.pianoroll.generation.settings import SampleSettings, check_conditioning
 from varcli.pianoroll.planes import Planes
 from varcli.pianoroll.roll import Roll, note_arrays
 from varcli.pianoroll.sampling.constraints import CanvasConstraints
@@ -39,15 +39,19 @@ class Selection:
         if self.index is not None and self.best_of is not None:
             raise UsageError("--index and --best-of do not go together", "--index writes the sample of that number")
 
-    def settings(self, asked: SampleSettings, model: ModelConfig, name: str) -> SampleSettings:
+    def settings(self, asked: SampleSettings, config: PianorollConfig) -> SampleSettings:
         """Settings for these samples; raises UsageError for more than there are, and for a model without a plan."""
         count = asked.num_samples
         if self.index is not None and count > 1:
             raise UsageError("--index writes one sample", "leave out --num-samples")
         if self.best_of is not None and self.best_of < count:
             raise UsageError(f"--best-of {self.best_of} are fewer than --num-samples {count}", "write more")
-        if self.vary is not None and not model.form:
-            raise UsageError(f"{name} plans nothing that others could share", "take a checkpoint with model.form")
+        if self.vary is not None:
+            if not config.model.form:
+                raise UsageError(
+                    f"{config.name} plans nothing that others could share", "take a checkpoint with model.form"
+                )
+            check_conditioning(config)
         return replace(asked, numbers=None if self.index is None else (self.index,), varied=self.vary)
 
 
@@ -84,7 +88,7 @@ def faults_of(roll: Roll) -> tuple[str, ...]:
     return (*found, *(["silence"] if silence >= _SILENT_BARS * bar else []))
 
 
-def with_plan_of(roll: Roll, settings: SampleSettings, model: ModelConfig, name: str) -> SampleSettings:
+def with_plan_of(roll: Roll, settings: SampleSettings, model: ModelConfig) -> SampleSettings:
     """The same settings with the plan of a roll known beforehand, that of all of its bars."""
     planes = Planes.over(model, settings.target_width, settings.steps_per_bar, settings.downbeats, settings.beat_units)
     canvas = planes.canvas_of(roll.cells, roll.voices, model.steps_per_bar)
@@ -92,6 +96,4 @@ def with_plan_of(roll: Roll, settings: SampleSettings, model: ModelConfig, name:
     given, codes, plan = limits.given.copy(), limits.codes.copy(), slice(0, planes.plan_rows)
     codes[plan] = np.where(given[plan], codes[plan], canvas[plan])
     given[plan] = True
-    if not model.conditioning:
-        raise UsageError(f"{name} was not trained to take a plan into account", "choose another --checkpoint")
     return replace(settings, constraints=replace(limits, given=given, codes=codes))
